@@ -1,0 +1,41 @@
+# Compiler flags, output directories and the compiler cache: one place for the whole house.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+# A shared object with handlers (stem worker start --app) links the static libraries.
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ${STEM_IPO})
+
+if(PROJECT_IS_TOP_LEVEL)
+  if(NOT CMAKE_BUILD_TYPE)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release or RelWithDebInfo" FORCE)
+  endif()
+  set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+  set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
+  set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
+
+  find_program(STEM_CCACHE ccache)
+  mark_as_advanced(STEM_CCACHE)
+  if(STEM_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${STEM_CCACHE}")
+  endif()
+endif()
+
+# Frame pointers and symbols in every build: crash records and profiles must name functions.
+add_compile_options(
+  -g -fno-omit-frame-pointer
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  -Werror=return-type -Werror=unused-result)
+add_compile_options($<$<CONFIG:Debug>:-D_GLIBCXX_ASSERTIONS>)
+
+if(STEM_NATIVE)
+  add_compile_options(-march=native)
+endif()
+
+if(STEM_SANITIZE)
+  add_compile_options(-fsanitize=${STEM_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${STEM_SANITIZE})
+endif()

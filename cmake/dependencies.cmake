@@ -1,0 +1,20 @@
+# Every outside library, all of them Debian 12 packages (tools/setup installs them).
+# An installed Stem finds those of the first block again in stemConfig.cmake and stem.pc.
+
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET GLOBAL libxxhash)
+
+if(STEM_BUILD_TOOLS OR STEM_BUILD_BENCH OR STEM_BUILD_EXAMPLES)
+  find_package(CLI11 REQUIRED)
+endif()
+if(STEM_BUILD_BENCH)
+  find_package(benchmark REQUIRED)
+  pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET GLOBAL hiredis)
+endif()
+if(STEM_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
