@@ -29,6 +29,10 @@ add_compile_options(
   -g -fno-omit-frame-pointer
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
   -Werror=return-type -Werror=unused-result)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 warns of "text" + std::string, wrongly (GCC bug 105651).
+  add_compile_options(-Wno-restrict)
+endif()
 add_compile_options($<$<CONFIG:Debug>:-D_GLIBCXX_ASSERTIONS>)
 
 if(STEM_NATIVE)
