@@ -1,0 +1,325 @@
+// The segment, as it lies in memory. One header maps the whole file; offsets and indices only, never
+// pointers. Change procedure: raise kLayoutVersion when the meaning of a field changes; sizes and offsets
+// are folded into the signature by themselves (segment.cpp), so a mismatch is always refused by name.
+//
+//   header | queue keys | queues | task keys | tasks | roster | subscriptions | counters | wait histograms
+//   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena
+//
+// A new segment is sparse: only pages that were used cost memory. A page is committed (fallocate) before
+// its first use, so that a full /dev/shm is an error code and never a SIGBUS.
+//
+// "W:" names who writes a field, "R:" who reads it; "any" = any participant.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "shm/control_word.hpp"
+#include "shm/limits.hpp"
+#include "shm/transitions.hpp"
+
+namespace stem::shm {
+
+inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
+inline constexpr std::uint32_t kLayoutVersion = 1;
+
+using Offset = std::uint64_t;  // bytes from the start of the segment
+
+// What the creator chose; everything else follows from it.
+struct Geometry {
+  std::uint32_t slot_count = 0;
+  std::uint32_t participant_count = 0;
+  std::uint32_t queue_count = 0;
+  std::uint32_t task_count = 0;
+  std::uint32_t unique_buckets = 0;   // power of two
+  std::uint32_t limiter_count = 0;    // power of two
+  std::uint64_t ring_bytes = 0;
+  std::uint64_t block_bytes = 0;
+};
+static_assert(sizeof(Geometry) == 40);
+
+struct alignas(kCacheLineBytes) Header {
+  // Line 0-1. W: creator, before `ready`. R: any.
+  std::uint64_t magic;
+  std::uint32_t version;
+  std::atomic<std::uint32_t> ready;  // stored last by the creator
+  std::uint64_t signature;
+  std::uint64_t total_bytes;
+  Geometry geometry;
+  std::uint32_t epoch;  // random; part of every task id
+  std::uint32_t owner_uid;
+  std::uint64_t boot_id_hash;
+  std::int64_t created_realtime_ns;
+  std::int64_t created_monotonic_ns;
+  std::uint64_t time_namespace;
+
+  // W: any (CAS). How far each section is in use and committed.
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> slab_used;       // slots ever taken
+  std::atomic<std::uint64_t> slab_committed;                            // slots with memory behind them
+  std::atomic<std::uint64_t> ring_used_bytes;
+  std::atomic<std::uint64_t> superblocks_used;
+  std::atomic<std::uint32_t> queues_used;
+  std::atomic<std::uint32_t> tasks_used;
+  std::atomic<std::uint32_t> roster_used;  // rows ever taken
+
+  // Keeper role: (incarnation << 12 | participant + 1); 0 = vacant. W: any (CAS).
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> keeper;
+  std::atomic<std::int64_t> keeper_due_ns;   // W: keeper: when it wakes next. R: producers of delayed tasks
+  std::atomic<std::uint64_t> keeper_passes;  // W: keeper: completed patrol passes
+
+  // One bit per participant that sleeps for work. W: sleeper sets, waker clears.
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> sleepers[kMaxParticipants / 64];
+  // One bit per participant that sleeps until a task is settled. Same rules.
+  std::atomic<std::uint64_t> result_waiters[kMaxParticipants / 64];
+};
+
+// ---- slab ------------------------------------------------------------------------------------------
+
+enum DescriptorFlag : std::uint8_t {
+  kHasExtension = 1,   // the block starts with a TaskExtension
+  kKeepResult = 2,     // the result is kept; settle passes through kDone
+  kHasObligations = 4, // unique key, links: settle passes through kSettling
+  kNoRenew = 8,        // the lease ends by the clock even while the worker beats
+  kInPlace = 16,       // trivially copyable argument with a layout hash
+};
+
+// One task. The first line is all that a claim touches for an inline payload's bookkeeping; the second is
+// the payload itself.
+struct alignas(2 * kCacheLineBytes) Descriptor {
+  ControlCell control;
+  std::atomic<std::uint64_t> tally[2];  // TaggedWord(grant, Tally), by grant parity. W: who regrants
+  std::atomic<std::uint64_t> due;       // TaggedWord(grant, microseconds since creation). W: who delays
+  std::int64_t enqueued_ns;             // W: owner in kAlloc, as all plain fields below
+  std::uint16_t queue;
+  std::uint16_t task;
+  std::uint8_t priority;
+  std::uint8_t flags;  // DescriptorFlag
+  std::uint16_t max_retries;
+  std::uint32_t payload_bytes;
+  std::uint32_t block;                 // block id + 1; 0 = the payload is inline
+  std::atomic<std::uint64_t> outcome;  // TaggedWord(grant, kind, block id + 1). W: lease holder, settler
+  std::byte inline_payload[kInlineBytes];
+};
+static_assert(sizeof(Descriptor) == 128);
+static_assert(offsetof(Descriptor, inline_payload) == 64);
+
+// ---- rings -----------------------------------------------------------------------------------------
+
+// A bounded ring of hints; see ring.hpp.
+struct alignas(kCacheLineBytes) RingHeader {
+  std::atomic<std::uint64_t> head;  // W: poppers
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> tail;  // W: pushers
+  alignas(kCacheLineBytes) std::uint64_t capacity_log2;      // W: creator
+  std::atomic<std::uint64_t> previous;  // the smaller ring this one replaced, while it is not empty
+  std::atomic<std::uint64_t> cells[];   // HintCell
+};
+
+// Where a ring lies: offset / 64 in the upper bits, log2 of its capacity in the lower six. 0 = none yet.
+struct RingRef {
+  std::uint64_t bits = 0;
+  constexpr RingRef() = default;
+  constexpr explicit RingRef(std::uint64_t b) : bits(b) {}
+  constexpr RingRef(Offset offset, std::uint32_t log2) : bits(offset / kCacheLineBytes << 6 | log2) {}
+  constexpr Offset offset() const { return (bits >> 6) * kCacheLineBytes; }
+  constexpr std::uint32_t capacity_log2() const { return bits & 63; }
+  constexpr explicit operator bool() const { return bits != 0; }
+};
+
+constexpr std::uint64_t ring_bytes(std::uint32_t capacity_log2) {
+  return sizeof(RingHeader) + (std::uint64_t{8} << capacity_log2);
+}
+
+// ---- names -----------------------------------------------------------------------------------------
+
+enum class Overflow : std::uint32_t { kReject = 0, kBlock = 1, kDropOldest = 2 };
+
+struct alignas(kCacheLineBytes) QueueRow {
+  std::atomic<std::uint64_t> lanes;  // bit p: the ring of priority p may have hints. W: any
+  std::atomic<std::uint64_t> rings[kPriorities];  // RingRef. W: any (CAS)
+  // Settings. W: any (`stem queue`), rarely. R: any.
+  alignas(kCacheLineBytes) std::atomic<std::uint32_t> paused;
+  std::atomic<std::uint32_t> max_length;   // 0 = no limit
+  std::atomic<std::uint32_t> overflow;     // Overflow
+  std::atomic<std::uint32_t> concurrency;  // 0 = no limit
+  std::atomic<std::uint64_t> rate;         // packed Rate; 0 = no limit
+  std::atomic<std::uint64_t> purge_before_ns;  // tasks enqueued before it are cancelled at claim
+  std::atomic<std::uint32_t> lowest_first;
+  std::atomic<std::uint32_t> dead_max;            // entries kept; 0 = no limit
+  std::atomic<std::int64_t> dead_retention_ns;    // 0 = the default
+  std::atomic<std::uint32_t> named;               // the name below is complete
+  alignas(kCacheLineBytes) char name[kNameBytes];
+};
+static_assert(sizeof(QueueRow) == 320);
+
+struct alignas(kCacheLineBytes) TaskRow {
+  std::atomic<std::uint32_t> named;
+  char name[kNameBytes];
+};
+static_assert(sizeof(TaskRow) == 128);
+
+// ---- roster ----------------------------------------------------------------------------------------
+
+enum class RowState : std::uint8_t { kFree = 0, kJoining = 1, kLive = 2, kDead = 3 };
+enum class Role : std::uint32_t { kNone = 0, kClient = 1, kWorker = 2, kSupervisor = 3, kTool = 4, kGateway = 5 };
+
+// RosterRow::status: incarnation << 8 | RowState.
+constexpr std::uint64_t row_status(std::uint64_t incarnation, RowState state) {
+  return incarnation << 8 | static_cast<std::uint64_t>(state);
+}
+constexpr std::uint64_t row_incarnation(std::uint64_t status) { return status >> 8; }
+constexpr RowState row_state(std::uint64_t status) { return static_cast<RowState>(status & 0xff); }
+
+// What a participant was doing, written before each counted change: recovery tells from it whether the
+// change happened and whether it was counted.
+//   63..60 kind | 59..36 slot (24) | 35..0 generation (36)
+enum class OpKind : std::uint8_t { kNone = 0, kPublish = 1, kSettle = 2 };
+constexpr std::uint64_t op_word(OpKind kind, std::uint32_t slot, std::uint64_t generation) {
+  return static_cast<std::uint64_t>(kind) << 60 | std::uint64_t{slot} << 36 |
+         (generation & ((std::uint64_t{1} << 36) - 1));
+}
+
+struct CrashRecord {
+  std::atomic<std::uint64_t> task;  // generation << 24 | slot; 0 = none. W: crash handler, last
+  std::uint64_t fault_address;
+  std::int64_t at_realtime_ns;
+  std::int32_t signal;
+  std::int32_t code;
+};
+
+struct alignas(kCacheLineBytes) RosterRow {
+  // Identity. W: the participant while joining; status also the recoverer.
+  std::atomic<std::uint64_t> status;
+  std::uint32_t pid;
+  std::uint32_t tid;
+  std::uint64_t start_time;  // field 22 of /proc/PID/stat: a pid alone is not an identity
+  std::uint64_t boot_id_hash;
+  std::uint64_t pid_namespace;
+  std::uint64_t time_namespace;
+  std::atomic<std::uint32_t> role;
+  std::atomic<std::int32_t> cpu;  // -1 = not pinned
+
+  // Life signs and the record of the moment. W: the participant alone. R: any.
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> heartbeat;
+  std::atomic<std::uint64_t> op;        // op_word
+  std::atomic<std::uint64_t> op_count;  // the counter the change adds to, as it was before
+  std::atomic<std::uint64_t> op_counter;  // which counter: queue << 8 | Counter
+  std::atomic<std::uint64_t> current;     // the task being run: generation << 24 | slot; 0 = none
+  std::atomic<std::int64_t> current_since_ns;
+  std::atomic<std::uint32_t> inflight;
+  std::atomic<std::uint32_t> stop_mode;   // W: `stem worker shutdown`, supervisor; see WorkerControl
+  std::atomic<std::uint64_t> rss_bytes;
+
+  // W: wakers add one, the sleeper reads. R: kernel (futex).
+  alignas(kCacheLineBytes) std::atomic<std::uint32_t> doorbell;
+  std::atomic<std::uint32_t> serves_all;        // takes tasks of every queue
+  std::atomic<std::uint64_t> waiting_for;       // generation << 24 | slot of the awaited task
+  std::atomic<std::uint64_t> supervisor;        // incarnation << 12 | roster index + 1 of the parent
+  std::atomic<std::uint64_t> control_request;   // W: tools. See worker/control.hpp
+  std::atomic<std::uint64_t> control_reply;     // W: the participant
+
+  // Held for life; the kernel marks it when the thread dies (signal, see death.hpp).
+  alignas(kCacheLineBytes) pthread_mutex_t alive;
+
+  alignas(kCacheLineBytes) CrashRecord crash;
+
+  // Leases in hand, as slot + 1: a hint that makes redelivery quick. W: the participant.
+  alignas(kCacheLineBytes) std::atomic<std::uint32_t> held[kHeldSlots];
+
+  alignas(kCacheLineBytes) char name[64];  // worker name, for people. W: while joining
+};
+static_assert(sizeof(RosterRow) == 640);
+
+// ---- counters --------------------------------------------------------------------------------------
+
+// Per participant and queue; one writer each, so counting is a plain load and store.
+enum class Counter : std::uint8_t {
+  kEnqueued,
+  kStarted,
+  kSucceeded,
+  kFailed,      // attempts that failed
+  kRetried,
+  kDeadAdded,
+  kDeadReplayed,
+  kDeadPurged,  // left the dead-letter queue for good
+  kCancelled,   // revoked or purged before it ran, or while it ran
+  kExpired,
+  kDropped,     // by the overflow policy
+  kRedelivered, // leases of the dead and the late made runnable again
+  kFenced,      // late acknowledgements refused
+  kDeduplicated,
+  kRateDenied,
+  kSnoozed,
+};
+inline constexpr std::uint32_t kCounterCount = 16;
+
+struct alignas(kCacheLineBytes) CounterRow {
+  std::atomic<std::uint64_t> value[kCounterCount];
+};
+static_assert(sizeof(CounterRow) == 128);
+
+// ---- limits and uniqueness -------------------------------------------------------------------------
+
+// See unique.hpp. `turn` orders the inserts of a bucket; entries name the holding task.
+struct alignas(kCacheLineBytes) UniqueBucket {
+  std::atomic<std::uint64_t> turn;
+  std::atomic<std::uint64_t> entries[7];
+};
+static_assert(sizeof(UniqueBucket) == 64);
+
+inline constexpr std::uint32_t kLimiterHolders = 56;
+// A rate (GCRA arrival time) and a concurrency limit (holder words) for one key. See limiter.hpp.
+struct alignas(kCacheLineBytes) LimiterRow {
+  std::atomic<std::uint64_t> key;  // 0 = unused. W: any (CAS), once
+  std::atomic<std::int64_t> arrival_ns;
+  std::atomic<std::uint64_t> denied;
+  std::uint64_t reserved[5];
+  std::atomic<std::uint64_t> holders[kLimiterHolders];  // generation << 24 | slot; valid while leased
+};
+static_assert(sizeof(LimiterRow) == 512);
+
+// ---- blocks ----------------------------------------------------------------------------------------
+
+inline constexpr std::uint64_t kSuperblockBytes = 4u << 20;
+inline constexpr std::uint32_t kBlockClasses = 7;
+inline constexpr std::uint32_t kBlockStride[kBlockClasses] = {
+    256, 1024, 4096, 16384, 65536, 262144, (1u << 20) + 65536};
+
+// First line of a block. The tag names the life of the slot it belongs to, so an orphan is decidable
+// locally: live iff that slot still is in that generation and not free.
+//   tag: 63..28 generation | 27..4 slot | 3..0 kind (0 = free)
+struct alignas(kCacheLineBytes) BlockHeader {
+  std::atomic<std::uint64_t> tag;
+  std::uint32_t bytes;  // W: owner while filling
+  std::uint32_t grant;  // of a result: the grant it was made under
+  std::byte reserved[48];
+};
+static_assert(sizeof(BlockHeader) == 64);
+
+enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2 };
+
+struct SuperblockRow {
+  std::atomic<std::uint32_t> block_class;  // class + 1; 0 = not used. W: any (CAS)
+  std::atomic<std::uint32_t> blocks_used;  // blocks ever taken from it
+};
+static_assert(sizeof(SuperblockRow) == 8);
+
+// ---- sections --------------------------------------------------------------------------------------
+
+// Offsets of all sections, derived from a geometry alone.
+struct Layout {
+  Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms,
+      task_histograms, unique, limiters, superblock_rows, block_rings, free_hot, free_cold, slab, rings, blocks;
+  std::uint64_t subscription_words;  // per participant
+  std::uint32_t free_cold_log2;
+  std::uint32_t superblock_count;
+  std::uint64_t total_bytes;
+};
+
+Layout make_layout(const Geometry& geometry) noexcept;
+
+// Sizes, offsets and feature choices folded into one word.
+std::uint64_t layout_signature() noexcept;
+
+}  // namespace stem::shm
