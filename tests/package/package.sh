@@ -24,7 +24,7 @@ cmake --install "$build" --prefix "$work/staged" >"$work/install.log" || { cat "
 mv "$work/staged" "$work/prefix"
 
 step "find_package"
-cmake -S "$here/outside" -B "$work/build" -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_BUILD_TYPE=Release \
+cmake -G Ninja -S "$here/outside" -B "$work/build" -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_PREFIX_PATH="$work/prefix"
 cmake --build "$work/build"
 grep -q "^stem_DIR:PATH=$work/prefix/" "$work/build/CMakeCache.txt" ||
