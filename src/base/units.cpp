@@ -79,8 +79,8 @@ struct Quantity {
 
 std::optional<Quantity> split_quantity(std::string_view text) {
   const auto digits = [](std::string_view s) {
-    return s.substr(0, static_cast<std::size_t>(std::find_if_not(s.begin(), s.end(), is_digit) -
-                                                s.begin()));
+    return s.substr(
+        0, static_cast<std::size_t>(std::find_if_not(s.begin(), s.end(), is_digit) - s.begin()));
   };
   Quantity quantity;
   quantity.whole = digits(text);
@@ -131,8 +131,8 @@ bool is_zero(const Quantity& quantity) {
 }
 
 const Unit* find_unit(std::span<const Unit> units, std::string_view name) {
-  const auto it = std::find_if(units.begin(), units.end(),
-                               [&](const Unit& unit) { return unit.name == name; });
+  const auto it =
+      std::find_if(units.begin(), units.end(), [&](const Unit& unit) { return unit.name == name; });
   return it == units.end() ? nullptr : &*it;
 }
 
@@ -270,8 +270,11 @@ std::string write_duration(std::int64_t duration_ns) {
 }
 
 std::string write_size(std::uint64_t bytes) {
-  constexpr std::array<Unit, 5> kNames{
-      {{"", 1}, {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}, {"TiB", 1ULL << 40}}};
+  constexpr std::array<Unit, 5> kNames{{{"", 1},
+                                        {"KiB", 1ULL << 10},
+                                        {"MiB", 1ULL << 20},
+                                        {"GiB", 1ULL << 30},
+                                        {"TiB", 1ULL << 40}}};
   if (bytes == 0) return "0";
   const Unit& unit = largest_exact(kNames, bytes);
   return fmt::format("{}{}", bytes / unit.scale, unit.name);

@@ -11,8 +11,8 @@
 
 namespace stem::base {
 
-// "250ms", "1.5s", "2m", "1h", "7d", "10us", "100ns", "0". Never negative. A fraction is cut to whole
-// nanoseconds; what would be cut to nothing is refused.
+// "250ms", "1.5s", "2m", "1h", "7d", "10us", "100ns", "0". Never negative. A fraction is cut to
+// whole nanoseconds; what would be cut to nothing is refused.
 Result<std::int64_t> parse_duration_ns(std::string_view text);
 
 // "512", "512B", "64KiB", "1.5GiB" (powers of 1024), "1MB" (powers of 1000); letter case is free.
@@ -47,7 +47,8 @@ std::string human_duration(std::int64_t duration_ns);
 std::string human_size(std::uint64_t bytes);
 // "999", "1.2k", "45.3M", "2.0G".
 std::string human_count(std::uint64_t count);
-// Distance from now: "12s ago", "in 5m", "now" (less than a millisecond away). Negative is the past.
+// Distance from now: "12s ago", "in 5m", "now" (less than a millisecond away). Negative is the
+// past.
 std::string human_relative(std::int64_t from_now_ns);
 
 }  // namespace stem::base

@@ -56,12 +56,12 @@ TEST_P(BadDuration, IsRefusedWithASentence) {
 
 INSTANTIATE_TEST_SUITE_P(
     Units, BadDuration,
-    ::testing::Values(BadCase{"", "empty"}, BadCase{"5", "has no unit"},
-                      BadCase{"-5s", "negative"}, BadCase{"s", "not a duration"},
-                      BadCase{"5 s", "unit of time ' s'"}, BadCase{"5S", "unit of time 'S'"},
-                      BadCase{"5sec", "unit of time 'sec'"}, BadCase{"1h30m", "unit of time 'h30m'"},
-                      BadCase{".5s", "not a duration"}, BadCase{"5.s", "not a duration"},
-                      BadCase{"1.2.3s", "unit of time '.3s'"}, BadCase{"1e3s", "unit of time 'e3s'"},
+    ::testing::Values(BadCase{"", "empty"}, BadCase{"5", "has no unit"}, BadCase{"-5s", "negative"},
+                      BadCase{"s", "not a duration"}, BadCase{"5 s", "unit of time ' s'"},
+                      BadCase{"5S", "unit of time 'S'"}, BadCase{"5sec", "unit of time 'sec'"},
+                      BadCase{"1h30m", "unit of time 'h30m'"}, BadCase{".5s", "not a duration"},
+                      BadCase{"5.s", "not a duration"}, BadCase{"1.2.3s", "unit of time '.3s'"},
+                      BadCase{"1e3s", "unit of time 'e3s'"},
                       BadCase{"0x10s", "unit of time 'x10s'"}, BadCase{"+5s", "not a duration"},
                       BadCase{"106752d", "too long"}, BadCase{"9223372036854775808ns", "too long"},
                       BadCase{"99999999999999999999999999999999d", "too long"},
@@ -114,8 +114,8 @@ TEST(Units, ParsesRatesAndNothingElse) {
   EXPECT_EQ(*parse_rate("10/s"), (Rate{10, kSecond}));
   EXPECT_EQ(*parse_rate("100/m"), (Rate{100, 60 * kSecond}));
   EXPECT_EQ(*parse_rate("1/h"), (Rate{1, 3600 * kSecond}));
-  for (const char* text : {"", "10", "/s", "10/", "10/d", "10/sec", "10 /s", "10/ s", "1.5/s", "-1/s",
-                           "ten/s", "10/s/s", "10/S", "+1/s"}) {
+  for (const char* text : {"", "10", "/s", "10/", "10/d", "10/sec", "10 /s", "10/ s", "1.5/s",
+                           "-1/s", "ten/s", "10/s/s", "10/S", "+1/s"}) {
     const auto parsed = parse_rate(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(parsed.error().message, HasSubstr("N/s, N/m or N/h")) << text;
@@ -182,13 +182,15 @@ TEST(Units, RelativeTimes) {
   EXPECT_EQ(human_relative(-2'000'000), "2ms ago");
 }
 
-// Whatever the bytes, the answer is a number or a short sentence; never a crash, never a wrap-around.
+// Whatever the bytes, the answer is a number or a short sentence; never a crash, never a
+// wrap-around.
 TEST(Units, RandomTextNeverSurprises) {
   constexpr std::string_view kAlphabet = "0123456789.-+ smhdnuKkMGiBb/e\0\x1b\xff";
   std::mt19937_64 random(7);
   for (int i = 0; i < 20'000; ++i) {
     std::string text;
-    for (auto left = random() % 24; left > 0; --left) text += kAlphabet[random() % kAlphabet.size()];
+    for (auto left = random() % 24; left > 0; --left)
+      text += kAlphabet[random() % kAlphabet.size()];
     if (const auto d = parse_duration_ns(text); d.ok()) {
       EXPECT_GE(*d, 0) << text;
     } else {
