@@ -39,9 +39,10 @@ Layout make_layout(const Geometry& g) noexcept {
   l.unique = take(std::uint64_t{g.unique_buckets} * sizeof(UniqueBucket));
   l.limiters = take(std::uint64_t{g.limiter_count} * sizeof(LimiterRow));
   l.superblock_rows = take(std::uint64_t{l.superblock_count} * sizeof(SuperblockRow));
-  l.block_rings = take(kBlockClasses * pages(ring_bytes(12)));
+  l.block_rings = take(kBlockClasses * pages(ring_bytes(kBlockRingLog2)));
   l.free_hot = take(ring_bytes(kHotFreeLog2));
   l.free_cold = take(ring_bytes(l.free_cold_log2));
+  l.delayed = take(ring_bytes(kDelayedRingLog2));
   l.slab = take(std::uint64_t{g.slot_count} * sizeof(Descriptor));
   l.rings = take(g.ring_bytes);
   at = (at + kSuperblockBytes - 1) / kSuperblockBytes * kSuperblockBytes;
@@ -72,7 +73,7 @@ std::uint64_t layout_signature() noexcept {
   for (const std::uint32_t stride : kBlockStride) fold(stride);
   fold(kPriorities);
   fold(kInlineBytes);
-  fold(kHotFreeLog2);
+  fold(kHotFreeLog2 << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
   fold(kGenerationBits << 24 | kGrantBits << 16 | kOwnerBits << 8 | kStateBits);
   return h;
 }

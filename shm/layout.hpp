@@ -297,6 +297,9 @@ struct alignas(kCacheLineBytes) BlockHeader {
 };
 static_assert(sizeof(BlockHeader) == 64);
 
+inline constexpr std::uint32_t kDelayedRingLog2 = 14;  // delayed tasks the keeper has not yet taken note of
+inline constexpr std::uint32_t kBlockRingLog2 = 16;  // free hints kept per class
+
 enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2 };
 
 struct SuperblockRow {
@@ -310,7 +313,7 @@ static_assert(sizeof(SuperblockRow) == 8);
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms,
-      task_histograms, unique, limiters, superblock_rows, block_rings, free_hot, free_cold, slab, rings, blocks;
+      task_histograms, unique, limiters, superblock_rows, block_rings, free_hot, free_cold, delayed, slab, rings, blocks;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_cold_log2;
   std::uint32_t superblock_count;

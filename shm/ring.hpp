@@ -26,6 +26,7 @@ class HintCell {
   static constexpr int kTagBits = 20;
   static constexpr std::uint32_t kTagMask = (1u << kTagBits) - 1;
 
+  constexpr HintCell() = default;
   constexpr explicit HintCell(std::uint64_t bits) : bits_(bits) {}
   constexpr HintCell(std::uint32_t lap, std::uint64_t generation, std::uint32_t slot)
       : bits_(std::uint64_t{lap} << 44 | (generation & kTagMask) << 24 | slot) {}
@@ -35,7 +36,7 @@ class HintCell {
   constexpr std::uint32_t slot() const { return static_cast<std::uint32_t>(bits_) & (kMaxSlots - 1); }
 
  private:
-  std::uint64_t bits_;
+  std::uint64_t bits_ = 0;
 };
 
 class Ring {
@@ -68,10 +69,7 @@ class Ring {
       if (ahead == 0) {
         advance(header_->tail, tail, tail + 1);
       } else if (ahead < 0) {
-        // order(ring.publish): release; pairs with the acquire in peek(); whatever led to the hint is
-        // visible before it.
-        if (cell.compare_exchange_strong(was, HintCell(lap_of(tail), generation, slot).bits(),
-                                         std::memory_order_acq_rel, std::memory_order_relaxed)) {
+        if (fill(cell, was, HintCell(lap_of(tail), generation, slot))) {
           advance(header_->tail, tail, tail + 1);
           return true;
         }
@@ -80,20 +78,44 @@ class Ring {
     return false;
   }
 
+  // Pushes as many of `count` hints as fit side by side, moving the tail once; returns how many.
+  std::uint32_t push_many(const HintCell* hints, std::uint32_t count) noexcept {
+    std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
+    if (static_cast<std::int64_t>(tail + count - seen_head_) > static_cast<std::int64_t>(capacity()))
+      seen_head_ = header_->head.load(std::memory_order_acquire);
+    const auto room = static_cast<std::int64_t>(seen_head_ + capacity() - tail);
+    std::uint32_t pushed = 0;
+    while (pushed < count && static_cast<std::int64_t>(pushed) < room) {
+      const std::uint64_t position = tail + pushed;
+      std::atomic<std::uint64_t>& cell = header_->cells[position & mask_];
+      std::uint64_t was = cell.load(std::memory_order_acquire);
+      if (lap_distance(HintCell(was).lap(), lap_of(position)) >= 0) break;  // another pusher is here
+      if (!fill(cell, was, HintCell(lap_of(position), hints[pushed].tag(), hints[pushed].slot()))) break;
+      ++pushed;
+    }
+    if (pushed > 0) {
+      advance(header_->tail, tail, tail + pushed);
+    }
+    return pushed;
+  }
+
   std::uint64_t head() const noexcept { return header_->head.load(std::memory_order_acquire); }
   std::uint64_t tail() const noexcept { return header_->tail.load(std::memory_order_acquire); }
 
-  // The cell at `position` when it is filled for it; 0 when not.
-  std::uint64_t peek(std::uint64_t position) const noexcept {
-    const std::uint64_t cell = header_->cells[position & mask_].load(std::memory_order_acquire);
-    return HintCell(cell).lap() == lap_of(position) ? cell : 0;
+  // Reads the cell at `position`; true when it is filled for it.
+  bool peek(std::uint64_t position, HintCell& cell) const noexcept {
+    cell = HintCell(header_->cells[position & mask_].load(std::memory_order_acquire));
+    return cell.lap() == lap_of(position);
   }
 
   // Moves the head from `from` to `to`; all cells between were filled and are void now. When another
   // popper was quicker, nothing is lost: it passed the same cells.
   void advance_head(std::uint64_t from, std::uint64_t to) noexcept { advance(header_->head, from, to); }
 
-  bool empty() const noexcept { return peek(head()) == 0; }
+  bool empty() const noexcept {
+    HintCell cell;
+    return !peek(head(), cell);
+  }
 
   // Hints between head and tail: an estimate of what is queued.
   std::uint64_t size() const noexcept {
@@ -116,6 +138,12 @@ class Ring {
   static std::int32_t lap_distance(std::uint32_t a, std::uint32_t b) noexcept {
     constexpr int kUnused = 32 - HintCell::kLapBits;
     return static_cast<std::int32_t>((a - b) << kUnused) >> kUnused;
+  }
+
+  static bool fill(std::atomic<std::uint64_t>& cell, std::uint64_t was, HintCell hint) noexcept {
+    // order(ring.publish): release, pairs with the acquire in peek(): what led to the hint is visible
+    // before it. Sequentially consistent, because a producer looks for sleepers right after (sleep.announce).
+    return cell.compare_exchange_strong(was, hint.bits(), std::memory_order_seq_cst, std::memory_order_relaxed);
   }
 
   static void advance(std::atomic<std::uint64_t>& counter, std::uint64_t from, std::uint64_t to) noexcept {

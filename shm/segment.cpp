@@ -109,6 +109,7 @@ std::uint64_t namespace_inode(const char* kind) {
 }
 
 Segment::~Segment() {
+  if (pid_ != ::getpid()) return;  // a forked child has neither the mapping nor the right to the descriptor
   if (base_ != nullptr) ::munmap(base_, layout_.total_bytes);
   if (fd_ >= 0) ::close(fd_);
 }
@@ -158,6 +159,7 @@ std::uint64_t Segment::used_bytes() const noexcept {
 Result<std::shared_ptr<Segment>> Segment::map(int fd, std::string path, std::string name_space,
                                               const Geometry& geometry) {
   std::shared_ptr<Segment> segment(new Segment);
+  segment->pid_ = ::getpid();
   segment->fd_ = fd;
   segment->layout_ = make_layout(geometry);
   segment->geometry_ = geometry;
@@ -204,12 +206,13 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
       s.commit(l.task_keys, std::uint64_t{geometry->task_count} * 8) &&
       s.commit(l.superblock_rows, std::uint64_t{l.superblock_count} * sizeof(SuperblockRow)) &&
       s.commit(l.free_hot, ring_bytes(kHotFreeLog2)) && s.commit(l.free_cold, sizeof(RingHeader)) &&
-      s.commit(l.block_rings, l.free_hot - l.block_rings);
+      s.commit(l.delayed, ring_bytes(kDelayedRingLog2));
   if (!fits)
     return Error{Errc::kNoMemory, "no room for a segment in " + directory +
                                       ": enlarge it (mount -o remount,size=…) or ask for fewer slots"};
   s.at<RingHeader>(l.free_hot)->capacity_log2 = kHotFreeLog2;
   s.at<RingHeader>(l.free_cold)->capacity_log2 = l.free_cold_log2;
+  s.at<RingHeader>(l.delayed)->capacity_log2 = kDelayedRingLog2;
 
   Header& h = s.header();
   h.magic = kMagic;

@@ -96,6 +96,7 @@ class Segment {
   static Result<std::shared_ptr<Segment>> map(int fd, std::string path, std::string name_space,
                                               const Geometry& geometry);
 
+  int pid_ = 0;
   int fd_ = -1;
   std::byte* base_ = nullptr;
   Descriptor* slab_ = nullptr;

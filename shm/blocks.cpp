@@ -1,0 +1,182 @@
+#include "shm/blocks.hpp"
+
+#include <algorithm>
+
+namespace stem::shm {
+namespace {
+
+constexpr int kIndexBits = 14;
+constexpr std::uint32_t kIndexMask = (1u << kIndexBits) - 1;
+static_assert(kSuperblockBytes / kBlockStride[0] <= (1u << kIndexBits));
+
+constexpr std::uint32_t blocks_per_superblock(std::uint32_t block_class) {
+  return static_cast<std::uint32_t>(kSuperblockBytes / kBlockStride[block_class]);
+}
+
+std::uint32_t class_for(std::uint32_t bytes) {
+  for (std::uint32_t c = 0; c < kBlockClasses; ++c)
+    if (bytes + sizeof(BlockHeader) <= kBlockStride[c]) return c;
+  return kBlockClasses;
+}
+
+}  // namespace
+
+Blocks::Blocks(Segment& segment) : segment_(segment) {}
+
+Ring& Blocks::ring(std::uint32_t block_class) noexcept {
+  Ring& r = rings_[block_class];
+  if (!r) {
+    const std::uint64_t bytes = (ring_bytes(kBlockRingLog2) + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const Offset at = segment_.layout().block_rings + block_class * bytes;
+    // Without memory for hints blocks still come from superblocks; the view stays empty and is retried.
+    if (segment_.commit(at, bytes)) r = Ring(segment_.at<RingHeader>(at), kBlockRingLog2);
+  }
+  return r;
+}
+
+BlockHeader* Blocks::header(BlockId id) const noexcept {
+  const std::uint32_t index = id >> kIndexBits;
+  if (index >= segment_.layout().superblock_count) return nullptr;
+  const std::uint32_t block_class = superblock(index).block_class.load(std::memory_order_acquire) - 1;
+  if (block_class >= kBlockClasses || (id & kIndexMask) >= blocks_per_superblock(block_class)) return nullptr;
+  return segment_.at<BlockHeader>(segment_.layout().blocks + index * kSuperblockBytes +
+                                  std::uint64_t{id & kIndexMask} * kBlockStride[block_class]);
+}
+
+std::span<std::byte> Blocks::bytes(BlockId id, std::uint64_t expected_tag) const noexcept {
+  BlockHeader* h = header(id);
+  if (h == nullptr || h->tag.load(std::memory_order_acquire) != expected_tag) return {};
+  const std::uint32_t block_class = superblock(id >> kIndexBits).block_class.load(std::memory_order_acquire) - 1;
+  if (block_class >= kBlockClasses) return {};
+  return {reinterpret_cast<std::byte*>(h) + sizeof(BlockHeader), kBlockStride[block_class] - sizeof(BlockHeader)};
+}
+
+bool Blocks::claim(BlockId id, std::uint64_t tag) noexcept {
+  BlockHeader* h = header(id);
+  if (h == nullptr) return false;
+  std::uint64_t free = 0;
+  // order(block.take): acq_rel; the previous life's stores are over before ours begin.
+  return h->tag.compare_exchange_strong(free, tag, std::memory_order_acq_rel);
+}
+
+BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
+  const std::uint32_t capacity = blocks_per_superblock(block_class);
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment_.header().superblocks_used.load(std::memory_order_acquire), segment_.layout().superblock_count));
+  // The superblock used last, then any other of this class with room, then a new one.
+  for (std::uint32_t look = 0; look <= used; ++look) {
+    const std::uint32_t index = look == 0 ? last_superblock_[block_class] : look - 1;
+    if (index >= used) continue;
+    SuperblockRow& row = superblock(index);
+    if (row.block_class.load(std::memory_order_acquire) != block_class + 1) continue;
+    std::uint32_t next = row.blocks_used.load(std::memory_order_acquire);
+    while (next < capacity) {
+      const BlockId id = index << kIndexBits | next;
+      if (!segment_.commit(segment_.offset_of(header(id)), kBlockStride[block_class])) return kNoBlock;
+      if (row.blocks_used.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel)) {
+        last_superblock_[block_class] = index;
+        return id;
+      }
+    }
+  }
+  auto& count = segment_.header().superblocks_used;
+  for (std::uint64_t index = 0; index < segment_.layout().superblock_count; ++index) {
+    SuperblockRow& row = superblock(static_cast<std::uint32_t>(index));
+    std::uint32_t unused = 0;
+    if (row.block_class.load(std::memory_order_acquire) != 0 ||
+        !row.block_class.compare_exchange_strong(unused, block_class + 1, std::memory_order_acq_rel))
+      continue;
+    std::uint64_t seen = count.load(std::memory_order_acquire);
+    while (seen < index + 1 && !count.compare_exchange_weak(seen, index + 1, std::memory_order_acq_rel)) {
+    }
+    last_superblock_[block_class] = static_cast<std::uint32_t>(index);
+    return fresh(block_class);
+  }
+  return kNoBlock;
+}
+
+BlockId Blocks::take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept {
+  const std::uint32_t block_class = class_for(bytes);
+  if (block_class == kBlockClasses) return kNoBlock;
+  const std::uint64_t tag = block_tag(slot, generation, kind);
+  for (auto& local = local_[block_class]; !local.empty();) {
+    const BlockId id = local.back();
+    local.pop_back();
+    if (claim(id, tag)) return id;
+  }
+  if (Ring& r = ring(block_class)) {
+    HintCell cell;
+    for (std::uint64_t head = r.head(); r.peek(head, cell); ++head) {
+      const BlockId id = cell.tag() << 24 | cell.slot();
+      const bool mine = claim(id, tag);
+      r.advance_head(head, head + 1);
+      if (mine) return id;
+    }
+  }
+  for (BlockId id = fresh(block_class); id != kNoBlock; id = fresh(block_class))
+    if (claim(id, tag)) return id;
+  return kNoBlock;
+}
+
+void Blocks::offer(BlockId id, std::uint32_t block_class) noexcept {
+  auto& local = local_[block_class];
+  if (local.size() < kLocalHints) {
+    local.push_back(id);
+    return;
+  }
+  // The hint cell's tag field carries the upper bits of the block id.
+  Ring& r = ring(block_class);
+  if (r && !r.push(id >> 24, id & (kMaxSlots - 1))) return;  // no room: the patrol will offer it again
+}
+
+void Blocks::give_back(BlockId id, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept {
+  BlockHeader* h = header(id);
+  if (h == nullptr) return;
+  std::uint64_t tag = block_tag(slot, generation, kind);
+  // order(block.give): release; our last reads of the block come before its next life.
+  if (!h->tag.compare_exchange_strong(tag, 0, std::memory_order_acq_rel)) return;
+  const std::uint32_t block_class = superblock(id >> kIndexBits).block_class.load(std::memory_order_acquire) - 1;
+  if (block_class < kBlockClasses) offer(id, block_class);
+}
+
+bool Blocks::patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t& freed) noexcept {
+  const auto used = std::min<std::uint64_t>(segment_.header().superblocks_used.load(std::memory_order_acquire),
+                                            segment_.layout().superblock_count);
+  for (; stretch > 0; --stretch) {
+    const auto index = static_cast<std::uint32_t>(cursor >> kIndexBits);
+    if (index >= used) {
+      cursor = 0;
+      return true;
+    }
+    SuperblockRow& row = superblock(index);
+    const std::uint32_t block_class = row.block_class.load(std::memory_order_acquire) - 1;
+    const auto block = static_cast<std::uint32_t>(cursor & kIndexMask);
+    if (block_class >= kBlockClasses ||
+        block >= std::min(row.blocks_used.load(std::memory_order_acquire), blocks_per_superblock(block_class))) {
+      cursor = (std::uint64_t{index} + 1) << kIndexBits;
+      continue;
+    }
+    ++cursor;
+    const BlockId id = index << kIndexBits | block;
+    BlockHeader* h = header(id);
+    std::uint64_t tag = h->tag.load(std::memory_order_acquire);
+    if (tag_kind(tag) == BlockKind::kFree) {
+      // Free: offered again only when its class has run out of hints.
+      Ring& r = ring(block_class);
+      if (r && r.empty() && !r.push(id >> 24, id & (kMaxSlots - 1))) continue;
+      continue;
+    }
+    if (tag_slot(tag) >= segment_.geometry().slot_count) continue;  // nonsense: `verify` reports it
+    const ControlWord word = segment_.descriptor(tag_slot(tag)).control.load();
+    const bool live = word.generation() == tag_generation(tag) && word.state() != State::kFree;
+    // A generation ahead of the slot's cannot be; one behind, or a free slot, is an orphan.
+    if (live || tag_generation(tag) > word.generation()) continue;
+    if (h->tag.compare_exchange_strong(tag, 0, std::memory_order_acq_rel)) {
+      ++freed;
+      offer(id, block_class);
+    }
+  }
+  return false;
+}
+
+}  // namespace stem::shm

@@ -1,0 +1,63 @@
+// Payload blocks: one contiguous piece of memory for what does not fit into a descriptor. Seven size
+// classes, carved from superblocks on demand. A block's tag names the life of the slot it belongs to, so
+// whether it is an orphan can be decided from the slot's control word alone, by anybody.
+//
+// One Blocks object per participant; not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "shm/participant.hpp"
+
+namespace stem::shm {
+
+// Superblock << 14 | index within it.
+using BlockId = std::uint32_t;
+inline constexpr BlockId kNoBlock = ~0u;
+
+constexpr std::uint64_t block_tag(std::uint32_t slot, std::uint64_t generation, BlockKind kind) {
+  return generation << 28 | std::uint64_t{slot} << 4 | static_cast<std::uint64_t>(kind);
+}
+constexpr std::uint32_t tag_slot(std::uint64_t tag) { return static_cast<std::uint32_t>(tag >> 4) & (kMaxSlots - 1); }
+constexpr std::uint64_t tag_generation(std::uint64_t tag) { return tag >> 28; }
+constexpr BlockKind tag_kind(std::uint64_t tag) { return static_cast<BlockKind>(tag & 15); }
+
+class Blocks {
+ public:
+  explicit Blocks(Segment& segment);
+
+  // A block with room for `bytes`, tagged for this life of `slot`; kNoBlock when the arena or /dev/shm
+  // is full. A process that dies right after leaves an orphan, which the patrol frees.
+  BlockId take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
+  // Frees the block if it still belongs to this life; idempotent.
+  void give_back(BlockId id, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
+
+  // The header, or null when the id (which may come from shared memory) does not name a used block.
+  BlockHeader* header(BlockId id) const noexcept;
+  // The bytes of a block; empty when the id is bad or its tag is not the expected one.
+  std::span<std::byte> bytes(BlockId id, std::uint64_t expected_tag) const noexcept;
+
+  // One stretch of the patrol: frees orphans and offers free blocks without a hint again. `cursor` runs
+  // over all blocks; returns true when it has come round. Counts what it freed in `freed`.
+  bool patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t& freed) noexcept;
+
+ private:
+  static constexpr std::uint32_t kLocalHints = 32;
+
+  SuperblockRow& superblock(std::uint32_t index) const noexcept {
+    return segment_.at<SuperblockRow>(segment_.layout().superblock_rows)[index];
+  }
+  Ring& ring(std::uint32_t block_class) noexcept;
+  BlockId fresh(std::uint32_t block_class) noexcept;
+  bool claim(BlockId id, std::uint64_t tag) noexcept;
+  void offer(BlockId id, std::uint32_t block_class) noexcept;
+
+  Segment& segment_;
+  Ring rings_[kBlockClasses];
+  std::vector<BlockId> local_[kBlockClasses];
+  std::uint32_t last_superblock_[kBlockClasses] = {};
+};
+
+}  // namespace stem::shm

@@ -1,0 +1,155 @@
+// An attached thread: its row in the roster, its proof of life, its reserve of free slots.
+//
+// Not thread-safe: a participant is one thread's. Only it writes words whose owner is its own number.
+// Destroying it detaches: reserved slots go back, the row is free for the next.
+//
+// Three different things say that a participant is gone, and they are never mixed (docs/protocol.md):
+// signal = the kernel marked row.alive (quick, thread exit); proof = its byte lock is free (certain);
+// timeout = its heartbeat counter stands still (policy).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/random.hpp"
+#include "shm/ring.hpp"
+#include "shm/segment.hpp"
+
+namespace stem::shm {
+
+struct ParticipantOptions {
+  Role role = Role::kClient;
+  std::string name;
+};
+
+class Participant {
+ public:
+  // Takes a row. Rows of the dead that nobody has swept yet are passed over. kFull when none is free.
+  static Result<std::unique_ptr<Participant>> join(std::shared_ptr<Segment> segment,
+                                                   const ParticipantOptions& options);
+  ~Participant();
+  Participant(const Participant&) = delete;
+  Participant& operator=(const Participant&) = delete;
+
+  Segment& segment() const noexcept { return *segment_; }
+  const std::shared_ptr<Segment>& segment_ptr() const noexcept { return segment_; }
+  std::uint32_t index() const noexcept { return index_; }
+  std::uint32_t owner() const noexcept { return index_ + 1; }  // as in control words
+  std::uint64_t incarnation() const noexcept { return incarnation_; }
+  RosterRow& row() const noexcept { return *row_; }
+  base::Random& random() noexcept { return random_; }
+
+  // False when somebody took this participant for dead (its descriptor was closed under it): it must stop
+  // claiming and join anew.
+  bool still_ours() const noexcept {
+    return row_->status.load(std::memory_order_relaxed) == row_status(incarnation_, RowState::kLive);
+  }
+
+  void beat() noexcept {
+    row_->heartbeat.store(row_->heartbeat.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+
+  // A slot in kAlloc of this participant, or false when the segment is full. Its descriptor's plain fields
+  // may be written until it is published or given back.
+  bool take_slot(std::uint32_t& slot, ControlWord& word) noexcept {
+    if (reserve_begin_ == reserve_end_ && !refill_reserve()) return false;
+    const Reserved& r = reserve_[reserve_begin_++ % kReserveSlots];
+    // The line that will be written some tasks from now: its fetch from the other core is hidden.
+    if (reserve_end_ - reserve_begin_ > kPrefetchAhead) {
+      const std::uint32_t later = reserve_[(reserve_begin_ + kPrefetchAhead) % kReserveSlots].slot;
+      __builtin_prefetch(&segment_->descriptor(later), 1, 3);
+      __builtin_prefetch(segment_->descriptor(later).inline_payload, 1, 3);
+    }
+    slot = r.slot;
+    word = r.word;
+    return true;
+  }
+  // Back into the reserve, unchanged.
+  void return_slot(std::uint32_t slot, ControlWord word) noexcept;
+
+  // Tells producers that slots this participant turned to kFree may be taken.
+  void offer_free(std::uint32_t slot, std::uint64_t generation) noexcept {
+    const HintCell hint(0, generation, slot);
+    offer_free_many(&hint, 1);
+  }
+  void offer_free_many(const HintCell* hints, std::uint32_t count) noexcept {
+    std::uint32_t done = free_hot_.push_many(hints, count);
+    // The hot ring is full: the cold one has room for every slot there is.
+    while (done < count && free_cold_.push(hints[done].tag(), hints[done].slot())) ++done;
+  }
+
+  // Gives reserved slots back; on detach and for tests.
+  void drop_reserve() noexcept;
+
+  // ---- counted changes (see OpKind): begin_op, the CAS, count.
+  void begin_op(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue,
+                Counter counter) noexcept {
+    const CounterRow& row = counters(queue);
+    row_->op_count.store(row.value[static_cast<int>(counter)].load(std::memory_order_relaxed),
+                         std::memory_order_relaxed);
+    row_->op_counter.store(std::uint64_t{queue} << 8 | static_cast<std::uint64_t>(counter),
+                           std::memory_order_relaxed);
+    // order(op.record): release; the record is complete before the change that it announces (a recoverer
+    // reads it after the kernel has proved this thread dead).
+    row_->op.store(op_word(kind, slot, generation), std::memory_order_release);
+  }
+  void count(std::uint32_t queue, Counter counter, std::uint64_t by = 1) noexcept {
+    auto& value = counters(queue).value[static_cast<int>(counter)];
+    value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+  }
+  // Histograms of this participant, committed on first use. `record` is a plain add.
+  void record_wait(std::uint32_t queue, std::int64_t wait_ns) noexcept;
+  void record_duration(std::uint32_t task, std::int64_t duration_ns) noexcept;
+
+  // This participant's counters of a queue; committed on first use.
+  CounterRow& counters(std::uint32_t queue) noexcept {
+    if (queue != last_queue_) [[unlikely]] switch_queue(queue);
+    return *last_counters_;
+  }
+
+ private:
+  struct Reserved {
+    std::uint32_t slot;
+    ControlWord word;
+  };
+  static constexpr std::uint32_t kPrefetchAhead = 6;
+  static constexpr std::uint32_t kRefill = 32;
+  static_assert(kRefill <= kReserveSlots);
+
+  explicit Participant(std::shared_ptr<Segment> segment);
+  bool refill_reserve() noexcept;
+  bool refill_from(Ring& ring) noexcept;
+  bool refill_from_unused() noexcept;
+  bool refill_by_scan() noexcept;
+  bool commit_slots(std::uint64_t needed) noexcept;
+  void add_reserve(std::uint32_t slot, ControlWord word) noexcept;
+  void switch_queue(std::uint32_t queue) noexcept;
+  bool hold_alive_mutex() noexcept;
+
+  std::shared_ptr<Segment> segment_;
+  RosterRow* row_ = nullptr;
+  std::uint32_t index_ = 0;
+  std::uint64_t incarnation_ = 0;
+  int pid_ = 0;
+  int lock_fd_ = -1;  // own open file description: its byte lock is the proof of life
+  base::Random random_;
+
+  Ring free_hot_, free_cold_;
+  Reserved reserve_[kReserveSlots];
+  std::uint32_t reserve_begin_ = 0, reserve_end_ = 0;
+  std::uint32_t scan_hand_ = 0;
+
+  std::uint32_t last_queue_ = ~0u;
+  CounterRow* last_counters_ = nullptr;
+  std::atomic<std::uint64_t>* last_wait_ = nullptr;
+  std::uint32_t last_task_ = ~0u;
+  std::atomic<std::uint64_t>* last_duration_ = nullptr;
+  std::unique_ptr<std::uint64_t[]> queues_seen_;  // bit per queue: committed
+  std::unique_ptr<std::uint64_t[]> tasks_seen_;
+  CounterRow scratch_counters_;  // when /dev/shm has no room even for statistics
+  std::unique_ptr<std::atomic<std::uint64_t>[]> scratch_histogram_;
+};
+
+}  // namespace stem::shm

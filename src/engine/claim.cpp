@@ -1,0 +1,179 @@
+// Working: find a hint, claim the task by its control word, then move past the hint.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "engine/engine.hpp"
+#include "engine/extension.hpp"
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::HintCell;
+using shm::State;
+
+namespace {
+
+constexpr std::uint32_t kLookAhead = 16;         // descriptors fetched before they are claimed
+constexpr std::uint32_t kAgeingEvery = 64;       // claims between two looks at who has waited longest
+constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is worth one priority
+
+}  // namespace
+
+std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept {
+  const shm::QueueRow& row = segment_.queue(queue);
+  std::uint64_t lanes = row.lanes.load(std::memory_order_acquire);
+  if (lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours()) return 0;
+  const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
+  std::uint32_t claimed = 0;
+  if (++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
+    const std::uint32_t aged = aged_priority(queue, lanes, lowest_first, now_ns);
+    claimed = claim_lane(queue, aged, into, 1);
+  }
+  while (lanes != 0 && claimed < most) {
+    const auto priority = static_cast<std::uint32_t>(lowest_first ? std::countr_zero(lanes) : std::bit_width(lanes) - 1);
+    if (priority >= shm::kPriorities) return claimed;  // nonsense in the segment
+    const std::uint32_t got = claim_lane(queue, priority, into + claimed, most - claimed);
+    claimed += got;
+    if (got > 0 && claimed < most) continue;  // more of this lane first
+    if (got == 0) {
+      lanes_.mark_empty(queue, priority);
+      lanes &= ~(std::uint64_t{1} << priority);
+    }
+  }
+  self_.row().inflight.store(claimed, std::memory_order_relaxed);
+  return claimed;
+}
+
+std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into,
+                                 std::uint32_t most) noexcept {
+  shm::Ring* ring = lanes_.oldest(queue, priority);
+  if (ring == nullptr) return 0;
+  const std::uint32_t slots = segment_.geometry().slot_count;
+  std::uint32_t claimed = 0;
+  std::uint64_t position = ring->head();
+  const std::uint64_t start = position;
+  HintCell cell;
+  HintCell ahead;
+  // Fetch the descriptors of the next tasks for writing, so that the claims below find their lines here.
+  const std::uint32_t look = std::min(most + kLookAhead, kLookAhead * 2);
+  for (std::uint32_t i = 0; i < look && ring->peek(position + i, ahead); ++i) {
+    if (ahead.slot() >= slots) continue;
+    Descriptor& d = segment_.descriptor(ahead.slot());
+    __builtin_prefetch(&d, 1, 3);
+    __builtin_prefetch(d.inline_payload, 0, 3);
+  }
+  while (claimed < most && ring->peek(position, cell)) {
+    ++position;
+    if (cell.slot() >= slots) continue;
+    Descriptor& d = segment_.descriptor(cell.slot());
+    ControlWord word = d.control.load();
+    // What `word` can be: (1) ready in the life the hint names: claim it. (2) anything else: the hint is
+    // stale (claimed, promoted twice, cancelled, another life); pass on.
+    if (word.state() != State::kReady || (word.generation() & HintCell::kTagMask) != cell.tag()) continue;
+    // Recorded first: if we die right after the claim, whoever notices finds it here.
+    self_.row().held[held_next_ % shm::kHeldSlots].store(cell.slot() + 1, std::memory_order_relaxed);
+    const ControlWord mine = word.with(State::kLeased, self_.owner());
+    if (!d.control.change(word, mine)) continue;
+    ++held_next_;
+    into[claimed] = {cell.slot(), mine};
+    if (d.queue != queue) [[unlikely]] {  // a hint so old that its tag came round: back to where it belongs
+      (void)release(into[claimed], 0);
+      continue;
+    }
+    ++claimed;
+  }
+  ring->advance_head(start, position);
+  return claimed;
+}
+
+// Of all lanes with work, the one whose first task has the best priority once waiting is counted in.
+std::uint32_t Engine::aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first,
+                                    std::int64_t now_ns) noexcept {
+  std::uint32_t best = static_cast<std::uint32_t>(std::countr_zero(lanes)) % shm::kPriorities;
+  std::int64_t best_score = INT64_MIN;
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const auto priority = static_cast<std::uint32_t>(std::countr_zero(lanes));
+    if (priority >= shm::kPriorities) break;
+    const shm::Ring* ring = lanes_.oldest(queue, priority);
+    HintCell cell;
+    if (ring == nullptr || !ring->peek(ring->head(), cell) || cell.slot() >= segment_.geometry().slot_count) continue;
+    const std::int64_t waited = now_ns - segment_.descriptor(cell.slot()).enqueued_ns;
+    const std::int64_t rank = lowest_first ? shm::kPriorities - 1 - priority : priority;
+    const std::int64_t score = rank + waited / kAgeingStepNs;
+    if (score > best_score) {
+      best_score = score;
+      best = priority;
+    }
+  }
+  return best;
+}
+
+bool Engine::view(const Lease& lease, TaskView& into) noexcept {
+  const Descriptor& d = segment_.descriptor(lease.slot);
+  const std::uint32_t payload_bytes = d.payload_bytes;
+  const std::uint32_t block = d.block;
+  const std::uint8_t flags = d.flags;
+  into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation());
+  into.queue = d.queue;
+  into.task = d.task;
+  into.priority = d.priority;
+  into.max_retries = d.max_retries;
+  into.flags = flags;
+  into.enqueued_ns = d.enqueued_ns;
+  const std::uint32_t grant = lease.word.grant();
+  into.tally = {};
+  if (grant != 0) {
+    const shm::TaggedWord tally(d.tally[grant % 2].load(std::memory_order_acquire));
+    if (tally.grant() == grant) into.tally = shm::Tally::unpack(tally.value());
+  }
+  into.has_extras = (flags & shm::kHasExtension) != 0;
+  bool sane = true;
+  if (block == 0) {
+    sane = payload_bytes <= shm::kInlineBytes && !into.has_extras;
+    if (sane) {
+      std::memcpy(into.inline_copy, d.inline_payload, shm::kInlineBytes);
+      into.payload = {into.inline_copy, payload_bytes};
+    }
+  } else {
+    const auto bytes = blocks_.bytes(
+        block - 1, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kPayload));
+    std::uint32_t offset = 0;
+    if (into.has_extras) {
+      const auto extras = read_extension(bytes, offset);
+      sane = extras.has_value();
+      if (sane) into.extras = *extras;
+    }
+    sane = sane && payload_bytes <= bytes.size() && offset <= bytes.size() - payload_bytes;
+    if (sane) into.payload = bytes.subspan(offset, payload_bytes);
+  }
+  sane = sane && into.queue < shm::queue_total(segment_) && into.task < shm::task_total(segment_) &&
+         into.priority < shm::kPriorities;
+  // What was copied is believed only if the word still stands: we may have been stopped meanwhile, and
+  // the slot may have lived on.
+  if (!holds(lease)) return false;
+  if (!sane) {
+    quarantine(lease);
+    return false;
+  }
+  return true;
+}
+
+void Engine::quarantine(const Lease& lease) noexcept {
+  ControlWord word = lease.word;
+  (void)segment_.descriptor(lease.slot).control.change(word, word.with(State::kQuarantine, 0));
+}
+
+void Engine::begin(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
+  shm::RosterRow& row = self_.row();
+  row.current.store(task.id.handle, std::memory_order_release);
+  row.current_since_ns.store(now_ns, std::memory_order_relaxed);
+  (void)lease;
+  self_.count(task.queue, Counter::kStarted);
+  if (task.tally.attempts + task.tally.releases == 0) self_.record_wait(task.queue, now_ns - task.enqueued_ns);
+}
+
+}  // namespace stem::engine

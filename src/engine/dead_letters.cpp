@@ -1,0 +1,80 @@
+#include "engine/dead_letters.hpp"
+
+#include <algorithm>
+
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+
+bool DeadLetters::read(std::uint32_t slot, ControlWord word, DeadLetter& into) const noexcept {
+  const Descriptor& d = segment_.descriptor(slot);
+  into.id = TaskId::make(segment_.epoch(), slot, word.generation());
+  into.slot = slot;
+  into.word = word;
+  into.queue = d.queue;
+  into.task = d.task;
+  into.enqueued_ns = d.enqueued_ns;
+  const shm::TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
+  const auto block = static_cast<std::uint32_t>(outcome.value());
+  const auto record =
+      block == 0 ? std::nullopt
+                 : read_failure_record(engine_.blocks().bytes(
+                       block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult)));
+  into.failure = record ? *record : make_failure_record({"unknown", "its failure record was lost"}, 0, 0, 0);
+  return d.control.load() == word;
+}
+
+std::vector<DeadLetter> DeadLetters::list(const DeadFilter& filter) const {
+  std::vector<DeadLetter> found;
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const std::uint32_t first = filter.id ? filter.id.slot() : 0;
+  const std::uint32_t last = filter.id ? std::min(filter.id.slot() + 1, used) : used;
+  for (std::uint32_t slot = first; slot < last; ++slot) {
+    const ControlWord word = segment_.descriptor(slot).control.load();
+    DeadLetter letter;
+    if (word.state() != State::kDead || !read(slot, word, letter)) continue;
+    if (filter.id && !(letter.id == filter.id)) continue;
+    if (filter.queue != ~0u && letter.queue != filter.queue) continue;
+    if (filter.reason != 0 && letter.failure.reason != filter.reason) continue;
+    if (filter.fingerprint != 0 && letter.failure.fingerprint != filter.fingerprint) continue;
+    if (letter.failure.at_ns < filter.since_ns) continue;
+    found.push_back(letter);
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.failure.at_ns < b.failure.at_ns; });
+  return found;
+}
+
+bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::int64_t now_ns) noexcept {
+  // A task delivered 4,095 times has no further grant; it can only be purged.
+  if (letter.word.grant() + 1 >= shm::kMaxGrant) return false;
+  if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, now_ns + delay_ns, now_ns)) return false;
+  engine_.self().count(letter.queue, Counter::kDeadReplayed);
+  return true;
+}
+
+bool DeadLetters::purge(const DeadLetter& letter) noexcept {
+  ControlWord word = letter.word;
+  const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
+  engine_.self().begin_op(shm::OpKind::kSettle, letter.slot, word.generation(), letter.queue, Counter::kDeadPurged);
+  if (!segment_.descriptor(letter.slot).control.change(word, retiring)) return false;
+  engine_.self().count(letter.queue, Counter::kDeadPurged);
+  engine_.free_slot_now(letter.slot, retiring);
+  return true;
+}
+
+void DeadLetters::retain(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  DeadLetter letter;
+  if (!read(slot, word, letter) || letter.queue >= shm::queue_total(segment_)) return;
+  const std::int64_t set = segment_.queue(letter.queue).dead_retention_ns.load(std::memory_order_relaxed);
+  const std::int64_t keep = set > 0 ? set : kDefaultDeadRetentionNs;
+  if (letter.failure.at_ns + keep <= now_ns) (void)purge(letter);
+}
+
+}  // namespace stem::engine

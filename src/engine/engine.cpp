@@ -1,0 +1,69 @@
+#include "engine/engine.hpp"
+
+#include <charconv>
+#include <cstdio>
+
+namespace stem::engine {
+
+Engine::Engine(shm::Participant& self)
+    : self_(self),
+      segment_(self.segment()),
+      lanes_(segment_),
+      blocks_(segment_),
+      delayed_(segment_.at<shm::RingHeader>(segment_.layout().delayed), shm::kDelayedRingLog2) {}
+
+Engine::~Engine() { flush(); }
+
+std::string to_string(TaskId id) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%08x-%015llx", id.epoch, static_cast<unsigned long long>(id.handle));
+  return text;
+}
+
+bool parse_task_id(std::string_view text, TaskId& id) {
+  if (text.size() != 24 || text[8] != '-') return false;
+  const auto epoch = std::from_chars(text.data(), text.data() + 8, id.epoch, 16);
+  const auto handle = std::from_chars(text.data() + 9, text.data() + 24, id.handle, 16);
+  return epoch.ec == std::errc() && epoch.ptr == text.data() + 8 && handle.ec == std::errc() &&
+         handle.ptr == text.data() + 24 && id.epoch != 0;
+}
+
+const char* to_string(EnqueueStatus status) noexcept {
+  switch (status) {
+    case EnqueueStatus::kOk: return "ok";
+    case EnqueueStatus::kFull: return "full";
+    case EnqueueStatus::kTooLarge: return "too-large";
+    case EnqueueStatus::kDuplicate: return "duplicate";
+    case EnqueueStatus::kNoMemory: return "no-memory";
+    case EnqueueStatus::kDetached: return "detached";
+  }
+  return "unknown";
+}
+
+namespace {
+constexpr const char* kReasonNames[] = {"",
+                                        "max-retries-exhausted",
+                                        "permanent-failure",
+                                        "poison-pill",
+                                        "hard-time-limit",
+                                        "unregistered-task",
+                                        "signature-invalid",
+                                        "payload-invalid",
+                                        "delivery-limit"};
+}
+
+const char* to_string(DeadReason reason) noexcept {
+  const auto i = static_cast<std::size_t>(reason);
+  return i < std::size(kReasonNames) ? kReasonNames[i] : "unknown";
+}
+
+bool parse_dead_reason(std::string_view text, DeadReason& reason) {
+  for (std::size_t i = 1; i < std::size(kReasonNames); ++i) {
+    if (text != kReasonNames[i]) continue;
+    reason = static_cast<DeadReason>(i);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace stem::engine

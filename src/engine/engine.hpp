@@ -1,0 +1,216 @@
+// The engine: what a queue promises, for one participant. No clock (time comes in), no I/O, no processes.
+//
+// One Engine per attached thread; not thread-safe. All of them together, in any number of processes, work
+// on one segment.
+//
+//   producer:  enqueue -> kReady | kDelayed
+//   worker:    claim -> kLeased;  begin;  then one of succeed, retry, fail, snooze, release
+//   anybody:   revoke, pause, dead letters (dead_letters.hpp), queries (query.hpp), recovery
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/lanes.hpp"
+#include "engine/task.hpp"
+#include "shm/blocks.hpp"
+#include "shm/doorbell.hpp"
+#include "shm/participant.hpp"
+
+namespace stem::engine {
+
+// Answer of every call that names a lease.
+enum class [[nodiscard]] Settled : std::uint8_t {
+  kDone,
+  kFenced,  // the lease was lost: somebody else has the task, or had it. Nothing was changed
+};
+
+// Why a task became a dead letter; texts in reference §3.
+enum class DeadReason : std::uint8_t {
+  kMaxRetriesExhausted = 1,
+  kPermanentFailure,
+  kPoisonPill,
+  kHardTimeLimit,
+  kUnregisteredTask,
+  kSignatureInvalid,
+  kPayloadInvalid,
+  kDeliveryLimit,
+};
+const char* to_string(DeadReason reason) noexcept;
+bool parse_dead_reason(std::string_view text, DeadReason& reason);
+
+// What went wrong in an attempt. `kind` is a short class name, `message` the text.
+struct Failure {
+  std::string_view kind;
+  std::string_view message;
+};
+
+// What a worker reads of its lease. Payload and texts point into the segment (or into `inline_copy`).
+struct TaskView {
+  TaskId id;
+  std::uint32_t queue = 0;
+  std::uint32_t task = 0;
+  std::uint8_t priority = 0;
+  std::uint16_t max_retries = 0;
+  std::uint8_t flags = 0;
+  std::int64_t enqueued_ns = 0;
+  shm::Tally tally;  // attempts before this one
+  std::span<const std::byte> payload;
+  bool has_extras = false;
+  TaskExtras extras;  // texts point into the block; unique_for_ns is absolute here
+  alignas(16) std::byte inline_copy[shm::kInlineBytes];
+};
+
+// A slot taken for a payload to be written in place. Published by Engine::publish or given back.
+struct Loan {
+  std::uint32_t slot = 0;
+  shm::ControlWord word;
+  shm::BlockId block = shm::kNoBlock;
+  std::span<std::byte> payload;  // writable until publish
+  TaskSpec spec;
+};
+
+class Engine {
+ public:
+  // The participant outlives the engine.
+  explicit Engine(shm::Participant& self);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  shm::Participant& self() const noexcept { return self_; }
+  shm::Segment& segment() const noexcept { return segment_; }
+  Lanes& lanes() noexcept { return lanes_; }
+  shm::Blocks& blocks() noexcept { return blocks_; }
+
+  // ---- producing (enqueue.cpp)
+  EnqueueResult enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcept;
+  // Enqueues `specs` of one queue and priority, hints pushed together; stops at the first that fails and
+  // returns its status; `done` says how many were accepted, `ids` (may be null) takes their ids.
+  EnqueueStatus enqueue_many(const TaskSpec* specs, std::size_t count, TaskId* ids, std::size_t& done,
+                             std::int64_t now_ns) noexcept;
+  EnqueueStatus loan(const TaskSpec& spec, std::uint32_t payload_bytes, Loan& loan, std::int64_t now_ns) noexcept;
+  EnqueueResult publish(Loan& loan, std::int64_t now_ns) noexcept;
+  void drop(Loan& loan) noexcept;
+
+  // ---- working (claim.cpp)
+  // Claims up to `most` runnable tasks of a queue, highest priority first; returns how many.
+  std::uint32_t claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept;
+  // True when a queue may have something to claim.
+  bool maybe_ready(std::uint32_t queue) const noexcept {
+    const shm::QueueRow& row = segment_.queue(queue);
+    return row.lanes.load(std::memory_order_seq_cst) != 0 && row.paused.load(std::memory_order_relaxed) == 0;
+  }
+  // Reads the task of a lease. False: its descriptor makes no sense (it was quarantined) or the lease is
+  // lost; forget it.
+  bool view(const Lease& lease, TaskView& into) noexcept;
+  // Notes that the handler starts now: counters, queue wait, what is being run (for crash records).
+  void begin(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
+
+  // ---- settling (settle.cpp)
+  // `result` is kept when the task asked for it.
+  Settled succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
+                  std::int64_t now_ns) noexcept;
+  // A failed attempt: retried after the policy's delay (or `delay_ns` >= 0), or dead-lettered when no
+  // attempt is left. `retried` says which.
+  Settled fail(const Lease& lease, const TaskView& task, const Failure& failure, std::int64_t delay_ns,
+               std::int64_t now_ns, bool& retried) noexcept;
+  // Straight to the dead-letter queue.
+  Settled bury(const Lease& lease, const TaskView& task, DeadReason reason, const Failure& failure,
+               std::int64_t now_ns) noexcept;
+  // Again after `delay_ns`, no attempt used.
+  Settled snooze(const Lease& lease, const TaskView& task, std::int64_t delay_ns, std::int64_t now_ns) noexcept;
+  // Given back untouched, no attempt used.
+  Settled release(const Lease& lease, std::int64_t now_ns) noexcept;
+  // Over without running (revoked, expired, discarded).
+  Settled cancel(const Lease& lease, const TaskView& task, shm::Counter why, const Failure& failure,
+                 std::int64_t now_ns) noexcept;
+  // True while the lease is ours.
+  bool holds(const Lease& lease) const noexcept {
+    return segment_.descriptor(lease.slot).control.load() == lease.word;
+  }
+  // For tasks whose lease ends by the clock (kNoRenew): a new end. For others a life sign.
+  Settled extend(const Lease& lease, std::int64_t until_ns) noexcept;
+  // Hands freed slots to producers; called when idle.
+  void flush() noexcept;
+
+  // ---- recovery (recovery.cpp)
+  // The participant's thread has ended (signal): what it held is made runnable at once. Safe even if the
+  // signal is wrong. Returns how many tasks were redelivered.
+  std::uint32_t redeliver_held(std::uint32_t participant, std::int64_t now_ns) noexcept;
+  // Redelivers one lease that somebody lost, if it still is exactly `word`. `started`: it was being run by
+  // a process that died, which uses an attempt and counts towards the poison limit.
+  bool redeliver(std::uint32_t slot, shm::ControlWord word, bool started, bool died, std::int64_t now_ns) noexcept;
+  // Sweeps a participant whose death is proved; false when it lives or somebody else sweeps it.
+  bool sweep(std::uint32_t participant, std::int64_t now_ns) noexcept;
+  // Sweeps every dead participant found; returns how many.
+  std::uint32_t sweep_all(std::int64_t now_ns) noexcept;
+
+  // ---- delays
+  std::int64_t due_ns(std::uint32_t slot, shm::ControlWord word) const noexcept;
+  // DELAYED -> READY if `word` still stands; pushes the hint.
+  bool promote(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
+
+  // Frees a task's blocks and slot after it left kSettling, kDone, kDead or kRetiring by our hand.
+  void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
+
+  // A link that could not be enqueued because the segment was full: a drop, and counted as one.
+  void count_lost_link(std::uint32_t queue) noexcept { self_.count(queue, shm::Counter::kDropped); }
+
+  // Microseconds since the segment's creation, as stored in due words.
+  std::uint64_t to_due_us(std::int64_t ns) const noexcept;
+  std::int64_t from_due_us(std::uint64_t us) const noexcept;
+
+ private:
+  friend class DeadLetters;
+  struct Filled {
+    std::uint32_t slot = 0;
+    shm::ControlWord word;
+  };
+
+  EnqueueStatus fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
+  EnqueueStatus fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
+                           const Filled& filled, shm::BlockId& block, std::span<std::byte>& payload) noexcept;
+  void write_descriptor(shm::Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
+                        shm::BlockId block) noexcept;
+  bool make_visible(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
+  void abandon(const Filled& filled, shm::BlockId block) noexcept;
+  EnqueueStatus admit(const TaskSpec& spec, std::int64_t now_ns) noexcept;
+  void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
+  bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most) noexcept;
+  std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first, std::int64_t now_ns) noexcept;
+  bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
+                 std::int64_t now_ns) noexcept;
+  void complete_op(std::uint32_t participant) noexcept;
+  void wake_everyone() noexcept;
+  void quarantine(const Lease& lease) noexcept;
+  bool write_outcome(std::uint32_t slot, shm::ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept;
+  bool regrant(std::uint32_t slot, shm::ControlWord from, const shm::Tally& tally, std::int64_t due_ns,
+               std::int64_t now_ns) noexcept;
+  Settled finish(const Lease& lease, const TaskView& task, OutcomeKind kind, shm::Counter counter,
+                 std::span<const std::byte> result, std::int64_t now_ns) noexcept;
+  void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
+  void free_blocks(std::uint32_t slot, shm::ControlWord word) noexcept;
+  void offer_free(std::uint32_t slot, std::uint64_t generation) noexcept;
+  shm::BlockId store_result(const Lease& lease, std::span<const std::byte> result) noexcept;
+  void note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns, std::uint32_t attempts) noexcept;
+
+  static constexpr std::uint32_t kFreeBatch = 16;
+
+  shm::Participant& self_;
+  shm::Segment& segment_;
+  Lanes lanes_;
+  shm::Blocks blocks_;
+  shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
+  shm::HintCell freed_[kFreeBatch];
+  std::uint32_t freed_count_ = 0;
+  std::uint32_t held_next_ = 0;
+  std::uint32_t claims_ = 0;
+};
+
+}  // namespace stem::engine

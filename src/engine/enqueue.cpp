@@ -1,0 +1,281 @@
+// Producing: take a slot, fill it, make it visible with one change of its control word, leave a hint.
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.hpp"
+#include "engine/engine.hpp"
+#include "engine/extension.hpp"
+#include "engine/unique.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+
+EnqueueStatus Engine::admit(const TaskSpec& spec, std::int64_t now_ns) noexcept {
+  if (spec.payload.size() > shm::kMaxPayloadBytes) return EnqueueStatus::kTooLarge;
+  if (!self_.still_ours()) return EnqueueStatus::kDetached;
+  const shm::QueueRow& row = segment_.queue(spec.queue);
+  const std::uint32_t most = row.max_length.load(std::memory_order_relaxed);
+  if (most == 0 || lanes_.queued(spec.queue) < most) return EnqueueStatus::kOk;
+  // kBlock waits in the front door, which owns the clock; here it is full either way.
+  if (row.overflow.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Overflow::kDropOldest) &&
+      drop_oldest(spec.queue, now_ns))
+    return EnqueueStatus::kOk;
+  return EnqueueStatus::kFull;
+}
+
+void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes,
+                              std::int64_t now_ns, shm::BlockId block) noexcept {
+  d.tally[0].store(0, std::memory_order_relaxed);
+  d.tally[1].store(0, std::memory_order_relaxed);
+  d.due.store(spec.due_ns > 0 ? shm::TaggedWord(0, to_due_us(spec.due_ns)).bits() : 0, std::memory_order_relaxed);
+  d.outcome.store(0, std::memory_order_relaxed);
+  d.enqueued_ns = now_ns;
+  d.queue = static_cast<std::uint16_t>(spec.queue);
+  d.task = static_cast<std::uint16_t>(spec.task);
+  d.priority = std::min<std::uint8_t>(spec.priority, shm::kPriorities - 1);
+  d.max_retries = spec.max_retries;
+  d.payload_bytes = payload_bytes;
+  d.block = block == shm::kNoBlock ? 0 : block + 1;
+  std::uint8_t flags = 0;
+  if (spec.keep_result) flags |= shm::kKeepResult;
+  if (!spec.auto_renew) flags |= shm::kNoRenew;
+  if (spec.in_place) flags |= shm::kInPlace;
+  if (spec.extras != nullptr) {
+    flags |= shm::kHasExtension;
+    const TaskExtras& e = *spec.extras;
+    if (!e.link.empty() || !e.link_error.empty()) flags |= shm::kHasObligations;
+  }
+  d.flags = flags;
+}
+
+EnqueueStatus Engine::fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
+                                 const Filled& filled, shm::BlockId& block,
+                                 std::span<std::byte>& payload) noexcept {
+  const std::uint32_t before = spec.extras != nullptr ? extension_bytes(*spec.extras) : 0;
+  if (before > shm::kBlockStride[shm::kBlockClasses - 1] - shm::kMaxPayloadBytes - sizeof(shm::BlockHeader) &&
+      before + payload_bytes > shm::kMaxPayloadBytes)
+    return EnqueueStatus::kTooLarge;
+  block = blocks_.take(before + payload_bytes, filled.slot, filled.word.generation(), shm::BlockKind::kPayload);
+  if (block == shm::kNoBlock) return EnqueueStatus::kNoMemory;
+  const std::span<std::byte> bytes =
+      blocks_.bytes(block, shm::block_tag(filled.slot, filled.word.generation(), shm::BlockKind::kPayload));
+  if (bytes.size() < before + payload_bytes) return EnqueueStatus::kDetached;  // taken from under us
+  if (spec.extras != nullptr) write_extension(*spec.extras, now_ns, bytes);
+  payload = bytes.subspan(before, payload_bytes);
+  return EnqueueStatus::kOk;
+}
+
+void Engine::abandon(const Filled& filled, shm::BlockId block) noexcept {
+  if (block != shm::kNoBlock)
+    blocks_.give_back(block, filled.slot, filled.word.generation(), shm::BlockKind::kPayload);
+  self_.return_slot(filled.slot, filled.word);
+}
+
+// Everything but the change that makes it visible. On kDuplicate `result.id` is the holder's.
+EnqueueStatus Engine::fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled,
+                           EnqueueResult& result) noexcept {
+  if (const EnqueueStatus admitted = admit(spec, now_ns); admitted != EnqueueStatus::kOk) return admitted;
+  if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
+  Descriptor& d = segment_.descriptor(filled.slot);
+  const auto payload_bytes = static_cast<std::uint32_t>(spec.payload.size());
+  shm::BlockId block = shm::kNoBlock;
+  if (payload_bytes <= shm::kInlineBytes && spec.extras == nullptr) [[likely]] {
+    write_descriptor(d, spec, payload_bytes, now_ns, block);
+    if (payload_bytes == shm::kInlineBytes) {
+      std::memcpy(d.inline_payload, spec.payload.data(), shm::kInlineBytes);  // constant size: wide stores
+    } else if (payload_bytes > 0) {
+      std::memcpy(d.inline_payload, spec.payload.data(), payload_bytes);
+    }
+  } else {
+    std::span<std::byte> payload;
+    const EnqueueStatus got = fill_block(spec, payload_bytes, now_ns, filled, block, payload);
+    if (got != EnqueueStatus::kOk) {
+      abandon(filled, block);
+      return got;
+    }
+    if (payload_bytes > 0) std::memcpy(payload.data(), spec.payload.data(), payload_bytes);
+    write_descriptor(d, spec, payload_bytes, now_ns, block);
+  }
+  result.id = TaskId::make(segment_.epoch(), filled.slot, filled.word.generation());
+  if (spec.extras != nullptr && spec.extras->unique_key != 0) {
+    const UniqueAnswer answer = Unique(segment_, blocks_).acquire(spec.extras->unique_key, filled.slot, filled.word,
+                                                                  now_ns);
+    if (answer.status != UniqueStatus::kAcquired) {
+      abandon(filled, block);
+      if (answer.status == UniqueStatus::kTableFull) return EnqueueStatus::kFull;
+      result.id = TaskId{segment_.epoch(), answer.holder};
+      self_.count(spec.queue, Counter::kDeduplicated);
+      return EnqueueStatus::kDuplicate;
+    }
+  }
+  return EnqueueStatus::kOk;
+}
+
+// The linearization of "accepted".
+bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept {
+  const bool delayed = spec.due_ns > now_ns;
+  self_.begin_op(shm::OpKind::kPublish, filled.slot, filled.word.generation(), spec.queue, Counter::kEnqueued);
+  ControlWord word = filled.word;
+  const ControlWord next = filled.word.with(delayed ? State::kDelayed : State::kReady, 0);
+  if (!segment_.descriptor(filled.slot).control.change(word, next)) return false;
+  self_.count(spec.queue, Counter::kEnqueued);
+  return true;
+}
+
+EnqueueResult Engine::enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcept {
+  EnqueueResult result;
+  Filled filled;
+  result.status = fill(spec, now_ns, filled, result);
+  if (result.status != EnqueueStatus::kOk) return result;
+  if (!make_visible(spec, filled, now_ns)) {
+    result.status = EnqueueStatus::kDetached;
+    return result;
+  }
+  if (spec.due_ns > now_ns) {
+    announce_delayed(filled.slot, filled.word.generation(), spec.due_ns);
+    return result;
+  }
+  lanes_.push(spec.queue, std::min<std::uint32_t>(spec.priority, shm::kPriorities - 1), filled.word.generation(),
+              filled.slot);
+  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, spec.queue, 1);
+  return result;
+}
+
+EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, TaskId* ids, std::size_t& done,
+                                   std::int64_t now_ns) noexcept {
+  constexpr std::size_t kChunk = 32;
+  shm::HintCell hints[kChunk];
+  done = 0;
+  EnqueueStatus status = EnqueueStatus::kOk;
+  while (done < count && status == EnqueueStatus::kOk) {
+    const std::uint32_t queue = specs[done].queue;
+    const std::uint32_t priority = std::min<std::uint32_t>(specs[done].priority, shm::kPriorities - 1);
+    std::uint32_t n = 0;
+    while (done < count && n < kChunk) {
+      const TaskSpec& spec = specs[done];
+      const bool same_lane = spec.queue == queue && std::min<std::uint32_t>(spec.priority, 9) == priority;
+      if (!same_lane || spec.due_ns > now_ns) break;
+      EnqueueResult one;
+      Filled filled;
+      status = fill(spec, now_ns, filled, one);
+      if (status == EnqueueStatus::kDuplicate) {  // not an error of the batch: the holder's id is the answer
+        if (ids != nullptr) ids[done] = one.id;
+        ++done;
+        status = EnqueueStatus::kOk;
+        continue;
+      }
+      if (status != EnqueueStatus::kOk) break;
+      if (!make_visible(spec, filled, now_ns)) {
+        status = EnqueueStatus::kDetached;
+        break;
+      }
+      hints[n++] = shm::HintCell(0, filled.word.generation(), filled.slot);
+      if (ids != nullptr) ids[done] = one.id;
+      ++done;
+    }
+    if (n > 0) {
+      lanes_.push_many(queue, priority, hints, n);
+      if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, n);
+    } else if (status == EnqueueStatus::kOk && done < count) {
+      const EnqueueResult one = enqueue(specs[done], now_ns);  // delayed, or another lane's first
+      status = one.status == EnqueueStatus::kDuplicate ? EnqueueStatus::kOk : one.status;
+      if (status == EnqueueStatus::kOk) {
+        if (ids != nullptr) ids[done] = one.id;
+        ++done;
+      }
+    }
+  }
+  return status;
+}
+
+EnqueueStatus Engine::loan(const TaskSpec& spec, std::uint32_t payload_bytes, Loan& loan,
+                           std::int64_t now_ns) noexcept {
+  if (payload_bytes > shm::kMaxPayloadBytes) return EnqueueStatus::kTooLarge;
+  if (const EnqueueStatus admitted = admit(spec, now_ns); admitted != EnqueueStatus::kOk) return admitted;
+  Filled filled;
+  if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
+  loan = Loan{};
+  if (payload_bytes <= shm::kInlineBytes && spec.extras == nullptr) {
+    loan.payload = {segment_.descriptor(filled.slot).inline_payload, payload_bytes};
+  } else {
+    const EnqueueStatus got = fill_block(spec, payload_bytes, now_ns, filled, loan.block, loan.payload);
+    if (got != EnqueueStatus::kOk) {
+      abandon(filled, loan.block);
+      return got;
+    }
+  }
+  write_descriptor(segment_.descriptor(filled.slot), spec, payload_bytes, now_ns, loan.block);
+  loan.slot = filled.slot;
+  loan.word = filled.word;
+  loan.spec = spec;
+  return EnqueueStatus::kOk;
+}
+
+EnqueueResult Engine::publish(Loan& loan, std::int64_t now_ns) noexcept {
+  EnqueueResult result;
+  const Filled filled{loan.slot, loan.word};
+  const TaskSpec& spec = loan.spec;
+  result.id = TaskId::make(segment_.epoch(), loan.slot, loan.word.generation());
+  if (spec.extras != nullptr && spec.extras->unique_key != 0) {
+    const UniqueAnswer answer =
+        Unique(segment_, blocks_).acquire(spec.extras->unique_key, loan.slot, loan.word, now_ns);
+    if (answer.status != UniqueStatus::kAcquired) {
+      drop(loan);
+      result.status = answer.status == UniqueStatus::kTableFull ? EnqueueStatus::kFull : EnqueueStatus::kDuplicate;
+      result.id = TaskId{segment_.epoch(), answer.holder};
+      return result;
+    }
+  }
+  if (!make_visible(spec, filled, now_ns)) {
+    result.status = EnqueueStatus::kDetached;
+    return result;
+  }
+  loan.slot = ~0u;
+  if (spec.due_ns > now_ns) {
+    announce_delayed(filled.slot, filled.word.generation(), spec.due_ns);
+    return result;
+  }
+  lanes_.push(spec.queue, std::min<std::uint32_t>(spec.priority, shm::kPriorities - 1), filled.word.generation(),
+              filled.slot);
+  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, spec.queue, 1);
+  return result;
+}
+
+void Engine::drop(Loan& loan) noexcept {
+  if (loan.slot == ~0u) return;
+  abandon({loan.slot, loan.word}, loan.block);
+  loan.slot = ~0u;
+}
+
+// The keeper keeps a private heap; the ring of delayed hints feeds it, and its published wake-up time
+// tells whether it must be rung. Lost hints are found by the patrol.
+void Engine::announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept {
+  (void)delayed_.push(generation, slot);
+  shm::Header& h = segment_.header();
+  if (due_ns >= h.keeper_due_ns.load(std::memory_order_seq_cst)) return;
+  const std::uint64_t keeper = h.keeper.load(std::memory_order_acquire);
+  const auto participant = static_cast<std::uint32_t>(keeper & 0xfff);
+  if (participant != 0 && participant <= segment_.geometry().participant_count)
+    shm::ring(segment_, participant - 1);
+}
+
+// Makes room by cancelling the task at the head of the lowest lane.
+bool Engine::drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept {
+  const bool lowest_first = segment_.queue(queue).lowest_first.load(std::memory_order_relaxed) != 0;
+  for (std::uint32_t i = 0; i < shm::kPriorities; ++i) {
+    const std::uint32_t priority = lowest_first ? shm::kPriorities - 1 - i : i;
+    Lease lease;
+    if (claim_lane(queue, priority, &lease, 1) == 0) continue;
+    TaskView task;
+    if (!view(lease, task)) continue;
+    return cancel(lease, task, Counter::kDropped, {"overflow", "dropped: the queue was at its maximum length"},
+                  now_ns) == Settled::kDone;
+  }
+  return false;
+}
+
+}  // namespace stem::engine

@@ -1,0 +1,214 @@
+// Recovery: what becomes of a participant's things when it is gone. Every step is one change from an exact
+// word, so it may be run by several at once and repeated by the next when the recoverer itself is killed.
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstring>
+
+#include "engine/engine.hpp"
+#include "shm/death.hpp"
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+
+namespace {
+
+const char* signal_name(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name == nullptr ? "an unknown signal" : name;
+}
+
+// The lease in `slot` is being taken from a dead participant: if it was about to settle it, it did not.
+void forget_settle(shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
+  std::uint64_t op = shm::op_word(shm::OpKind::kSettle, slot, generation);
+  row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
+}
+
+}  // namespace
+
+bool Engine::redeliver(std::uint32_t slot, ControlWord word, bool started, bool died, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const std::uint32_t queue = d.queue;
+  const std::uint32_t grant = word.grant();
+  const shm::TaggedWord tagged(d.tally[grant % 2].load(std::memory_order_acquire));
+  shm::Tally tally = grant != 0 && tagged.grant() == grant ? shm::Tally::unpack(tagged.value()) : shm::Tally{};
+  if (d.control.load() != word || queue >= shm::queue_total(segment_)) return false;
+  if (started) {
+    ++tally.attempts;
+    if (died) ++tally.deaths;
+  } else {
+    ++tally.releases;
+  }
+  const bool poison = died && started && tally.deaths >= kPoisonLimit;
+  const bool exhausted = grant + 1 >= shm::kMaxGrant;
+  if (poison || exhausted) return bury_lost(slot, word, tally, poison, now_ns);
+  if (!regrant(slot, word, tally, 0, now_ns)) return false;
+  self_.count(queue, Counter::kRedelivered);
+  return true;
+}
+
+// A lease that will not be redelivered: LEASED{dead} -> DEAD under the same grant.
+bool Engine::bury_lost(std::uint32_t slot, ControlWord word, const shm::Tally& tally, bool poison,
+                       std::int64_t now_ns) noexcept {
+  const Lease lease{slot, word};
+  TaskView task;
+  if (!view(lease, task)) return false;
+  task.tally = tally;
+  --task.tally.attempts;  // bury() counts this one
+  char text[160];
+  const std::uint32_t owner = word.owner();
+  int signal = 0;
+  if (owner != 0 && owner <= segment_.geometry().participant_count) {
+    const shm::CrashRecord& crash = segment_.row(owner - 1).crash;
+    if (crash.task.load(std::memory_order_acquire) == task.id.handle) signal = crash.signal;
+  }
+  if (!poison) {
+    return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns) ==
+           Settled::kDone;
+  }
+  const int n = signal == 0 ? std::snprintf(text, sizeof text, "its process died %u times while running it", tally.deaths)
+                            : std::snprintf(text, sizeof text, "its process died %u times while running it, last by SIG%s",
+                                            tally.deaths, signal_name(signal));
+  return bury(lease, task, DeadReason::kPoisonPill,
+              {"process-death", std::string_view(text, static_cast<std::size_t>(n))}, now_ns) == Settled::kDone;
+}
+
+std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now_ns) noexcept {
+  shm::RosterRow& row = segment_.row(participant);
+  const std::uint64_t current = row.current.load(std::memory_order_acquire);
+  std::uint32_t redelivered = 0;
+  for (const auto& entry : row.held) {
+    const std::uint32_t slot = entry.load(std::memory_order_acquire) - 1;
+    if (slot >= segment_.geometry().slot_count) continue;
+    const ControlWord word = segment_.descriptor(slot).control.load();
+    if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
+    const bool started = current == TaskId::make(1, slot, word.generation()).handle;
+    forget_settle(row, slot, word.generation());
+    if (redeliver(slot, word, started, /*died=*/true, now_ns)) ++redelivered;
+  }
+  return redelivered;
+}
+
+bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
+  if (participant == self_.index()) return false;
+  shm::RosterRow& row = segment_.row(participant);
+  if (shm::row_state(row.status.load(std::memory_order_acquire)) == shm::RowState::kFree) return false;
+  const auto proof = shm::DeathProof::obtain(segment_, participant);
+  if (!proof) return false;
+  std::uint64_t status = row.status.load(std::memory_order_acquire);
+  if (shm::row_state(status) == shm::RowState::kFree) return false;
+  const std::uint64_t incarnation = shm::row_incarnation(status);
+  row.status.store(shm::row_status(incarnation, shm::RowState::kDead), std::memory_order_release);
+  complete_op(participant);  // first: it reads from the slots what happened
+  (void)redeliver_held(participant, now_ns);
+  const std::uint64_t current = row.current.load(std::memory_order_acquire);
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const std::uint32_t owner = participant + 1;
+  for (std::uint32_t slot = 0; slot < used; ++slot) {
+    Descriptor& d = segment_.descriptor(slot);
+    ControlWord word = d.control.load();
+    if (word.owner() != owner) continue;
+    // Re-read after the word: the row may have been swept and taken anew by somebody quicker.
+    if (row.status.load(std::memory_order_acquire) != shm::row_status(incarnation, shm::RowState::kDead)) return false;
+    switch (word.state()) {
+      case State::kAlloc:  // in its reserve, or half filled; its block becomes an orphan
+        if (d.control.change(word, word.with(State::kFree, 0))) offer_free(slot, word.generation());
+        break;
+      case State::kLeased:
+        (void)redeliver(slot, word, current == TaskId::make(1, slot, word.generation()).handle, true, now_ns);
+        break;
+      case State::kSettling:  // acknowledged: finish what it owed
+      case State::kRetiring: {
+        const ControlWord mine = word.with(word.state(), self_.owner());
+        if (!d.control.change(word, mine)) break;
+        if (mine.state() == State::kSettling) {
+          after_commit(slot, mine, now_ns);
+        } else {
+          free_slot_now(slot, mine);
+        }
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  flush();
+  shm::Header& h = segment_.header();
+  const std::uint64_t bit = std::uint64_t{1} << (participant % 64);
+  h.sleepers[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);
+  h.result_waiters[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);
+  wake_everyone();  // it may have owed a wake
+  row.status.store(shm::row_status(incarnation, shm::RowState::kFree), std::memory_order_release);
+  return true;
+}
+
+// It died between a change and the counting of it: count on its behalf. We hold its proof, so nobody
+// else writes its counters.
+void Engine::complete_op(std::uint32_t participant) noexcept {
+  shm::RosterRow& row = segment_.row(participant);
+  const std::uint64_t op = row.op.load(std::memory_order_acquire);
+  const auto kind = static_cast<shm::OpKind>(op >> 60);
+  const auto slot = static_cast<std::uint32_t>(op >> 36) & (shm::kMaxSlots - 1);
+  const std::uint64_t generation = op & ((std::uint64_t{1} << 36) - 1);
+  const std::uint64_t which = row.op_counter.load(std::memory_order_relaxed);
+  const auto queue = static_cast<std::uint32_t>(which >> 8);
+  const auto counter = static_cast<std::uint32_t>(which & 0xff);
+  if (kind == shm::OpKind::kNone || slot >= segment_.geometry().slot_count || counter >= shm::kCounterCount ||
+      queue >= shm::queue_total(segment_))
+    return;
+  shm::CounterRow& counters = segment_.counters(participant, queue);
+  if (!segment_.commit(segment_.offset_of(&counters), sizeof counters)) return;
+  if (counters.value[counter].load(std::memory_order_relaxed) != row.op_count.load(std::memory_order_relaxed)) return;
+  // Not counted. The change happened unless the slot still is as it was before.
+  const ControlWord word = segment_.descriptor(slot).control.load();
+  const State before = kind == shm::OpKind::kPublish ? State::kAlloc : State::kLeased;
+  const bool happened =
+      !(word.generation() == generation && word.state() == before && word.owner() == participant + 1);
+  if (happened) counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  row.op.store(0, std::memory_order_release);
+}
+
+std::uint32_t Engine::sweep_all(std::int64_t now_ns) noexcept {
+  std::uint32_t swept = 0;
+  const std::uint32_t rows =
+      std::min(segment_.header().roster_used.load(std::memory_order_acquire), segment_.geometry().participant_count);
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    const std::uint64_t status = segment_.row(i).status.load(std::memory_order_acquire);
+    if (shm::row_state(status) != shm::RowState::kFree && sweep(i, now_ns)) ++swept;
+  }
+  return swept;
+}
+
+void Engine::wake_everyone() noexcept {
+  shm::Header& h = segment_.header();
+  for (std::uint32_t i = 0; i < segment_.geometry().participant_count; ++i) {
+    const std::uint64_t bit = std::uint64_t{1} << (i % 64);
+    if ((h.sleepers[i / 64].load(std::memory_order_seq_cst) & bit) != 0) shm::ring(segment_, i);
+  }
+}
+
+std::int64_t Engine::due_ns(std::uint32_t slot, ControlWord word) const noexcept {
+  const shm::TaggedWord due(segment_.descriptor(slot).due.load(std::memory_order_acquire));
+  // A tag of another grant: the time was lost with its writer; now is the safe answer.
+  return due.grant() == word.grant() ? from_due_us(due.value()) : 0;
+}
+
+bool Engine::promote(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  (void)now_ns;
+  Descriptor& d = segment_.descriptor(slot);
+  const std::uint32_t queue = d.queue;
+  const std::uint32_t priority = d.priority;
+  if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) return false;
+  if (!d.control.change(word, word.with(State::kReady, 0))) return false;
+  lanes_.push(queue, priority, word.generation(), slot);
+  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  return true;
+}
+
+}  // namespace stem::engine

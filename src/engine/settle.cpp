@@ -1,0 +1,296 @@
+// Settling: what a worker says about a lease, each one commit of the control word that names the grant.
+#include <algorithm>
+#include <cstring>
+
+#include "engine/engine.hpp"
+#include "engine/failure_record.hpp"
+#include "engine/links.hpp"
+#include "engine/retry.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+using shm::TaggedWord;
+
+namespace {
+
+// outcome word value: kind (4) << 32 | block + 1 (32; 0 = none)
+constexpr std::uint64_t outcome_value(OutcomeKind kind, shm::BlockId block) {
+  return static_cast<std::uint64_t>(kind) << 32 | (block == shm::kNoBlock ? 0 : std::uint64_t{block} + 1);
+}
+
+constexpr shm::BlockId outcome_block(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value) == 0 ? shm::kNoBlock : static_cast<std::uint32_t>(value) - 1;
+}
+
+// Writes a tagged word while the control word stands at `held`; false once it does not. A zombie that
+// was stopped in here fails its CAS, because whoever came after it has written the cell; or it leaves a
+// value of its own old grant, which nobody believes and the holder overwrites.
+bool change_tagged(const Descriptor& d, std::atomic<std::uint64_t>& cell, ControlWord held, TaggedWord value) noexcept {
+  for (;;) {
+    std::uint64_t was = cell.load(std::memory_order_acquire);
+    if (d.control.load() != held) return false;
+    // order(tagged.write): acq_rel; pairs with the acquire loads of tagged words; the value before the
+    // change of the control word that gives it meaning.
+    if (cell.compare_exchange_strong(was, value.bits(), std::memory_order_acq_rel)) return true;
+  }
+}
+
+}  // namespace
+
+void Engine::offer_free(std::uint32_t slot, std::uint64_t generation) noexcept {
+  freed_[freed_count_++] = shm::HintCell(0, generation, slot);
+  if (freed_count_ == kFreeBatch) flush();
+}
+
+void Engine::flush() noexcept {
+  // Until then the slots are free without a hint: if we die first, a scan finds them.
+  self_.offer_free_many(freed_, freed_count_);
+  freed_count_ = 0;
+}
+
+bool Engine::write_outcome(std::uint32_t slot, ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept {
+  auto& cell = segment_.descriptor(slot).outcome;
+  return change_tagged(segment_.descriptor(slot), cell, word, TaggedWord(word.grant(), outcome_value(kind, block)));
+}
+
+void Engine::free_blocks(std::uint32_t slot, ControlWord word) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  if (d.block != 0) blocks_.give_back(d.block - 1, slot, word.generation(), shm::BlockKind::kPayload);
+  const shm::BlockId result = outcome_block(TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
+  if (result != shm::kNoBlock) blocks_.give_back(result, slot, word.generation(), shm::BlockKind::kResult);
+}
+
+void Engine::free_slot_now(std::uint32_t slot, ControlWord expected) noexcept {
+  free_blocks(slot, expected);
+  if (segment_.descriptor(slot).control.change(expected, expected.with(State::kFree, 0)))
+    offer_free(slot, expected.generation());
+}
+
+// The common end: result first, then one commit word, then what may follow it.
+Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kind, Counter counter,
+                       std::span<const std::byte> result, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(lease.slot);
+  ControlWord word = lease.word;
+  const bool keep = (task.flags & shm::kKeepResult) != 0;
+  const bool obligations = (task.flags & shm::kHasObligations) != 0;
+  if (!keep && !obligations && task.payload.data() == task.inline_copy && word.grant() == 0) [[likely]] {
+    // Nothing to keep and nothing to free: one change ends the task and frees the slot.
+    self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, counter);
+    if (!d.control.change(word, word.with(State::kFree, 0))) {
+      self_.count(task.queue, Counter::kFenced);
+      return Settled::kFenced;
+    }
+    self_.count(task.queue, counter);
+    offer_free(lease.slot, word.generation());
+    return Settled::kDone;
+  }
+  const shm::BlockId previous = outcome_block(TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
+  shm::BlockId block = shm::kNoBlock;
+  if (keep) {
+    block = store_result(lease, result);
+    if (!write_outcome(lease.slot, word, kind, block)) return Settled::kFenced;
+    // The due word now says until when the result is kept.
+    const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
+    if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(now_ns + ttl)))) return Settled::kFenced;
+  }
+  const ControlWord settling = word.with(State::kSettling, self_.owner());
+  self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, counter);
+  if (!d.control.change(word, settling)) {
+    if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+    self_.count(task.queue, Counter::kFenced);
+    return Settled::kFenced;
+  }
+  self_.count(task.queue, counter);
+  if (previous != shm::kNoBlock && previous != block)
+    blocks_.give_back(previous, lease.slot, settling.generation(), shm::BlockKind::kResult);
+  after_commit(lease.slot, settling, now_ns);
+  return Settled::kDone;
+}
+
+// From kSettling on: every step may be repeated by whoever takes the word over.
+void Engine::after_commit(std::uint32_t slot, ControlWord settling, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
+  const bool kept = (d.flags & shm::kKeepResult) != 0 && outcome.grant() == settling.grant();
+  if ((d.flags & shm::kHasObligations) != 0) {
+    const auto kind = kept ? static_cast<OutcomeKind>(outcome.value() >> 32) : OutcomeKind::kSucceeded;
+    if (kind == OutcomeKind::kSucceeded) enqueue_links(*this, slot, settling, /*error=*/false, now_ns);
+  }
+  if (!kept) {
+    free_slot_now(slot, settling);
+  } else {
+    if (d.block != 0) blocks_.give_back(d.block - 1, slot, settling.generation(), shm::BlockKind::kPayload);
+    ControlWord word = settling;
+    (void)d.control.change(word, settling.with(State::kDone, 0));
+  }
+  const std::uint64_t handle = TaskId::make(1, slot, settling.generation()).handle;
+  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, handle);
+}
+
+shm::BlockId Engine::store_result(const Lease& lease, std::span<const std::byte> result) noexcept {
+  if (result.empty() || result.size() > shm::kMaxPayloadBytes) return shm::kNoBlock;
+  const auto bytes = static_cast<std::uint32_t>(result.size());
+  const shm::BlockId block =
+      blocks_.take(bytes, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  if (block == shm::kNoBlock) return block;
+  const auto room =
+      blocks_.bytes(block, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kResult));
+  if (room.size() < bytes) return shm::kNoBlock;
+  std::memcpy(room.data(), result.data(), bytes);
+  shm::BlockHeader* header = blocks_.header(block);
+  header->bytes = bytes;
+  header->grant = lease.word.grant();
+  return block;
+}
+
+Settled Engine::succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
+                        std::int64_t now_ns) noexcept {
+  return finish(lease, task, OutcomeKind::kSucceeded, Counter::kSucceeded, result, now_ns);
+}
+
+Settled Engine::cancel(const Lease& lease, const TaskView& task, Counter why, const Failure& failure,
+                       std::int64_t now_ns) noexcept {
+  const FailureRecord record = make_failure_record(failure, self_.index(), now_ns, 0);
+  return finish(lease, task, OutcomeKind::kCancelled, why, record.bytes(), now_ns);
+}
+
+// LEASED -> READY or DELAYED under the next grant. The tally and due words are tagged with that grant, so
+// they mean nothing unless the change of the control word succeeds.
+bool Engine::regrant(std::uint32_t slot, ControlWord from, const shm::Tally& tally, std::int64_t due_ns,
+                     std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const bool delayed = due_ns > now_ns;
+  const ControlWord next = from.regrant(delayed ? State::kDelayed : State::kReady);
+  auto& tally_word = d.tally[next.grant() % 2];
+  std::uint64_t was = tally_word.load(std::memory_order_acquire);
+  if (TaggedWord(was).grant() != next.grant() || was == 0)
+    tally_word.compare_exchange_strong(was, TaggedWord(next.grant(), tally.pack()).bits(), std::memory_order_acq_rel);
+  if (delayed && !change_tagged(d, d.due, from, TaggedWord(next.grant(), to_due_us(due_ns)))) return false;
+  // Read before the change: afterwards the slot is anybody's.
+  const std::uint32_t queue = d.queue;
+  const std::uint32_t priority = d.priority;
+  if (!d.control.change(from, next)) return false;
+  if (queue >= segment_.geometry().queue_count || priority >= shm::kPriorities) return true;
+  if (delayed) {
+    announce_delayed(slot, next.generation(), due_ns);
+  } else {
+    lanes_.push(queue, priority, next.generation(), slot);
+    if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  }
+  return true;
+}
+
+Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& failure, std::int64_t delay_ns,
+                     std::int64_t now_ns, bool& retried) noexcept {
+  shm::Tally tally = task.tally;
+  ++tally.attempts;
+  retried = false;
+  self_.count(task.queue, Counter::kFailed);
+  const bool allowed = !task.has_extras || kind_allows_retry(task.extras, failure.kind);
+  if (!allowed) return bury(lease, task, DeadReason::kPermanentFailure, failure, now_ns);
+  if (tally.attempts > task.max_retries) return bury(lease, task, DeadReason::kMaxRetriesExhausted, failure, now_ns);
+  if (lease.word.grant() + 1 >= shm::kMaxGrant) return bury(lease, task, DeadReason::kDeliveryLimit, failure, now_ns);
+  const RetryPolicy policy = task.has_extras ? task.extras.retry : RetryPolicy{};
+  const std::int64_t delay = delay_ns >= 0 ? delay_ns : retry_delay_ns(policy, tally.attempts - 1, self_.random());
+  // What went wrong stays visible while the task waits; the note is tagged with the grant that failed.
+  note_failure(lease, failure, now_ns, tally.attempts);
+  if (!regrant(lease.slot, lease.word, tally, now_ns + delay, now_ns)) {
+    self_.count(task.queue, Counter::kFenced);
+    return Settled::kFenced;
+  }
+  retried = true;
+  self_.count(task.queue, Counter::kRetried);
+  return Settled::kDone;
+}
+
+void Engine::note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns,
+                          std::uint32_t attempts) noexcept {
+  auto& cell = segment_.descriptor(lease.slot).outcome;
+  const shm::BlockId previous = outcome_block(TaggedWord(cell.load(std::memory_order_acquire)).value());
+  const FailureRecord record = make_failure_record(failure, self_.index(), now_ns, attempts);
+  const shm::BlockId block = store_result(lease, record.bytes());
+  if (block == shm::kNoBlock) return;
+  if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) {
+    blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+    return;
+  }
+  if (previous != shm::kNoBlock && previous != block)
+    blocks_.give_back(previous, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+}
+
+Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason, const Failure& failure,
+                     std::int64_t now_ns) noexcept {
+  shm::Tally tally = task.tally;
+  ++tally.attempts;
+  auto& cell = segment_.descriptor(lease.slot).outcome;
+  const shm::BlockId previous = outcome_block(TaggedWord(cell.load(std::memory_order_acquire)).value());
+  FailureRecord record = make_failure_record(failure, self_.index(), now_ns, tally.attempts);
+  record.mark_dead(reason, task.task);
+  const shm::BlockId block = store_result(lease, record.bytes());
+  if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) return Settled::kFenced;
+  ControlWord word = lease.word;
+  self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, Counter::kDeadAdded);
+  if (!segment_.descriptor(lease.slot).control.change(word, word.with(State::kDead, 0))) {
+    if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+    self_.count(task.queue, Counter::kFenced);
+    return Settled::kFenced;
+  }
+  self_.count(task.queue, Counter::kDeadAdded);
+  if (previous != shm::kNoBlock && previous != block)
+    blocks_.give_back(previous, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  if ((task.flags & shm::kHasObligations) != 0)
+    enqueue_links(*this, lease.slot, lease.word.with(State::kDead, 0), /*error=*/true, now_ns);
+  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, task.id.handle);
+  return Settled::kDone;
+}
+
+Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t delay_ns,
+                       std::int64_t now_ns) noexcept {
+  if (lease.word.grant() + 1 >= shm::kMaxGrant)
+    return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
+  shm::Tally tally = task.tally;
+  ++tally.releases;
+  if (!regrant(lease.slot, lease.word, tally, now_ns + delay_ns, now_ns)) {
+    self_.count(task.queue, Counter::kFenced);
+    return Settled::kFenced;
+  }
+  self_.count(task.queue, Counter::kSnoozed);
+  return Settled::kDone;
+}
+
+Settled Engine::release(const Lease& lease, std::int64_t now_ns) noexcept {
+  const Descriptor& d = segment_.descriptor(lease.slot);
+  const std::uint32_t grant = lease.word.grant();
+  const TaggedWord word(d.tally[grant % 2].load(std::memory_order_acquire));
+  shm::Tally tally = grant != 0 && word.grant() == grant ? shm::Tally::unpack(word.value()) : shm::Tally{};
+  ++tally.releases;
+  if (grant + 1 >= shm::kMaxGrant) {
+    TaskView task;
+    if (!view(lease, task)) return Settled::kFenced;
+    return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
+  }
+  return regrant(lease.slot, lease.word, tally, 0, now_ns) ? Settled::kDone : Settled::kFenced;
+}
+
+Settled Engine::extend(const Lease& lease, std::int64_t until_ns) noexcept {
+  Descriptor& d = segment_.descriptor(lease.slot);
+  self_.beat();
+  const TaggedWord until(lease.word.grant(), to_due_us(until_ns));
+  return change_tagged(d, d.due, lease.word, until) ? Settled::kDone : Settled::kFenced;
+}
+
+std::uint64_t Engine::to_due_us(std::int64_t ns) const noexcept {
+  // Rounded up: a task never starts before its time.
+  const std::int64_t since = ns - segment_.header().created_monotonic_ns;
+  return since <= 0 ? 1 : static_cast<std::uint64_t>((since + 999) / 1000);
+}
+
+std::int64_t Engine::from_due_us(std::uint64_t us) const noexcept {
+  return segment_.header().created_monotonic_ns + static_cast<std::int64_t>(us) * 1000;
+}
+
+}  // namespace stem::engine
