@@ -29,32 +29,22 @@ constexpr std::array<std::pair<std::string_view, Level>, 6> kLevels{{{"trace", L
 
 spdlog::level::level_enum to_spdlog(Level level) {
   switch (level) {
-    case Level::kTrace:
-      return spdlog::level::trace;
-    case Level::kDebug:
-      return spdlog::level::debug;
-    case Level::kInfo:
-      return spdlog::level::info;
-    case Level::kWarn:
-      return spdlog::level::warn;
-    case Level::kError:
-      return spdlog::level::err;
-    case Level::kOff:
-      return spdlog::level::off;
+    case Level::kTrace: return spdlog::level::trace;
+    case Level::kDebug: return spdlog::level::debug;
+    case Level::kInfo: return spdlog::level::info;
+    case Level::kWarn: return spdlog::level::warn;
+    case Level::kError: return spdlog::level::err;
+    case Level::kOff: return spdlog::level::off;
   }
   return spdlog::level::info;
 }
 
 std::string_view colour_of(spdlog::level::level_enum level) {
   switch (level) {
-    case spdlog::level::err:
-      return "\x1b[31m";
-    case spdlog::level::warn:
-      return "\x1b[33m";
-    case spdlog::level::info:
-      return "\x1b[32m";
-    default:
-      return "\x1b[2m";
+    case spdlog::level::err: return "\x1b[31m";
+    case spdlog::level::warn: return "\x1b[33m";
+    case spdlog::level::info: return "\x1b[32m";
+    default: return "\x1b[2m";
   }
 }
 

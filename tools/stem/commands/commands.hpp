@@ -1,0 +1,16 @@
+// One line a command file: the rows that it gives to the command table.
+#pragma once
+
+#include <vector>
+
+#include "tools/stem/command.hpp"
+
+namespace stem::cli {
+
+std::vector<Command> capacity_commands();
+std::vector<Command> completion_commands();
+std::vector<Command> config_commands();
+std::vector<Command> doctor_commands();
+std::vector<Command> version_commands();
+
+}  // namespace stem::cli
