@@ -35,7 +35,8 @@ enum class HandoffKind {
 // often as they like. The leader gets the ticks of each round trip; one way is half of it.
 void handoff_lead(HandoffArea& area, std::span<std::uint64_t> round_trip_ticks,
                   HandoffKind kind = HandoffKind::kMessage);
-void handoff_follow(HandoffArea& area, std::uint64_t rounds, HandoffKind kind = HandoffKind::kMessage);
+void handoff_follow(HandoffArea& area, std::uint64_t rounds,
+                    HandoffKind kind = HandoffKind::kMessage);
 
 // The probe: 1,000 rounds, 0.1 to 0.5 ms. Run it in the subject's own two processes right before and
 // right after the measurement. The leader gets the one-way median.
@@ -62,8 +63,8 @@ TscOffset tsc_offset(CpuPair cpus);
 // One producer, one consumer, 64-byte messages, every byte written and read; no lease, no
 // acknowledgement, nothing survives a crash. Indices are cached and published once per `batch`.
 struct RingShape {
-  std::uint64_t slots = 8192;  // a power of two
-  std::uint64_t batch = 64;    // divides `slots`
+  std::uint64_t slots = 8192;         // a power of two
+  std::uint64_t batch = 64;           // divides `slots`
   std::uint64_t messages = 4u << 20;  // cut down to whole batches
 };
 

@@ -76,7 +76,8 @@ void handoff_lead(HandoffArea& area, std::span<std::uint64_t> round_trip_ticks, 
 void handoff_follow(HandoffArea& area, std::uint64_t rounds, HandoffKind kind) {
   switch (kind) {
     case HandoffKind::kMessage: return follow<HandoffKind::kMessage>(area, rounds);
-    case HandoffKind::kMessageWithPause: return follow<HandoffKind::kMessageWithPause>(area, rounds);
+    case HandoffKind::kMessageWithPause:
+      return follow<HandoffKind::kMessageWithPause>(area, rounds);
     case HandoffKind::kFlag: return follow<HandoffKind::kFlag>(area, rounds);
   }
 }
@@ -115,7 +116,8 @@ Percentiles handoff_percentiles(CpuPair cpus, std::uint64_t rounds, HandoffKind 
       },
       [&] { handoff_follow(*area, kWarmUpRounds + rounds, kind); });
   Percentiles result = percentiles_of_ticks(ticks);
-  for (double* ns : {&result.p50_ns, &result.p90_ns, &result.p99_ns, &result.p999_ns, &result.max_ns}) {
+  for (double* ns :
+       {&result.p50_ns, &result.p90_ns, &result.p99_ns, &result.p999_ns, &result.max_ns}) {
     *ns /= 2;
   }
   return result;

@@ -28,8 +28,8 @@ struct Stage {
   Indices indices;
   alignas(128) HandoffArea handoff;
   alignas(128) StartGate gate;
-  alignas(128) Measured result;                // writer: producer the hand-offs, consumer the rate
-  std::uint64_t sum = 0;                       // writer: consumer
+  alignas(128) Measured result;  // writer: producer the hand-offs, consumer the rate
+  std::uint64_t sum = 0;         // writer: consumer
   double producer_loss = 0;
   double consumer_loss = 0;
 };
@@ -84,7 +84,8 @@ void consume(Stage& stage, const Message* slots, const RingShape& shape) {
     }
     for (std::uint64_t i = head; i < head + shape.batch; ++i) {
       const Message& message = slots[i & mask];
-      for (std::uint64_t word = 0; word < kWordsPerMessage; ++word) sums[word] += message.words[word];
+      for (std::uint64_t word = 0; word < kWordsPerMessage; ++word)
+        sums[word] += message.words[word];
     }
     // order(bench.ring.head): release; pairs with the acquire in produce(); every read before the slot is free
     indices.head.store(head + shape.batch, std::memory_order_release);

@@ -11,9 +11,7 @@
 
 namespace stem::bench {
 
-void fail_with_errno(const std::string& what) {
-  throw Failure(what + ": " + std::strerror(errno));
-}
+void fail_with_errno(const std::string& what) { throw Failure(what + ": " + std::strerror(errno)); }
 
 namespace {
 
@@ -56,7 +54,8 @@ Percentiles percentiles_scaled(std::span<std::uint64_t> samples, double scale) {
   if (samples.empty()) return {};
   std::sort(samples.begin(), samples.end());
   const auto at = [&](double fraction) {
-    const auto rank = static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(samples.size())));
+    const auto rank =
+        static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(samples.size())));
     return static_cast<double>(samples[rank == 0 ? 0 : rank - 1]) * scale;
   };
   return {at(0.5), at(0.9), at(0.99), at(0.999), at(1.0), samples.size()};
@@ -86,14 +85,16 @@ double CoreLoss::share() const noexcept {
 }
 
 RateMeter::RateMeter(std::uint64_t expected, std::uint64_t stretch)
-    : stretch_(std::clamp<std::uint64_t>(stretch, 1, std::max<std::uint64_t>(expected, 1))), next_(stretch_) {
+    : stretch_(std::clamp<std::uint64_t>(stretch, 1, std::max<std::uint64_t>(expected, 1))),
+      next_(stretch_) {
   per_tick_.reserve(expected / stretch_ + 2);
 }
 
 void RateMeter::mark(std::uint64_t done) noexcept {
   const std::uint64_t now = ticks_now();
   if (now > last_ticks_ && per_tick_.size() < per_tick_.capacity()) {
-    per_tick_.push_back(static_cast<double>(done - last_done_) / static_cast<double>(now - last_ticks_));
+    per_tick_.push_back(static_cast<double>(done - last_done_) /
+                        static_cast<double>(now - last_ticks_));
   }
   last_ticks_ = now;
   last_done_ = done;
@@ -110,7 +111,9 @@ double RateMeter::per_s() const {
   return ticks > 0 ? static_cast<double>(done_) / (ticks * ns_per_tick() * 1e-9) : 0;
 }
 
-double RateMeter::steady_per_s() const { return spread_of(per_tick_).median / (ns_per_tick() * 1e-9); }
+double RateMeter::steady_per_s() const {
+  return spread_of(per_tick_).median / (ns_per_tick() * 1e-9);
+}
 
 Percentiles percentiles_of_ticks(std::span<std::uint64_t> ticks) {
   return percentiles_scaled(ticks, ns_per_tick());
@@ -127,7 +130,7 @@ Spread spread_of(std::vector<double> values) {
 }
 
 PercentileSpread spread_of(std::span<const Percentiles> repetitions) {
-  const auto over = [&](double Percentiles::* member) {
+  const auto over = [&](double Percentiles::*member) {
     std::vector<double> values;
     values.reserve(repetitions.size());
     for (const Percentiles& one : repetitions) values.push_back(one.*member);
@@ -165,8 +168,9 @@ Placement Measured::placement() const noexcept {
 void RatioSeries::add(const Measured& floor, const Measured& subject) {
   const Placement placement =
       floor.placement() == subject.placement() ? floor.placement() : Placement::kMoved;
-  samples_.push_back({floor.value, subject.value, floor.steady, subject.steady, (floor.handoff_ns() + subject.handoff_ns()) / 2,
-                      placement, floor.disturbed() || subject.disturbed()});
+  samples_.push_back({floor.value, subject.value, floor.steady, subject.steady,
+                      (floor.handoff_ns() + subject.handoff_ns()) / 2, placement,
+                      floor.disturbed() || subject.disturbed()});
 }
 
 RatioSeries RatioSeries::only(Placement placement) const {
@@ -204,8 +208,9 @@ Spread RatioSeries::subject() const {
 }
 
 std::size_t RatioSeries::disturbed_count() const noexcept {
-  return static_cast<std::size_t>(std::count_if(
-      samples_.begin(), samples_.end(), [](const RatioSample& sample) { return sample.disturbed; }));
+  return static_cast<std::size_t>(
+      std::count_if(samples_.begin(), samples_.end(),
+                    [](const RatioSample& sample) { return sample.disturbed; }));
 }
 
 Measured undisturbed(const std::function<Measured()>& measure, int tries) {

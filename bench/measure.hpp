@@ -27,7 +27,8 @@ inline std::uint64_t ticks_now() noexcept {
 #else
   timespec ts{};
   clock_gettime(CLOCK_MONOTONIC, &ts);
-  return static_cast<std::uint64_t>(ts.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(ts.tv_nsec);
+  return static_cast<std::uint64_t>(ts.tv_sec) * 1'000'000'000u +
+         static_cast<std::uint64_t>(ts.tv_nsec);
 #endif
 }
 
@@ -53,7 +54,7 @@ void spin_for_ns(double ns);
 // there. A pair of spinning processes of which one has lost the core measures that, not the hardware.
 class CoreLoss {
  public:
-  CoreLoss() noexcept;  // from here
+  CoreLoss() noexcept;            // from here
   double share() const noexcept;  // to here; 0 = none, 1 = all
 
  private:
@@ -77,7 +78,8 @@ class RateMeter {
   void start() noexcept { start_ticks_ = last_ticks_ = ticks_now(); }
   // `done` is the total so far. One comparison except at the end of a stretch.
   void count(std::uint64_t done) noexcept {
-    if (done >= next_) [[unlikely]] mark(done);
+    if (done >= next_) [[unlikely]]
+      mark(done);
   }
   // The last task was counted at this moment.
   void finish(std::uint64_t done) noexcept;
@@ -140,8 +142,9 @@ PercentileSpread spread_of(std::span<const Percentiles> repetitions);
 // hand-off of a 64-byte message tells which it is.
 enum class Placement { kSmt, kL3, kFar, kMoved };
 
-inline constexpr double kSmtBelowNs = 45;   // seen: 30-42 between hyper-threads, 55-65 between cores
-inline constexpr double kFarAboveNs = 125;  // seen: 55-110 within one L3, 130-245 across dies or sockets
+inline constexpr double kSmtBelowNs = 45;  // seen: 30-42 between hyper-threads, 55-65 between cores
+inline constexpr double kFarAboveNs =
+    125;  // seen: 55-110 within one L3, 130-245 across dies or sockets
 
 Placement judge_placement(double handoff_ns) noexcept;
 std::string_view to_string(Placement placement) noexcept;
@@ -172,7 +175,9 @@ struct RatioSample {
   Placement placement = Placement::kMoved;
   bool disturbed = false;
   double ratio() const noexcept { return floor > 0 ? subject / floor : 0; }
-  double steady_ratio() const noexcept { return floor_steady > 0 ? subject_steady / floor_steady : 0; }
+  double steady_ratio() const noexcept {
+    return floor_steady > 0 ? subject_steady / floor_steady : 0;
+  }
 };
 
 // Pairs of floor and subject taken next to each other. The figure to quote is the median of the pairs'

@@ -114,7 +114,8 @@ class Children {
       throw Failure(fmt::format("benchmark process {} died of signal {} ({})", index,
                                 WTERMSIG(status), strsignal(WTERMSIG(status))));
     }
-    throw Failure(fmt::format("benchmark process {} ended with code {}", index, WEXITSTATUS(status)));
+    throw Failure(
+        fmt::format("benchmark process {} ended with code {}", index, WEXITSTATUS(status)));
   }
 
   static void end(Child& child) {
@@ -146,11 +147,13 @@ void pin_to_cpu(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<std::size_t>(cpu), &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0) fail_with_errno(fmt::format("pin to CPU {}", cpu));
+  if (sched_setaffinity(0, sizeof set, &set) != 0)
+    fail_with_errno(fmt::format("pin to CPU {}", cpu));
 }
 
 SharedMemory::SharedMemory(std::size_t bytes) : bytes_(bytes == 0 ? 1 : bytes) {
-  data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE,
+               -1, 0);
   if (data_ == MAP_FAILED) fail_with_errno(fmt::format("map {} bytes of shared memory", bytes_));
 }
 

@@ -31,7 +31,8 @@ template <std::size_t kCount>
 std::string scaled(double value, const std::array<Scale, kCount>& scales) {
   for (const Scale& scale : scales) {
     // Just below the border the three digits would round up to 1000 of the smaller unit.
-    if (std::fabs(value) >= scale.factor * 0.9995) return three_digits(value / scale.factor) + scale.suffix;
+    if (std::fabs(value) >= scale.factor * 0.9995)
+      return three_digits(value / scale.factor) + scale.suffix;
   }
   return three_digits(value / scales.back().factor) + scales.back().suffix;
 }
@@ -66,14 +67,16 @@ std::string table_text(const Table& table) {
   }
   std::vector<std::size_t> widths(table.columns.size() + 1);
   for (const auto& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], width_of(line[i]));
+    for (std::size_t i = 0; i < line.size(); ++i)
+      widths[i] = std::max(widths[i], width_of(line[i]));
   }
   std::string text = table.title + "\n";
   for (const auto& line : lines) {
     std::string row = fmt::format("  {:<{}}", line[0], widths[0]);
     for (std::size_t i = 1; i < line.size(); ++i) {
       const bool left = table.columns[i - 1].unit == Unit::kText;
-      row += left ? fmt::format("  {:<{}}", line[i], widths[i]) : fmt::format("  {:>{}}", line[i], widths[i]);
+      row += left ? fmt::format("  {:<{}}", line[i], widths[i])
+                  : fmt::format("  {:>{}}", line[i], widths[i]);
     }
     row.erase(row.find_last_not_of(' ') + 1);
     text += row + "\n";
@@ -84,8 +87,10 @@ std::string table_text(const Table& table) {
 }  // namespace
 
 std::string format_value(double value, Unit unit) {
-  static constexpr std::array<Scale, 4> kTime{{{1e9, " s"}, {1e6, " ms"}, {1e3, " µs"}, {1, " ns"}}};
-  static constexpr std::array<Scale, 4> kRate{{{1e9, " G/s"}, {1e6, " M/s"}, {1e3, " k/s"}, {1, " /s"}}};
+  static constexpr std::array<Scale, 4> kTime{
+      {{1e9, " s"}, {1e6, " ms"}, {1e3, " µs"}, {1, " ns"}}};
+  static constexpr std::array<Scale, 4> kRate{
+      {{1e9, " G/s"}, {1e6, " M/s"}, {1e3, " k/s"}, {1, " /s"}}};
   static constexpr std::array<Scale, 4> kSize{
       {{1 << 30, " GiB"}, {1 << 20, " MiB"}, {1 << 10, " KiB"}, {1, " B"}}};
   switch (unit) {
@@ -101,26 +106,32 @@ std::string format_value(double value, Unit unit) {
 }
 
 std::vector<Column> percentile_columns() {
-  return {{"p50_ns", "p50", Unit::kNanoseconds},         {"p90_ns", "p90", Unit::kNanoseconds},
-          {"p99_ns", "p99", Unit::kNanoseconds},         {"p999_ns", "p99.9", Unit::kNanoseconds},
-          {"max_ns", "max", Unit::kNanoseconds},         {"p50_min_ns", "p50 least", Unit::kNanoseconds},
+  return {{"p50_ns", "p50", Unit::kNanoseconds},
+          {"p90_ns", "p90", Unit::kNanoseconds},
+          {"p99_ns", "p99", Unit::kNanoseconds},
+          {"p999_ns", "p99.9", Unit::kNanoseconds},
+          {"max_ns", "max", Unit::kNanoseconds},
+          {"p50_min_ns", "p50 least", Unit::kNanoseconds},
           {"p50_max_ns", "p50 most", Unit::kNanoseconds}};
 }
 
 std::vector<Cell> percentile_cells(const PercentileSpread& spread) {
-  return {spread.p50.median,  spread.p90.median, spread.p99.median, spread.p999.median,
-          spread.max.max, spread.p50.min,    spread.p50.max};
+  return {spread.p50.median, spread.p90.median, spread.p99.median, spread.p999.median,
+          spread.max.max,    spread.p50.min,    spread.p50.max};
 }
 
 std::vector<Column> spread_columns(const std::string& key, const std::string& heading, Unit unit) {
   return {{key, heading, unit}, {key + "_min", "least", unit}, {key + "_max", "most", unit}};
 }
 
-std::vector<Cell> spread_cells(const Spread& spread) { return {spread.median, spread.min, spread.max}; }
+std::vector<Cell> spread_cells(const Spread& spread) {
+  return {spread.median, spread.min, spread.max};
+}
 
 std::string placement_summary(const std::vector<Placement>& placements) {
   std::string text;
-  for (const Placement placement : {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
+  for (const Placement placement :
+       {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
     const auto count = std::count(placements.begin(), placements.end(), placement);
     if (count == 0) continue;
     if (!text.empty()) text += ", ";
@@ -147,7 +158,8 @@ Table ratio_table(const std::string& key, const std::string& title, const RatioS
     table.rows.push_back({name, label, std::move(cells)});
   };
   add("all", "all pairs", series);
-  for (const Placement placement : {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
+  for (const Placement placement :
+       {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
     const std::string name(to_string(placement));
     add(name, "hand-off: " + name, series.only(placement));
   }
@@ -189,7 +201,8 @@ nlohmann::ordered_json to_json(const Report& report) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const Row& row : table.rows) {
       nlohmann::ordered_json object{{"name", row.key}, {"label", row.label}};
-      for (std::size_t i = 0; i < row.cells.size(); ++i) object[table.columns[i].key] = cell_json(row.cells[i]);
+      for (std::size_t i = 0; i < row.cells.size(); ++i)
+        object[table.columns[i].key] = cell_json(row.cells[i]);
       rows.push_back(std::move(object));
     }
     json["tables"][table.key] = {{"title", table.title}, {"rows", std::move(rows)}};
