@@ -24,7 +24,7 @@ Layout make_layout(const Geometry& g) noexcept {
   };
   constexpr std::uint64_t histogram_bytes = base::kHistogramBuckets * sizeof(std::uint64_t);
   l.subscription_words = (g.queue_count + 63) / 64;
-  l.free_cold_log2 = static_cast<std::uint32_t>(std::bit_width(std::uint64_t{g.slot_count} - 1));
+  l.free_ring_log2 = static_cast<std::uint32_t>(std::bit_width(std::uint64_t{g.slot_count} - 1));
   l.superblock_count = static_cast<std::uint32_t>(g.block_bytes / kSuperblockBytes);
 
   l.queue_keys = take(std::uint64_t{g.queue_count} * 8);
@@ -40,8 +40,8 @@ Layout make_layout(const Geometry& g) noexcept {
   l.limiters = take(std::uint64_t{g.limiter_count} * sizeof(LimiterRow));
   l.superblock_rows = take(std::uint64_t{l.superblock_count} * sizeof(SuperblockRow));
   l.block_rings = take(kBlockClasses * pages(ring_bytes(kBlockRingLog2)));
-  l.free_hot = take(ring_bytes(kHotFreeLog2));
-  l.free_cold = take(ring_bytes(l.free_cold_log2));
+  l.returns = take(std::uint64_t{g.participant_count} * sizeof(ReturnRing));
+  l.free_ring = take(ring_bytes(l.free_ring_log2));
   l.delayed = take(ring_bytes(kDelayedRingLog2));
   l.slab = take(std::uint64_t{g.slot_count} * sizeof(Descriptor));
   l.rings = take(g.ring_bytes);
@@ -73,7 +73,7 @@ std::uint64_t layout_signature() noexcept {
   for (const std::uint32_t stride : kBlockStride) fold(stride);
   fold(kPriorities);
   fold(kInlineBytes);
-  fold(kHotFreeLog2 << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
+  fold(kReturnSlots << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
   fold(kGenerationBits << 24 | kGrantBits << 16 | kOwnerBits << 8 | kStateBits);
   return h;
 }

@@ -116,6 +116,15 @@ struct alignas(kCacheLineBytes) RingHeader {
   std::atomic<std::uint64_t> cells[];   // HintCell
 };
 
+// Slots freed by one participant, offered to all: one writer, so a push is two plain stores; many readers,
+// who claim the slots by their control words and then move the head. Hints, like every ring.
+struct alignas(kCacheLineBytes) ReturnRing {
+  std::atomic<std::uint64_t> head;                            // W: readers (CAS)
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> tail;   // W: the participant
+  alignas(kCacheLineBytes) std::atomic<std::uint32_t> slots[kReturnSlots];
+};
+static_assert(sizeof(ReturnRing) == 128 + 4 * kReturnSlots);
+
 // Where a ring lies: offset / 64 in the upper bits, log2 of its capacity in the lower six. 0 = none yet.
 struct RingRef {
   std::uint64_t bits = 0;
@@ -313,9 +322,9 @@ static_assert(sizeof(SuperblockRow) == 8);
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms,
-      task_histograms, unique, limiters, superblock_rows, block_rings, free_hot, free_cold, delayed, slab, rings, blocks;
+      task_histograms, unique, limiters, superblock_rows, block_rings, returns, free_ring, delayed, slab, rings, blocks;
   std::uint64_t subscription_words;  // per participant
-  std::uint32_t free_cold_log2;
+  std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;
   std::uint64_t total_bytes;
 };

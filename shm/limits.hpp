@@ -31,7 +31,7 @@ inline constexpr std::uint32_t kNameBytes = 96;            // queue and task nam
 
 inline constexpr std::uint32_t kReserveSlots = 64;  // free slots a participant may keep for itself
 inline constexpr std::uint32_t kHeldSlots = 64;     // leases a participant may hold at once
-inline constexpr std::uint32_t kHotFreeLog2 = 13;   // the first free ring: recently used slots
+inline constexpr std::uint32_t kReturnSlots = 4096;  // freed slots a participant offers without a locked instruction
 
 inline constexpr std::uint32_t kFirstRingLog2 = 7;  // a ready ring starts with 128 cells and grows
 inline constexpr std::uint32_t kRingGrowthLog2 = 2;

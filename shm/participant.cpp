@@ -37,9 +37,7 @@ Participant::Participant(std::shared_ptr<Segment> segment)
       pid_(::getpid()),
       random_(static_cast<std::uint64_t>(base::monotonic_ns()) ^
               static_cast<std::uint64_t>(::syscall(SYS_gettid)) << 32),
-      free_hot_(segment_->at<RingHeader>(segment_->layout().free_hot), kHotFreeLog2),
-      free_cold_(segment_->at<RingHeader>(segment_->layout().free_cold),
-                         segment_->layout().free_cold_log2),
+      free_ring_(segment_->at<RingHeader>(segment_->layout().free_ring), segment_->layout().free_ring_log2),
       queues_seen_(std::make_unique<std::uint64_t[]>((segment_->geometry().queue_count + 63) / 64)),
       tasks_seen_(std::make_unique<std::uint64_t[]>((segment_->geometry().task_count + 63) / 64)),
       scratch_counters_{},
@@ -53,7 +51,8 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
     if (i >= s.header().roster_used.load(std::memory_order_acquire)) {
       if (!s.commit(s.layout().roster + i * sizeof(RosterRow), sizeof(RosterRow)) ||
           !s.commit(s.layout().subscriptions + i * s.layout().subscription_words * 8,
-                    s.layout().subscription_words * 8))
+                    s.layout().subscription_words * 8) ||
+          !s.commit(s.layout().returns + i * sizeof(ReturnRing), sizeof(ReturnRing)))
         return Error{Errc::kNoMemory, "no room in /dev/shm for another participant"};
       std::uint32_t used = i;
       s.header().roster_used.compare_exchange_strong(used, i + 1, std::memory_order_acq_rel);
@@ -74,6 +73,10 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
     p->index_ = i;
     p->incarnation_ = incarnation;
     p->lock_fd_ = fd;
+    p->returns_ = s.at<ReturnRing>(s.layout().returns) + i;
+    p->returns_tail_ = p->returns_->tail.load(std::memory_order_relaxed);
+    p->returns_seen_head_ = p->returns_->head.load(std::memory_order_relaxed);
+    p->last_giver_ = i;
     row.pid = static_cast<std::uint32_t>(::getpid());
     row.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
     row.start_time = own_start_time();
@@ -143,7 +146,7 @@ void Participant::return_slot(std::uint32_t slot, ControlWord word) noexcept {
   if (reserve_end_ - reserve_begin_ == kReserveSlots) {
     ControlWord expected = word;
     if (segment_->descriptor(slot).control.change(expected, word.with(State::kFree, 0)))
-      offer_free(slot, word.generation());
+      offer_free(slot);
     return;
   }
   reserve_[--reserve_begin_ % kReserveSlots] = {slot, word};
@@ -151,30 +154,71 @@ void Participant::return_slot(std::uint32_t slot, ControlWord word) noexcept {
 
 bool Participant::refill_reserve() noexcept {
   reserve_begin_ = reserve_end_ = kReserveSlots;  // room to return slots in front
-  return refill_from(free_hot_) || refill_from(free_cold_) || refill_from_unused() ||
-         refill_by_scan();
+  const std::uint32_t rows =
+      std::min(segment_->header().roster_used.load(std::memory_order_acquire), segment_->geometry().participant_count);
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    const std::uint32_t giver = (last_giver_ + i) % rows;
+    if (!refill_from_returns(giver)) continue;
+    last_giver_ = giver;
+    return true;
+  }
+  return refill_from_free_ring() || refill_from_unused() || refill_by_scan();
 }
 
-bool Participant::refill_from(Ring& ring) noexcept {
-  const std::uint32_t slots = segment_->geometry().slot_count;
-  std::uint64_t head = ring.head();
-  HintCell cells[kRefill];
-  std::uint32_t n = 0;
-  for (; n < kRefill && ring.peek(head + n, cells[n]); ++n) {
-    if (cells[n].slot() < slots) __builtin_prefetch(&segment_->descriptor(cells[n].slot()), 1, 3);
+bool Participant::take_free(std::uint32_t slot) noexcept {
+  ControlCell& control = segment_->descriptor(slot).control;
+  ControlWord word = control.load();
+  if (word.state() != State::kFree) return false;
+  const ControlWord mine = word.next_life(owner());
+  if (!control.change(word, mine)) return false;
+  add_reserve(slot, mine);
+  return true;
+}
+
+bool Participant::refill_from_returns(std::uint32_t participant) noexcept {
+  ReturnRing& ring = segment_->at<ReturnRing>(segment_->layout().returns)[participant];
+  for (;;) {
+    const std::uint64_t head = ring.head.load(std::memory_order_acquire);
+    const std::uint64_t tail = ring.tail.load(std::memory_order_acquire);
+    if (tail <= head || tail - head > kReturnSlots) return false;
+    const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(tail - head, kRefill));
+    std::uint32_t slots[kRefill];
+    for (std::uint32_t i = 0; i < n; ++i) {
+      slots[i] = ring.slots[(head + i) % kReturnSlots].load(std::memory_order_relaxed);
+      if (slots[i] < segment_->geometry().slot_count) prefetch_write(&segment_->descriptor(slots[i]));
+    }
+    for (std::uint32_t i = 0; i < n; ++i)
+      if (slots[i] < segment_->geometry().slot_count) (void)take_free(slots[i]);
+    // A failure means that another took the same ones; the cells are void either way.
+    std::uint64_t expected = head;
+    ring.head.compare_exchange_strong(expected, head + n, std::memory_order_acq_rel);
+    if (reserve_begin_ != reserve_end_) return true;
   }
-  if (n == 0) return false;
-  for (std::uint32_t i = 0; i < n; ++i) {
-    if (cells[i].slot() >= slots) continue;
-    ControlCell& control = segment_->descriptor(cells[i].slot()).control;
-    ControlWord word = control.load();
-    if (word.state() != State::kFree) continue;
-    const ControlWord mine = word.next_life(owner());
-    if (control.change(word, mine)) add_reserve(cells[i].slot(), mine);
+}
+
+bool Participant::refill_from_free_ring() noexcept {
+  const std::uint32_t slot_count = segment_->geometry().slot_count;
+  for (;;) {
+    const std::uint64_t head = free_ring_.head();
+    HintCell cells[kRefill];
+    std::uint32_t n = 0;
+    for (; n < kRefill && free_ring_.peek(head + n, cells[n]); ++n) {
+      if (cells[n].slot() < slot_count) prefetch_write(&segment_->descriptor(cells[n].slot()));
+    }
+    if (n == 0) return false;
+    for (std::uint32_t i = 0; i < n; ++i)
+      if (cells[i].slot() < slot_count) (void)take_free(cells[i].slot());
+    free_ring_.advance_head(head, head + n);
+    if (reserve_begin_ != reserve_end_) return true;  // otherwise all were stale: look further
   }
-  ring.advance_head(head, head + n);
-  // All stale: look further, the ring is not empty yet.
-  return reserve_begin_ != reserve_end_ ? true : refill_from(ring);
+}
+
+void Participant::offer_free_to_all(std::uint32_t slot) noexcept {
+  if (!free_ring_committed_)
+    free_ring_committed_ =
+        segment_->commit(segment_->layout().free_ring, ring_bytes(segment_->layout().free_ring_log2));
+  // No memory, or full of stale hints: the slot stays free without a hint, and a scan finds it.
+  if (!free_ring_committed_ || !free_ring_.push(0, slot)) return;
 }
 
 bool Participant::commit_slots(std::uint64_t needed) noexcept {
@@ -185,10 +229,6 @@ bool Participant::commit_slots(std::uint64_t needed) noexcept {
     const std::uint64_t next = std::min(committed + kExtentSlots, slot_count);
     if (!segment_->commit(segment_->layout().slab + committed * sizeof(Descriptor),
                           (next - committed) * sizeof(Descriptor)))
-      return false;
-    // The cold free ring is needed once the hot one may overflow.
-    if (committed <= kExtentSlots && next > kExtentSlots &&
-        !segment_->commit(segment_->layout().free_cold, ring_bytes(segment_->layout().free_cold_log2)))
       return false;
     if (h.slab_committed.compare_exchange_strong(committed, next, std::memory_order_acq_rel)) committed = next;
   }
@@ -237,7 +277,7 @@ void Participant::drop_reserve() noexcept {
     const Reserved& r = reserve_[reserve_begin_++ % kReserveSlots];
     ControlWord word = r.word;
     if (segment_->descriptor(r.slot).control.change(word, r.word.with(State::kFree, 0)))
-      offer_free(r.slot, r.word.generation());
+      offer_free(r.slot);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "base/random.hpp"
+#include "shm/prefetch.hpp"
 #include "shm/ring.hpp"
 #include "shm/segment.hpp"
 
@@ -59,8 +60,8 @@ class Participant {
     // The line that will be written some tasks from now: its fetch from the other core is hidden.
     if (reserve_end_ - reserve_begin_ > kPrefetchAhead) {
       const std::uint32_t later = reserve_[(reserve_begin_ + kPrefetchAhead) % kReserveSlots].slot;
-      __builtin_prefetch(&segment_->descriptor(later), 1, 3);
-      __builtin_prefetch(segment_->descriptor(later).inline_payload, 1, 3);
+      prefetch_write(&segment_->descriptor(later));
+      prefetch_write(segment_->descriptor(later).inline_payload);
     }
     slot = r.slot;
     word = r.word;
@@ -69,15 +70,18 @@ class Participant {
   // Back into the reserve, unchanged.
   void return_slot(std::uint32_t slot, ControlWord word) noexcept;
 
-  // Tells producers that slots this participant turned to kFree may be taken.
-  void offer_free(std::uint32_t slot, std::uint64_t generation) noexcept {
-    const HintCell hint(0, generation, slot);
-    offer_free_many(&hint, 1);
-  }
-  void offer_free_many(const HintCell* hints, std::uint32_t count) noexcept {
-    std::uint32_t done = free_hot_.push_many(hints, count);
-    // The hot ring is full: the cold one has room for every slot there is.
-    while (done < count && free_cold_.push(hints[done].tag(), hints[done].slot())) ++done;
+  // Tells producers that a slot this participant turned to kFree may be taken.
+  void offer_free(std::uint32_t slot) noexcept {
+    if (returns_tail_ - returns_seen_head_ >= kReturnSlots) [[unlikely]] {
+      returns_seen_head_ = returns_->head.load(std::memory_order_acquire);
+      if (returns_tail_ - returns_seen_head_ >= kReturnSlots) {
+        offer_free_to_all(slot);
+        return;
+      }
+    }
+    returns_->slots[returns_tail_ % kReturnSlots].store(slot, std::memory_order_relaxed);
+    // order(returns.tail): release; pairs with the acquire in refill_from_returns(): the slot number is there.
+    returns_->tail.store(++returns_tail_, std::memory_order_release);
   }
 
   // Gives reserved slots back; on detach and for tests.
@@ -120,7 +124,10 @@ class Participant {
 
   explicit Participant(std::shared_ptr<Segment> segment);
   bool refill_reserve() noexcept;
-  bool refill_from(Ring& ring) noexcept;
+  bool refill_from_returns(std::uint32_t participant) noexcept;
+  bool refill_from_free_ring() noexcept;
+  bool take_free(std::uint32_t slot) noexcept;
+  void offer_free_to_all(std::uint32_t slot) noexcept;
   bool refill_from_unused() noexcept;
   bool refill_by_scan() noexcept;
   bool commit_slots(std::uint64_t needed) noexcept;
@@ -136,7 +143,11 @@ class Participant {
   int lock_fd_ = -1;  // own open file description: its byte lock is the proof of life
   base::Random random_;
 
-  Ring free_hot_, free_cold_;
+  ReturnRing* returns_ = nullptr;
+  std::uint64_t returns_tail_ = 0, returns_seen_head_ = 0;
+  std::uint32_t last_giver_ = 0;  // whose returned slots were taken last
+  Ring free_ring_;                // what does not fit into a return ring
+  bool free_ring_committed_ = false;
   Reserved reserve_[kReserveSlots];
   std::uint32_t reserve_begin_ = 0, reserve_end_ = 0;
   std::uint32_t scan_hand_ = 0;

@@ -205,13 +205,12 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
       s.commit(0, sizeof(Header)) && s.commit(l.queue_keys, std::uint64_t{geometry->queue_count} * 8) &&
       s.commit(l.task_keys, std::uint64_t{geometry->task_count} * 8) &&
       s.commit(l.superblock_rows, std::uint64_t{l.superblock_count} * sizeof(SuperblockRow)) &&
-      s.commit(l.free_hot, ring_bytes(kHotFreeLog2)) && s.commit(l.free_cold, sizeof(RingHeader)) &&
+      s.commit(l.free_ring, sizeof(RingHeader)) &&
       s.commit(l.delayed, ring_bytes(kDelayedRingLog2));
   if (!fits)
     return Error{Errc::kNoMemory, "no room for a segment in " + directory +
                                       ": enlarge it (mount -o remount,size=…) or ask for fewer slots"};
-  s.at<RingHeader>(l.free_hot)->capacity_log2 = kHotFreeLog2;
-  s.at<RingHeader>(l.free_cold)->capacity_log2 = l.free_cold_log2;
+  s.at<RingHeader>(l.free_ring)->capacity_log2 = l.free_ring_log2;
   s.at<RingHeader>(l.delayed)->capacity_log2 = kDelayedRingLog2;
 
   Header& h = s.header();

@@ -6,6 +6,7 @@
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
 #include "shm/names.hpp"
+#include "shm/prefetch.hpp"
 
 namespace stem::engine {
 
@@ -63,8 +64,8 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
   for (std::uint32_t i = 0; i < look && ring->peek(position + i, ahead); ++i) {
     if (ahead.slot() >= slots) continue;
     Descriptor& d = segment_.descriptor(ahead.slot());
-    __builtin_prefetch(&d, 1, 3);
-    __builtin_prefetch(d.inline_payload, 0, 3);
+    shm::prefetch_write(&d);
+    shm::prefetch_read(d.inline_payload);
   }
   while (claimed < most && ring->peek(position, cell)) {
     ++position;

@@ -12,7 +12,7 @@ Engine::Engine(shm::Participant& self)
       blocks_(segment_),
       delayed_(segment_.at<shm::RingHeader>(segment_.layout().delayed), shm::kDelayedRingLog2) {}
 
-Engine::~Engine() { flush(); }
+Engine::~Engine() = default;
 
 std::string to_string(TaskId id) {
   char text[32];

@@ -135,8 +135,6 @@ class Engine {
   }
   // For tasks whose lease ends by the clock (kNoRenew): a new end. For others a life sign.
   Settled extend(const Lease& lease, std::int64_t until_ns) noexcept;
-  // Hands freed slots to producers; called when idle.
-  void flush() noexcept;
 
   // ---- recovery (recovery.cpp)
   // The participant's thread has ended (signal): what it held is made runnable at once. Safe even if the
@@ -196,19 +194,14 @@ class Engine {
                  std::span<const std::byte> result, std::int64_t now_ns) noexcept;
   void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
   void free_blocks(std::uint32_t slot, shm::ControlWord word) noexcept;
-  void offer_free(std::uint32_t slot, std::uint64_t generation) noexcept;
   shm::BlockId store_result(const Lease& lease, std::span<const std::byte> result) noexcept;
   void note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns, std::uint32_t attempts) noexcept;
-
-  static constexpr std::uint32_t kFreeBatch = 16;
 
   shm::Participant& self_;
   shm::Segment& segment_;
   Lanes lanes_;
   shm::Blocks blocks_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
-  shm::HintCell freed_[kFreeBatch];
-  std::uint32_t freed_count_ = 0;
   std::uint32_t held_next_ = 0;
   std::uint32_t claims_ = 0;
 };

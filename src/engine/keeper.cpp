@@ -76,7 +76,6 @@ std::int64_t Keeper::step(std::int64_t now_ns) noexcept {
   last_step_ns_ = now_ns;
   const auto share = static_cast<std::uint32_t>(used * static_cast<std::uint64_t>(elapsed) / kPassNs + 1);
   patrol(std::min(share, kStretch), now_ns);
-  engine_.flush();
   publish_due();
   const std::int64_t next = heap_.empty() ? now_ns + kLongestSleepNs : heap_.top().at_ns;
   const bool behind = share > kStretch;

@@ -132,6 +132,11 @@ Ring* Lanes::oldest(std::uint32_t id, std::uint32_t priority) noexcept {
 }
 
 bool Lanes::mark_empty(std::uint32_t id, std::uint32_t priority) noexcept {
+  // A mark that stands too long costs a look at an empty ring; one that is cleared and set again for every
+  // task costs both sides a contended line. So it goes only after a while of emptiness.
+  Lane& lane = queue(id).lanes[priority];
+  if (++lane.empty_looks < kEmptyLooks) return true;
+  lane.empty_looks = 0;
   auto& lanes = segment_.queue(id).lanes;
   const std::uint64_t bit = std::uint64_t{1} << priority;
   // order(lane.mark): seq_cst; see mark().

@@ -34,7 +34,9 @@ class Lanes {
   struct Lane {
     std::uint64_t ref = 0;  // RingRef bits the view was made from
     shm::Ring ring;
+    std::uint32_t empty_looks = 0;
   };
+  static constexpr std::uint32_t kEmptyLooks = 256;
   struct Queue {
     std::array<Lane, shm::kPriorities> lanes;
     shm::Ring previous;  // scratch view for the ring that `oldest` drains first

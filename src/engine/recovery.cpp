@@ -118,7 +118,7 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
     if (row.status.load(std::memory_order_acquire) != shm::row_status(incarnation, shm::RowState::kDead)) return false;
     switch (word.state()) {
       case State::kAlloc:  // in its reserve, or half filled; its block becomes an orphan
-        if (d.control.change(word, word.with(State::kFree, 0))) offer_free(slot, word.generation());
+        if (d.control.change(word, word.with(State::kFree, 0))) self_.offer_free(slot);
         break;
       case State::kLeased:
         (void)redeliver(slot, word, current == TaskId::make(1, slot, word.generation()).handle, true, now_ns);
@@ -138,7 +138,6 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
         break;
     }
   }
-  flush();
   shm::Header& h = segment_.header();
   const std::uint64_t bit = std::uint64_t{1} << (participant % 64);
   h.sleepers[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);

@@ -41,17 +41,6 @@ bool change_tagged(const Descriptor& d, std::atomic<std::uint64_t>& cell, Contro
 
 }  // namespace
 
-void Engine::offer_free(std::uint32_t slot, std::uint64_t generation) noexcept {
-  freed_[freed_count_++] = shm::HintCell(0, generation, slot);
-  if (freed_count_ == kFreeBatch) flush();
-}
-
-void Engine::flush() noexcept {
-  // Until then the slots are free without a hint: if we die first, a scan finds them.
-  self_.offer_free_many(freed_, freed_count_);
-  freed_count_ = 0;
-}
-
 bool Engine::write_outcome(std::uint32_t slot, ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept {
   auto& cell = segment_.descriptor(slot).outcome;
   return change_tagged(segment_.descriptor(slot), cell, word, TaggedWord(word.grant(), outcome_value(kind, block)));
@@ -67,7 +56,7 @@ void Engine::free_blocks(std::uint32_t slot, ControlWord word) noexcept {
 void Engine::free_slot_now(std::uint32_t slot, ControlWord expected) noexcept {
   free_blocks(slot, expected);
   if (segment_.descriptor(slot).control.change(expected, expected.with(State::kFree, 0)))
-    offer_free(slot, expected.generation());
+    self_.offer_free(slot);
 }
 
 // The common end: result first, then one commit word, then what may follow it.
@@ -85,7 +74,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
       return Settled::kFenced;
     }
     self_.count(task.queue, counter);
-    offer_free(lease.slot, word.generation());
+    self_.offer_free(lease.slot);
     return Settled::kDone;
   }
   const shm::BlockId previous = outcome_block(TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
