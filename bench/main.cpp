@@ -106,8 +106,8 @@ void run_command(const Command& command, const CommandBody& body, const CommonOp
       use.others_percent, use.steal_percent));
   if (use.others_percent > kBusyPercent) {
     report.notes.push_back(
-        "THIS MACHINE WAS BUSY: quote ratios and steady rates only, or measure again when it is "
-        "quiet.");
+        "THIS MACHINE WAS BUSY: only medians (p50) and steady rates mean something; for the rest "
+        "measure again when it is quiet.");
   }
   report.settings.emplace_back("others_percent", fmt::format("{:.1f}", use.others_percent));
   report.settings.emplace_back("steal_percent", fmt::format("{:.1f}", use.steal_percent));

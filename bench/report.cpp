@@ -37,6 +37,17 @@ std::string scaled(double value, const std::array<Scale, kCount>& scales) {
   return three_digits(value / scales.back().factor) + scales.back().suffix;
 }
 
+// "4,000,000".
+std::string grouped(double value) {
+  std::string digits = fmt::format("{:.0f}", value);
+  const std::size_t first = digits[0] == '-' ? 1 : 0;
+  for (std::size_t at = digits.size(); at > first + 3;) {
+    at -= 3;
+    digits.insert(at, ",");
+  }
+  return digits;
+}
+
 std::string cell_text(const Cell& cell, Unit unit) {
   if (const auto* number = std::get_if<double>(&cell)) return format_value(*number, unit);
   if (const auto* text = std::get_if<std::string>(&cell)) return *text;
@@ -97,7 +108,7 @@ std::string format_value(double value, Unit unit) {
     case Unit::kNanoseconds: return scaled(value, kTime);
     case Unit::kPerSecond: return scaled(value, kRate);
     case Unit::kBytes: return scaled(value, kSize);
-    case Unit::kCount: return fmt::format("{:.0f}", value);
+    case Unit::kCount: return grouped(value);
     case Unit::kRatio: return three_digits(value) + " ×";
     case Unit::kPercent: return three_digits(value) + " %";
     case Unit::kText: break;

@@ -22,7 +22,8 @@ TEST(FormatValue, HasThreeDigitsAndTheRightUnit) {
   EXPECT_EQ(format_value(259e3, Unit::kPerSecond), "259 k/s");
   EXPECT_EQ(format_value(512 * 1024.0, Unit::kBytes), "512 KiB");
   EXPECT_EQ(format_value(0.2, Unit::kRatio), "0.200 ×");
-  EXPECT_EQ(format_value(4096, Unit::kCount), "4096");
+  EXPECT_EQ(format_value(999, Unit::kCount), "999");
+  EXPECT_EQ(format_value(4e6, Unit::kCount), "4,000,000");
 }
 
 TEST(FormatValue, NeverShowsAThousandOfTheSmallerUnit) {
