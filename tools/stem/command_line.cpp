@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "base/check.hpp"
+#include "base/clock.hpp"
 #include "tools/stem/nearest.hpp"
 #include "tools/stem/settings.hpp"
 
@@ -178,6 +179,17 @@ CommandLine::Declared CommandLine::rate(std::string names, Slot<base::Rate> slot
                                         std::string help) {
   return parsed<base::Rate>(std::move(names), std::move(slot), base::parse_rate, std::move(help))
       .named("RATE");
+}
+
+CommandLine::Declared CommandLine::when_ns(std::string names, Slot<std::int64_t> slot,
+                                           Toward toward, std::string help) {
+  return parsed<std::int64_t>(
+             std::move(names), std::move(slot),
+             [toward](std::string_view text) {
+               return parse_when_ns(text, base::realtime_ns(), toward);
+             },
+             std::move(help))
+      .named("TIME");
 }
 
 CommandLine::Declared CommandLine::share(std::string names, Slot<double> slot, std::string help) {

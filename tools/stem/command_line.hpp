@@ -18,6 +18,7 @@
 #include "base/result.hpp"
 #include "base/units.hpp"
 #include "tools/stem/config.hpp"
+#include "tools/stem/when.hpp"
 
 namespace CLI {
 class App;
@@ -89,6 +90,8 @@ class CommandLine {
   Declared duration_ns(std::string names, Slot<std::int64_t> slot, std::string help);
   Declared size_bytes(std::string names, Slot<std::uint64_t> slot, std::string help);
   Declared rate(std::string names, Slot<base::Rate> slot, std::string help);
+  // A point in time, as nanoseconds of CLOCK_REALTIME; what a bare duration means is `toward`.
+  Declared when_ns(std::string names, Slot<std::int64_t> slot, Toward toward, std::string help);
   // A share as 0.7 or 70%, above 0 and at most 1.
   Declared share(std::string names, Slot<double> slot, std::string help);
   // Anything else: the parser's error becomes the usage message.

@@ -213,7 +213,7 @@ std::int64_t death_signal_ns() {
   if (child > 0 && read(reading.get(), &byte, 1) == 1) {
     timespec deadline{};
     clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += 5;
+    deadline.tv_sec += 2;
     const std::int64_t killed = now_ns();
     kill(child, SIGKILL);
     if (pthread_mutex_timedlock(mutex, &deadline) == EOWNERDEAD) took = now_ns() - killed;
