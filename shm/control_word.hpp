@@ -92,20 +92,21 @@ class TaggedWord {
 };
 
 // Deliveries so far, kept per grant in Descriptor::tally[grant % 2].
-//   51 ... 36 attempts (16) | 35 ... 24 process deaths (12) | 23 ... 0 free releases (24)
+//   51 ... 36 attempts (16) | 35 ... 24 process deaths (12) | 23 rate paid (1) | 22 ... 0 free releases (23)
 struct Tally {
   std::uint32_t attempts = 0;  // executions that were started and used an attempt
   std::uint32_t deaths = 0;    // of these, how many ended in the death of the process
   std::uint32_t releases = 0;  // given back without using an attempt
+  bool rate_paid = false;      // its token of the rate limits was taken; it only waits for its time
 
   constexpr std::uint64_t pack() const {
     return std::uint64_t{attempts & 0xffffu} << 36 | std::uint64_t{deaths & 0xfffu} << 24 |
-           (releases & 0xffffffu);
+           std::uint64_t{rate_paid} << 23 | (releases & 0x7fffffu);
   }
   static constexpr Tally unpack(std::uint64_t value) {
     return {static_cast<std::uint32_t>(value >> 36) & 0xffffu,
             static_cast<std::uint32_t>(value >> 24) & 0xfffu,
-            static_cast<std::uint32_t>(value) & 0xffffffu};
+            static_cast<std::uint32_t>(value) & 0x7fffffu, (value >> 23 & 1) != 0};
   }
 };
 

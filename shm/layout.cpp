@@ -22,7 +22,7 @@ Layout make_layout(const Geometry& g) noexcept {
     at += pages(bytes);
     return here;
   };
-  constexpr std::uint64_t histogram_bytes = base::kHistogramBuckets * sizeof(std::uint64_t);
+  constexpr std::uint64_t histogram_bytes = kHistogramRowBytes;
   l.subscription_words = (g.queue_count + 63) / 64;
   l.free_ring_log2 = static_cast<std::uint32_t>(std::bit_width(std::uint64_t{g.slot_count} - 1));
   l.superblock_count = static_cast<std::uint32_t>(g.block_bytes / kSuperblockBytes);
@@ -65,7 +65,7 @@ std::uint64_t layout_signature() noexcept {
   fold(sizeof(pthread_mutex_t));
   fold(sizeof(CounterRow));
   fold(kCounterCount);
-  fold(base::kHistogramBuckets);
+  fold(kHistogramRowBytes);
   fold(sizeof(UniqueBucket));
   fold(sizeof(LimiterRow));
   fold(sizeof(RingHeader));

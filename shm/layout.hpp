@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/histogram.hpp"
 #include "shm/control_word.hpp"
 #include "shm/limits.hpp"
 #include "shm/transitions.hpp"
@@ -189,6 +190,8 @@ constexpr std::uint64_t op_word(OpKind kind, std::uint32_t slot, std::uint64_t g
          (generation & ((std::uint64_t{1} << 36) - 1));
 }
 
+inline constexpr std::uint32_t kRevokeWords = 8;
+
 struct CrashRecord {
   std::atomic<std::uint64_t> task;  // generation << 24 | slot; 0 = none. W: crash handler, last
   std::uint64_t fault_address;
@@ -227,6 +230,7 @@ struct alignas(kCacheLineBytes) RosterRow {
   std::atomic<std::uint64_t> supervisor;        // incarnation << 12 | roster index + 1 of the parent
   std::atomic<std::uint64_t> control_request;   // W: tools. See worker/control.hpp
   std::atomic<std::uint64_t> control_reply;     // W: the participant
+  std::atomic<std::uint64_t> revoke[kRevokeWords];  // W: `task revoke --terminate`: tasks to stop while running
 
   // Held for life; the kernel marks it when the thread dies (signal, see death.hpp).
   alignas(kCacheLineBytes) pthread_mutex_t alive;
@@ -238,7 +242,7 @@ struct alignas(kCacheLineBytes) RosterRow {
 
   alignas(kCacheLineBytes) char name[64];  // worker name, for people. W: while joining
 };
-static_assert(sizeof(RosterRow) == 640);
+static_assert(sizeof(RosterRow) == 704);
 
 // ---- counters --------------------------------------------------------------------------------------
 
@@ -277,13 +281,18 @@ struct alignas(kCacheLineBytes) UniqueBucket {
 };
 static_assert(sizeof(UniqueBucket) == 64);
 
+// A histogram row: the buckets, then these. One writer per row.
+enum class TaskStat : std::uint8_t { kDurationSum, kSucceeded, kFailed, kRetried };
+inline constexpr std::uint32_t kTaskStats = 8;
+inline constexpr std::uint64_t kHistogramRowBytes = (base::kHistogramBuckets + kTaskStats) * 8;
+
 inline constexpr std::uint32_t kLimiterHolders = 56;
 // A rate (GCRA arrival time) and a concurrency limit (holder words) for one key. See limiter.hpp.
 struct alignas(kCacheLineBytes) LimiterRow {
   std::atomic<std::uint64_t> key;  // 0 = unused. W: any (CAS), once
   std::atomic<std::int64_t> arrival_ns;
   std::atomic<std::uint64_t> denied;
-  std::uint64_t reserved[5];
+  std::atomic<std::uint64_t> waiters[5];  // hints: tasks that were held back by the concurrency limit
   std::atomic<std::uint64_t> holders[kLimiterHolders];  // generation << 24 | slot; valid while leased
 };
 static_assert(sizeof(LimiterRow) == 512);

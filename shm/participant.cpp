@@ -41,7 +41,7 @@ Participant::Participant(std::shared_ptr<Segment> segment)
       queues_seen_(std::make_unique<std::uint64_t[]>((segment_->geometry().queue_count + 63) / 64)),
       tasks_seen_(std::make_unique<std::uint64_t[]>((segment_->geometry().task_count + 63) / 64)),
       scratch_counters_{},
-      scratch_histogram_(std::make_unique<std::atomic<std::uint64_t>[]>(base::kHistogramBuckets)) {}
+      scratch_histogram_(std::make_unique<std::atomic<std::uint64_t>[]>(kHistogramRowBytes / 8)) {}
 
 Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> segment,
                                                        const ParticipantOptions& options) {
@@ -95,6 +95,7 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
     row.supervisor.store(0, std::memory_order_relaxed);
     row.control_request.store(0, std::memory_order_relaxed);
     row.control_reply.store(0, std::memory_order_relaxed);
+    for (auto& revoke : row.revoke) revoke.store(0, std::memory_order_relaxed);
     row.crash.task.store(0, std::memory_order_relaxed);
     for (auto& held : row.held) held.store(0, std::memory_order_relaxed);
     std::memset(row.name, 0, sizeof row.name);
@@ -288,7 +289,7 @@ void Participant::switch_queue(std::uint32_t queue) noexcept {
   std::atomic<std::uint64_t>* wait = segment_->wait_histogram(index_, queue);
   if ((seen & bit) == 0) {
     if (segment_->commit(segment_->offset_of(&row), sizeof row) &&
-        segment_->commit(segment_->offset_of(wait), base::kHistogramBuckets * sizeof(*wait)))
+        segment_->commit(segment_->offset_of(wait), kHistogramRowBytes))
       seen |= bit;
   }
   const bool there = (seen & bit) != 0;
@@ -303,17 +304,23 @@ void Participant::record_wait(std::uint32_t queue, std::int64_t wait_ns) noexcep
   count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
+void Participant::switch_task(std::uint32_t task) noexcept {
+  std::uint64_t& seen = tasks_seen_[task / 64];
+  const std::uint64_t bit = std::uint64_t{1} << (task % 64);
+  std::atomic<std::uint64_t>* histogram = segment_->task_histogram(index_, task);
+  if ((seen & bit) == 0 && segment_->commit(segment_->offset_of(histogram), kHistogramRowBytes)) seen |= bit;
+  last_duration_ = (seen & bit) != 0 ? histogram : scratch_histogram_.get();
+  last_task_ = task;
+}
+
+void Participant::count_task(std::uint32_t task, TaskStat stat, std::uint64_t by) noexcept {
+  if (task != last_task_) [[unlikely]] switch_task(task);
+  auto& value = last_duration_[base::kHistogramBuckets + static_cast<std::uint32_t>(stat)];
+  value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
 void Participant::record_duration(std::uint32_t task, std::int64_t duration_ns) noexcept {
-  if (task != last_task_) [[unlikely]] {
-    std::uint64_t& seen = tasks_seen_[task / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (task % 64);
-    std::atomic<std::uint64_t>* histogram = segment_->task_histogram(index_, task);
-    if ((seen & bit) == 0 &&
-        segment_->commit(segment_->offset_of(histogram), base::kHistogramBuckets * sizeof(*histogram)))
-      seen |= bit;
-    last_duration_ = (seen & bit) != 0 ? histogram : scratch_histogram_.get();
-    last_task_ = task;
-  }
+  count_task(task, TaskStat::kDurationSum, duration_ns < 0 ? 0 : static_cast<std::uint64_t>(duration_ns));
   auto& count = last_duration_[base::histogram_bucket(duration_ns)];
   count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }

@@ -106,6 +106,7 @@ class Participant {
   // Histograms of this participant, committed on first use. `record` is a plain add.
   void record_wait(std::uint32_t queue, std::int64_t wait_ns) noexcept;
   void record_duration(std::uint32_t task, std::int64_t duration_ns) noexcept;
+  void count_task(std::uint32_t task, TaskStat stat, std::uint64_t by = 1) noexcept;
 
   // This participant's counters of a queue; committed on first use.
   CounterRow& counters(std::uint32_t queue) noexcept {
@@ -133,6 +134,7 @@ class Participant {
   bool commit_slots(std::uint64_t needed) noexcept;
   void add_reserve(std::uint32_t slot, ControlWord word) noexcept;
   void switch_queue(std::uint32_t queue) noexcept;
+  void switch_task(std::uint32_t task) noexcept;
   bool hold_alive_mutex() noexcept;
 
   std::shared_ptr<Segment> segment_;

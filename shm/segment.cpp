@@ -23,8 +23,6 @@
 namespace stem::shm {
 namespace {
 
-constexpr std::uint64_t kHistogramBytes = base::kHistogramBuckets * sizeof(std::uint64_t);
-
 // Names become file names: letters, digits, dot, dash, underscore; not starting with a dot.
 bool good_name(const std::string& name) {
   if (name.empty() || name.size() > 64 || name[0] == '.') return false;
@@ -117,13 +115,13 @@ Segment::~Segment() {
 std::atomic<std::uint64_t>* Segment::wait_histogram(std::uint32_t participant,
                                                     std::uint32_t queue) const noexcept {
   const std::uint64_t index = std::uint64_t{participant} * geometry_.queue_count + queue;
-  return at<std::atomic<std::uint64_t>>(layout_.wait_histograms + index * kHistogramBytes);
+  return at<std::atomic<std::uint64_t>>(layout_.wait_histograms + index * kHistogramRowBytes);
 }
 
 std::atomic<std::uint64_t>* Segment::task_histogram(std::uint32_t participant,
                                                     std::uint32_t task) const noexcept {
   const std::uint64_t index = std::uint64_t{participant} * geometry_.task_count + task;
-  return at<std::atomic<std::uint64_t>>(layout_.task_histograms + index * kHistogramBytes);
+  return at<std::atomic<std::uint64_t>>(layout_.task_histograms + index * kHistogramRowBytes);
 }
 
 bool Segment::commit(Offset offset, std::uint64_t bytes) const noexcept {

@@ -168,13 +168,28 @@ void Engine::quarantine(const Lease& lease) noexcept {
   (void)segment_.descriptor(lease.slot).control.change(word, word.with(State::kQuarantine, 0));
 }
 
-void Engine::begin(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
+Begin Engine::begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
+  if (task.has_extras && task.extras.expires_ns != 0 && task.extras.expires_ns <= now_ns) {
+    const Failure expired{"expired", "not started before its expiry"};
+    return cancel(lease, task, Counter::kExpired, expired, now_ns) == Settled::kDone ? Begin::kExpired : Begin::kLost;
+  }
+  const shm::QueueRow& queue = segment_.queue(task.queue);
+  const bool may_be_limited = task.has_extras || queue.rate.load(std::memory_order_relaxed) != 0 ||
+                              queue.concurrency.load(std::memory_order_relaxed) != 0;
+  if (may_be_limited) [[unlikely]] {
+    bool lost = false;
+    if (limited(lease, task, now_ns, lost)) return lost ? Begin::kLost : Begin::kLimited;
+  }
+  if ((task.flags & shm::kNoRenew) != 0) {
+    const std::int64_t visible = task.has_extras ? task.extras.visibility_ns : kDefaultVisibilityNs;
+    if (extend(lease, now_ns + visible) != Settled::kDone) return Begin::kLost;
+  }
   shm::RosterRow& row = self_.row();
   row.current.store(task.id.handle, std::memory_order_release);
   row.current_since_ns.store(now_ns, std::memory_order_relaxed);
-  (void)lease;
   self_.count(task.queue, Counter::kStarted);
   if (task.tally.attempts + task.tally.releases == 0) self_.record_wait(task.queue, now_ns - task.enqueued_ns);
+  return Begin::kStart;
 }
 
 }  // namespace stem::engine

@@ -29,6 +29,14 @@ enum class [[nodiscard]] Settled : std::uint8_t {
   kFenced,  // the lease was lost: somebody else has the task, or had it. Nothing was changed
 };
 
+// Answer of begin().
+enum class [[nodiscard]] Begin : std::uint8_t {
+  kStart,
+  kLimited,  // a rate or concurrency limit holds it back: it is delayed, no attempt used
+  kExpired,  // its time to start has passed: cancelled
+  kLost,     // the lease was lost
+};
+
 // Why a task became a dead letter; texts in reference §3.
 enum class DeadReason : std::uint8_t {
   kMaxRetriesExhausted = 1,
@@ -108,8 +116,9 @@ class Engine {
   // Reads the task of a lease. False: its descriptor makes no sense (it was quarantined) or the lease is
   // lost; forget it.
   bool view(const Lease& lease, TaskView& into) noexcept;
-  // Notes that the handler starts now: counters, queue wait, what is being run (for crash records).
-  void begin(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
+  // Asks whether the handler may start now (expiry, rate and concurrency limits), and notes it: counters, queue wait, what is being run (for crash records).
+  // Only kStart lets the handler run; with any other answer the lease has been dealt with.
+  Begin begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept;
 
   // ---- settling (settle.cpp)
   // `result` is kept when the task asked for it.
@@ -157,7 +166,10 @@ class Engine {
   void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
 
   // A link that could not be enqueued because the segment was full: a drop, and counted as one.
-  void count_lost_link(std::uint32_t queue) noexcept { self_.count(queue, shm::Counter::kDropped); }
+  void count_lost_link(std::uint32_t queue) noexcept {
+    self_.count(queue, shm::Counter::kEnqueued);
+    self_.count(queue, shm::Counter::kDropped);
+  }
 
   // Microseconds since the segment's creation, as stored in due words.
   std::uint64_t to_due_us(std::int64_t ns) const noexcept;
@@ -165,6 +177,7 @@ class Engine {
 
  private:
   friend class DeadLetters;
+  friend class Control;
   struct Filled {
     std::uint32_t slot = 0;
     shm::ControlWord word;
@@ -193,6 +206,14 @@ class Engine {
   Settled finish(const Lease& lease, const TaskView& task, OutcomeKind kind, shm::Counter counter,
                  std::span<const std::byte> result, std::int64_t now_ns) noexcept;
   void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
+  bool limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
+  Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool rate_paid,
+                    std::int64_t now_ns) noexcept;
+  void let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept;
+  bool may_have_waiters(const TaskView& task) const noexcept {
+    return segment_.queue(task.queue).concurrency.load(std::memory_order_relaxed) != 0 ||
+           (task.has_extras && task.extras.concurrency_limit != 0);
+  }
   void free_blocks(std::uint32_t slot, shm::ControlWord word) noexcept;
   shm::BlockId store_result(const Lease& lease, std::span<const std::byte> result) noexcept;
   void note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns, std::uint32_t attempts) noexcept;

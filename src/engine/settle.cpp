@@ -75,6 +75,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     }
     self_.count(task.queue, counter);
     self_.offer_free(lease.slot);
+    if (may_have_waiters(task)) [[unlikely]] let_waiter_go(task, now_ns);
     return Settled::kDone;
   }
   const shm::BlockId previous = outcome_block(TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
@@ -97,6 +98,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
   if (previous != shm::kNoBlock && previous != block)
     blocks_.give_back(previous, lease.slot, settling.generation(), shm::BlockKind::kResult);
   after_commit(lease.slot, settling, now_ns);
+  if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }
 
@@ -177,8 +179,10 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
                      std::int64_t now_ns, bool& retried) noexcept {
   shm::Tally tally = task.tally;
   ++tally.attempts;
+  tally.rate_paid = false;
   retried = false;
   self_.count(task.queue, Counter::kFailed);
+  self_.count_task(task.task, shm::TaskStat::kFailed);
   const bool allowed = !task.has_extras || kind_allows_retry(task.extras, failure.kind);
   if (!allowed) return bury(lease, task, DeadReason::kPermanentFailure, failure, now_ns);
   if (tally.attempts > task.max_retries) return bury(lease, task, DeadReason::kMaxRetriesExhausted, failure, now_ns);
@@ -192,7 +196,9 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
     return Settled::kFenced;
   }
   retried = true;
+  if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   self_.count(task.queue, Counter::kRetried);
+  self_.count_task(task.task, shm::TaskStat::kRetried);
   return Settled::kDone;
 }
 
@@ -234,6 +240,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   if ((task.flags & shm::kHasObligations) != 0)
     enqueue_links(*this, lease.slot, lease.word.with(State::kDead, 0), /*error=*/true, now_ns);
   if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, task.id.handle);
+  if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }
 
