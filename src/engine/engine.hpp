@@ -165,6 +165,11 @@ class Engine {
   // Frees a task's blocks and slot after it left kSettling, kDone, kDead or kRetiring by our hand.
   void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
 
+  // The outcome word of a task that this participant owns; false once it does not any more.
+  bool write_outcome(std::uint32_t slot, shm::ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept;
+  // A result block of the lease's task with these bytes; kNoBlock when empty or when there is no room.
+  shm::BlockId store_result(const Lease& lease, std::span<const std::byte> result) noexcept;
+
   // A link that could not be enqueued because the segment was full: a drop, and counted as one.
   void count_lost_link(std::uint32_t queue) noexcept {
     self_.count(queue, shm::Counter::kEnqueued);
@@ -200,7 +205,6 @@ class Engine {
   void complete_op(std::uint32_t participant) noexcept;
   void wake_everyone() noexcept;
   void quarantine(const Lease& lease) noexcept;
-  bool write_outcome(std::uint32_t slot, shm::ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept;
   bool regrant(std::uint32_t slot, shm::ControlWord from, const shm::Tally& tally, std::int64_t due_ns,
                std::int64_t now_ns) noexcept;
   Settled finish(const Lease& lease, const TaskView& task, OutcomeKind kind, shm::Counter counter,
@@ -215,7 +219,6 @@ class Engine {
            (task.has_extras && task.extras.concurrency_limit != 0);
   }
   void free_blocks(std::uint32_t slot, shm::ControlWord word) noexcept;
-  shm::BlockId store_result(const Lease& lease, std::span<const std::byte> result) noexcept;
   void note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns, std::uint32_t attempts) noexcept;
 
   shm::Participant& self_;

@@ -1,0 +1,176 @@
+#include "engine/control.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/failure_record.hpp"
+#include "engine/limiter.hpp"
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+using shm::TaggedWord;
+
+namespace {
+
+// Progress lives in the tally word that the current grant does not use: tagged with the grant it belongs
+// to, it cannot be taken for the tally of the next one, which will overwrite it.
+//   value: 51 .. 32 parts of a million (20) | 31 .. 0 block id + 1
+std::atomic<std::uint64_t>& progress_cell(Descriptor& d, std::uint32_t grant) { return d.tally[(grant + 1) % 2]; }
+
+}  // namespace
+
+bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const std::uint32_t queue = d.queue;
+  if (queue >= shm::queue_total(segment_)) return false;
+  const bool keep = (d.flags & shm::kKeepResult) != 0;
+  const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
+  engine_.self().begin_op(shm::OpKind::kSettle, slot, word.generation(), queue, Counter::kCancelled);
+  if (!d.control.change(word, retiring)) return false;
+  engine_.self().count(queue, Counter::kCancelled);
+  if (!keep) {
+    engine_.free_slot_now(slot, retiring);
+  } else {
+    const FailureRecord record = make_failure_record({"revoked", "revoked before it ran"}, engine_.self().index(), now_ns, 0);
+    (void)engine_.write_outcome(slot, retiring, OutcomeKind::kCancelled, engine_.store_result({slot, retiring}, record.bytes()));
+    d.due.store(TaggedWord(retiring.grant(), engine_.to_due_us(now_ns + kDefaultResultTtlNs)).bits(),
+                std::memory_order_release);
+    ControlWord expected = retiring;
+    (void)d.control.change(expected, retiring.with(State::kDone, 0));
+  }
+  if (shm::anyone_awaits(segment_))
+    shm::wake_result_waiters(segment_, TaskId::make(1, slot, word.generation()).handle);
+  return true;
+}
+
+Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept {
+  if (id.epoch != segment_.epoch() || id.slot() >= segment_.geometry().slot_count ||
+      id.slot() >= segment_.header().slab_used.load(std::memory_order_acquire))
+    return Revoked::kUnknown;
+  Descriptor& d = segment_.descriptor(id.slot());
+  for (;;) {
+    const ControlWord word = d.control.load();
+    if (word.generation() < id.generation()) return Revoked::kUnknown;
+    if (word.generation() != id.generation()) return Revoked::kOver;
+    switch (word.state()) {
+      case State::kReady:
+      case State::kDelayed:
+      case State::kWaiting:
+        if (cancel_waiting(id.slot(), word, now_ns)) return Revoked::kCancelled;
+        continue;  // it moved on meanwhile: look again
+      case State::kLeased: {
+        if (!terminate) return Revoked::kRunning;
+        const std::uint32_t participant = word.owner() - 1;
+        if (participant >= segment_.geometry().participant_count) return Revoked::kUnknown;
+        shm::RosterRow& row = segment_.row(participant);
+        // The oldest request gives way when all words are taken.
+        for (auto& request : row.revoke) {
+          std::uint64_t empty = 0;
+          if (request.compare_exchange_strong(empty, id.handle, std::memory_order_acq_rel)) return Revoked::kAsked;
+        }
+        row.revoke[id.handle % shm::kRevokeWords].store(id.handle, std::memory_order_release);
+        return Revoked::kAsked;
+      }
+      default:
+        return word.state() == State::kFree || word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
+    }
+  }
+}
+
+bool Control::revoke_requested(const shm::RosterRow& row, TaskId id) noexcept {
+  return std::any_of(std::begin(row.revoke), std::end(row.revoke),
+                     [id](const auto& r) { return r.load(std::memory_order_acquire) == id.handle; });
+}
+
+bool Control::take_revoke_request(shm::RosterRow& row, TaskId id) noexcept {
+  for (auto& request : row.revoke) {
+    std::uint64_t expected = id.handle;
+    if (request.load(std::memory_order_relaxed) == id.handle &&
+        request.compare_exchange_strong(expected, 0, std::memory_order_acq_rel))
+      return true;
+  }
+  return false;
+}
+
+void Control::pause(std::uint32_t queue) noexcept {
+  segment_.queue(queue).paused.store(1, std::memory_order_seq_cst);
+}
+
+void Control::resume(std::uint32_t queue) noexcept {
+  segment_.queue(queue).paused.store(0, std::memory_order_seq_cst);
+  shm::wake_workers(segment_, queue, segment_.geometry().participant_count);
+}
+
+std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept {
+  std::uint64_t purged = 0;
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  for (std::uint32_t slot = 0; slot < used; ++slot) {
+    const Descriptor& d = segment_.descriptor(slot);
+    const ControlWord word = d.control.load();
+    const bool waiting =
+        word.state() == State::kReady || word.state() == State::kDelayed || word.state() == State::kWaiting;
+    if (waiting && d.queue == queue && cancel_waiting(slot, word, now_ns)) ++purged;
+  }
+  return purged;
+}
+
+void Control::set_limits(std::uint32_t queue, const Limits& limits) noexcept {
+  shm::QueueRow& row = segment_.queue(queue);
+  const auto u32 = [](std::int64_t v) { return static_cast<std::uint32_t>(std::min<std::int64_t>(v, UINT32_MAX)); };
+  if (limits.max_length >= 0) row.max_length.store(u32(limits.max_length), std::memory_order_release);
+  if (limits.concurrency >= 0) row.concurrency.store(u32(limits.concurrency), std::memory_order_release);
+  if (limits.set_rate) row.rate.store(pack_rate(limits.rate), std::memory_order_release);
+  if (limits.overflow >= 0) row.overflow.store(static_cast<std::uint32_t>(limits.overflow), std::memory_order_release);
+  if (limits.lowest_first >= 0)
+    row.lowest_first.store(static_cast<std::uint32_t>(limits.lowest_first), std::memory_order_release);
+  if (limits.dead_max >= 0) row.dead_max.store(u32(limits.dead_max), std::memory_order_release);
+  if (limits.dead_retention_ns >= 0) row.dead_retention_ns.store(limits.dead_retention_ns, std::memory_order_release);
+}
+
+Settled set_progress(Engine& engine, const Lease& lease, double fraction, std::string_view data) noexcept {
+  Descriptor& d = engine.segment().descriptor(lease.slot);
+  auto& cell = progress_cell(d, lease.word.grant());
+  std::uint64_t was = cell.load(std::memory_order_acquire);
+  if (d.control.load() != lease.word) return Settled::kFenced;
+  const TaggedWord previous(was);
+  const auto old_block = previous.grant() == lease.word.grant() ? static_cast<std::uint32_t>(previous.value()) : 0;
+  shm::BlockId block = shm::kNoBlock;
+  if (!data.empty()) block = engine.store_result(lease, std::as_bytes(std::span(data.data(), data.size())));
+  const auto parts = static_cast<std::uint64_t>(std::clamp(fraction, 0.0, 1.0) * 1e6);
+  const std::uint64_t value = parts << 32 | (block == shm::kNoBlock ? 0 : block + 1);
+  if (!cell.compare_exchange_strong(was, TaggedWord(lease.word.grant(), value).bits(), std::memory_order_acq_rel)) {
+    if (block != shm::kNoBlock)
+      engine.blocks().give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+    return Settled::kFenced;
+  }
+  if (old_block != 0)
+    engine.blocks().give_back(old_block - 1, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  engine.self().beat();
+  return Settled::kDone;
+}
+
+bool read_progress(Engine& engine, std::uint32_t slot, ControlWord word, Progress& into) noexcept {
+  Descriptor& d = engine.segment().descriptor(slot);
+  const TaggedWord cell(progress_cell(d, word.grant()).load(std::memory_order_acquire));
+  if (cell.bits() == 0 || cell.grant() != word.grant()) return false;
+  // A tally of grant 0 never stands here (it is not written); of other grants it has another tag.
+  into.fraction = static_cast<double>(cell.value() >> 32) / 1e6;
+  into.data = {};
+  const auto block = static_cast<std::uint32_t>(cell.value());
+  if (block != 0) {
+    const auto bytes =
+        engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
+    const shm::BlockHeader* header = engine.blocks().header(block - 1);
+    if (header != nullptr && header->bytes <= bytes.size())
+      into.data = {reinterpret_cast<const char*>(bytes.data()), header->bytes};
+  }
+  return d.control.load() == word;
+}
+
+}  // namespace stem::engine

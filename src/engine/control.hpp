@@ -1,0 +1,65 @@
+// What people and programs do to queues and tasks from outside: revoke, pause, purge, limits; and what a
+// running task says of itself while it runs (progress).
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "engine/engine.hpp"
+
+namespace stem::engine {
+
+enum class [[nodiscard]] Revoked : std::uint8_t {
+  kCancelled,  // it had not started and never will
+  kAsked,      // it is running; its worker has been asked to stop it
+  kRunning,    // it is running and was left alone
+  kOver,       // it had ended already
+  kUnknown,    // no such task
+};
+
+class Control {
+ public:
+  explicit Control(Engine& engine) : engine_(engine), segment_(engine.segment()) {}
+
+  // Cancels a queued or delayed task. A running one is left alone unless `terminate`; then its worker's
+  // stop token is set and its outcome will be cancelled.
+  Revoked revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept;
+  // For workers: true when somebody asked to stop this task; forgets the request.
+  static bool take_revoke_request(shm::RosterRow& row, TaskId id) noexcept;
+  static bool revoke_requested(const shm::RosterRow& row, TaskId id) noexcept;
+
+  void pause(std::uint32_t queue) noexcept;
+  void resume(std::uint32_t queue) noexcept;
+  // Cancels every task of the queue that has not started; returns how many.
+  std::uint64_t purge(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  // Unset values are left as they are.
+  struct Limits {
+    std::int64_t max_length = -1;   // 0 = none
+    std::int64_t concurrency = -1;  // 0 = none
+    bool set_rate = false;
+    Rate rate;
+    int overflow = -1;              // shm::Overflow
+    int lowest_first = -1;
+    std::int64_t dead_max = -1;
+    std::int64_t dead_retention_ns = -1;
+  };
+  void set_limits(std::uint32_t queue, const Limits& limits) noexcept;
+
+ private:
+  bool cancel_waiting(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
+
+  Engine& engine_;
+  shm::Segment& segment_;
+};
+
+struct Progress {
+  double fraction = 0;
+  std::string_view data;  // valid until the next engine call
+};
+
+// Stores how far a leased task is; `data` is any short text. The latest one stands.
+Settled set_progress(Engine& engine, const Lease& lease, double fraction, std::string_view data) noexcept;
+// False when the task has not said anything in its current run.
+bool read_progress(Engine& engine, std::uint32_t slot, shm::ControlWord word, Progress& into) noexcept;
+
+}  // namespace stem::engine

@@ -1,0 +1,226 @@
+#include "engine/verify.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "engine/query.hpp"
+#include "shm/death.hpp"
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Descriptor;
+using shm::State;
+
+namespace {
+
+constexpr std::uint64_t kMostFindings = 20;
+
+bool owned(State s) {
+  return s == State::kAlloc || s == State::kLeased || s == State::kSettling || s == State::kRetiring ||
+         s == State::kOutbox;
+}
+
+class Verifier {
+ public:
+  explicit Verifier(Engine& engine) : engine_(engine), segment_(engine.segment()) {}
+
+  Verification run() {
+    const Totals before = totals();
+    live_.assign(shm::queue_total(segment_), 0);
+    slots();
+    blocks();
+    rings();
+    const Totals after = totals();
+    counts(before, after);
+    return std::move(out_);
+  }
+
+ private:
+  struct Totals {
+    std::vector<std::uint64_t> enqueued, ended;
+  };
+
+  void find(Finding::Severity severity, const char* invariant, std::string detail) {
+    if (++found_[invariant] > kMostFindings) {
+      ++out_.suppressed;
+      return;
+    }
+    out_.findings.push_back({severity, invariant, std::move(detail)});
+  }
+  void broken(const char* invariant, std::string detail) { find(Finding::Severity::kBroken, invariant, std::move(detail)); }
+  void pending(const char* invariant, std::string detail) { find(Finding::Severity::kPending, invariant, std::move(detail)); }
+
+  Totals totals() const {
+    Totals t;
+    const Query query(engine_);
+    for (std::uint32_t q = 0; q < shm::queue_total(segment_); ++q) {
+      const CounterTotals c = query.counters(q);
+      t.enqueued.push_back(c[shm::Counter::kEnqueued]);
+      t.ended.push_back(c.ended());
+    }
+    return t;
+  }
+
+  void slots() {
+    const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+        segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+    out_.slots = used;
+    for (std::uint32_t slot = 0; slot < used; ++slot) one_slot(slot);
+  }
+
+  void one_slot(std::uint32_t slot) {
+    const Descriptor& d = segment_.descriptor(slot);
+    const ControlWord word = d.control.load();
+    if (!word.legal_state()) {
+      broken("state", fmt::format("slot {}: state {} does not exist (word {:#018x})", slot, word.bits() & 15, word.bits()));
+      return;
+    }
+    ++out_.by_state[static_cast<int>(word.state())];
+    if (owned(word.state()) != (word.owner() != 0)) {
+      broken("owner", fmt::format("slot {}: {} with owner {}", slot, shm::to_string(word.state()), word.owner()));
+      return;
+    }
+    if (word.owner() != 0) owner_of(slot, word);
+    if (word.state() == State::kFree || word.state() == State::kAlloc || word.state() == State::kRetiring) return;
+    const std::uint32_t queue = d.queue;
+    const std::uint32_t task = d.task;
+    const std::uint32_t block = d.block;
+    const std::uint32_t bytes = d.payload_bytes;
+    const bool fields = queue < live_.size() && task < shm::task_total(segment_) && d.priority < shm::kPriorities &&
+                        bytes <= shm::kMaxPayloadBytes && (block != 0 || bytes <= shm::kInlineBytes);
+    const bool block_ok =
+        block == 0 || word.state() == State::kDone || word.state() == State::kSettling ||
+        !engine_.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)).empty();
+    if (d.control.load() != word) return;  // it moved while we looked; the next pass sees it
+    if (!fields && word.state() != State::kQuarantine) {
+      broken("descriptor", fmt::format("slot {} ({}): queue {}, task {}, priority {}, payload {} bytes", slot,
+                                       shm::to_string(word.state()), queue, task, d.priority, bytes));
+      return;
+    }
+    if (!block_ok && word.state() != State::kQuarantine)
+      broken("block", fmt::format("slot {} ({}): its payload block {} is not its own", slot,
+                                  shm::to_string(word.state()), block - 1));
+    if (queue < live_.size() && word.state() != State::kDone && word.state() != State::kSettling) ++live_[queue];
+  }
+
+  void owner_of(std::uint32_t slot, ControlWord word) {
+    if (word.owner() > segment_.geometry().participant_count) {
+      broken("owner", fmt::format("slot {}: owner {} is beyond the roster", slot, word.owner()));
+      return;
+    }
+    shm::RosterRow& row = segment_.row(word.owner() - 1);
+    const auto state = shm::row_state(row.status.load(std::memory_order_acquire));
+    const bool gone = state != shm::RowState::kLive || shm::signalled_dead(row);
+    if (!gone || segment_.descriptor(slot).control.load() != word) return;
+    if (state == shm::RowState::kFree) {
+      broken("owner-alive", fmt::format("slot {}: {} by participant {}, whose row is free", slot,
+                                        shm::to_string(word.state()), word.owner() - 1));
+    } else {
+      pending("owner-alive", fmt::format("slot {}: {} by participant {}, which is gone", slot,
+                                         shm::to_string(word.state()), word.owner() - 1));
+    }
+  }
+
+  void blocks() {
+    const auto used = std::min<std::uint64_t>(segment_.header().superblocks_used.load(std::memory_order_acquire),
+                                              segment_.layout().superblock_count);
+    const auto* rows = segment_.at<shm::SuperblockRow>(segment_.layout().superblock_rows);
+    for (std::uint32_t s = 0; s < used; ++s) {
+      const std::uint32_t block_class = rows[s].block_class.load(std::memory_order_acquire) - 1;
+      if (block_class >= shm::kBlockClasses) {
+        broken("block-tag", fmt::format("superblock {}: class {} does not exist", s, block_class + 1));
+        continue;
+      }
+      const std::uint32_t count = std::min<std::uint32_t>(
+          rows[s].blocks_used.load(std::memory_order_acquire),
+          static_cast<std::uint32_t>(shm::kSuperblockBytes / shm::kBlockStride[block_class]));
+      for (std::uint32_t b = 0; b < count; ++b) one_block(s << 14 | b);
+    }
+  }
+
+  void one_block(shm::BlockId id) {
+    ++out_.blocks;
+    const shm::BlockHeader* header = engine_.blocks().header(id);
+    if (header == nullptr) return;
+    const std::uint64_t tag = header->tag.load(std::memory_order_acquire);
+    if (shm::tag_kind(tag) == shm::BlockKind::kFree) return;
+    const std::uint32_t slot = shm::tag_slot(tag);
+    if (slot >= segment_.geometry().slot_count || static_cast<int>(shm::tag_kind(tag)) > 2) {
+      broken("block-tag", fmt::format("block {}: tag {:#018x} names no slot", id, tag));
+      return;
+    }
+    const ControlWord word = segment_.descriptor(slot).control.load();
+    if (header->tag.load(std::memory_order_acquire) != tag) return;
+    if (shm::tag_generation(tag) > word.generation())
+      broken("block-tag", fmt::format("block {}: life {} of slot {}, which is only at {}", id,
+                                      shm::tag_generation(tag), slot, word.generation()));
+    else if (shm::tag_generation(tag) < word.generation() || word.state() == State::kFree)
+      pending("orphan", fmt::format("block {} of slot {}, whose life is over", id, slot));
+  }
+
+  void rings() {
+    const auto& l = segment_.layout();
+    for (std::uint32_t q = 0; q < live_.size(); ++q) {
+      for (std::uint32_t p = 0; p < shm::kPriorities; ++p) {
+        std::uint64_t bits = segment_.queue(q).rings[p].load(std::memory_order_acquire);
+        for (int depth = 0; bits != 0 && depth < shm::kSlotBits; ++depth) {
+          const shm::RingRef ref(bits);
+          if (ref.capacity_log2() > shm::kSlotBits || ref.offset() < l.rings ||
+              ref.offset() + shm::ring_bytes(ref.capacity_log2()) > l.rings + segment_.geometry().ring_bytes) {
+            broken("ring", fmt::format("queue {} priority {}: reference {:#x} points outside", q, p, bits));
+            break;
+          }
+          ++out_.rings;
+          const shm::Ring ring(segment_.at<shm::RingHeader>(ref.offset()), ref.capacity_log2());
+          const std::uint64_t head = ring.head();
+          const std::uint64_t tail = ring.tail();
+          const auto distance = static_cast<std::int64_t>(tail - head);
+          // The tail may lag behind the head by what dead pushers left; never by more than one lap.
+          if (distance > static_cast<std::int64_t>(ring.capacity()) && ring.head() == head)
+            broken("ring", fmt::format("queue {} priority {}: {} hints in a ring of {}", q, p, distance, ring.capacity()));
+          bits = ring.header()->previous.load(std::memory_order_acquire);
+        }
+      }
+    }
+  }
+
+  void counts(const Totals& before, const Totals& after) {
+    for (std::uint32_t q = 0; q < live_.size() && q < before.enqueued.size(); ++q) {
+      const std::uint64_t live = live_[q];
+      out_.live += live;
+      out_.enqueued += after.enqueued[q];
+      out_.ended += after.ended[q];
+      const bool still = before.enqueued[q] == after.enqueued[q] && before.ended[q] == after.ended[q];
+      out_.moving |= !still;
+      // While tasks come and go, the scan may have seen any of those that moved, or not.
+      const std::uint64_t most = after.enqueued[q] - before.ended[q];
+      const std::uint64_t moved = after.ended[q] - before.ended[q] + after.enqueued[q] - before.enqueued[q];
+      const std::uint64_t least = most > moved ? most - moved : 0;
+      if (before.ended[q] > after.enqueued[q] || live > most || live < least)
+        broken("counts", fmt::format("queue '{}': enqueued {} = live {} + ended {} does not hold (difference {})",
+                                     shm::queue_name(segment_, q), after.enqueued[q], live, after.ended[q],
+                                     static_cast<std::int64_t>(after.enqueued[q] - live - after.ended[q])));
+    }
+  }
+
+  Engine& engine_;
+  shm::Segment& segment_;
+  Verification out_;
+  std::vector<std::uint64_t> live_;
+  std::map<std::string, std::uint64_t> found_;
+};
+
+}  // namespace
+
+bool Verification::ok() const {
+  return std::none_of(findings.begin(), findings.end(),
+                      [](const Finding& f) { return f.severity == Finding::Severity::kBroken; });
+}
+
+Verification verify(Engine& engine) { return Verifier(engine).run(); }
+
+}  // namespace stem::engine
