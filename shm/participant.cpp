@@ -123,8 +123,10 @@ bool Participant::hold_alive_mutex() noexcept {
   return ok;
 }
 
+bool Participant::in_forked_child() const noexcept { return pid_ != ::getpid(); }
+
 Participant::~Participant() {
-  if (row_ == nullptr || pid_ != ::getpid()) return;  // in a forked child nothing of this is ours
+  if (row_ == nullptr || in_forked_child()) return;
   drop_reserve();
   Header& h = segment_->header();
   const std::uint64_t bit = std::uint64_t{1} << (index_ % 64);

@@ -48,6 +48,9 @@ class Participant {
     return row_->status.load(std::memory_order_relaxed) == row_status(incarnation_, RowState::kLive);
   }
 
+  // A forked child has the object but neither the mapping nor the row.
+  bool in_forked_child() const noexcept;
+
   void beat() noexcept {
     row_->heartbeat.store(row_->heartbeat.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }

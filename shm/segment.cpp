@@ -134,6 +134,16 @@ bool Segment::commit(Offset offset, std::uint64_t bytes) const noexcept {
   return rc == 0;
 }
 
+bool Segment::commit_row(Offset offset, std::uint64_t bytes) noexcept {
+  const std::uint64_t page = (offset - layout_.unique) / kPageBytes;  // rows do not straddle pages
+  std::atomic<std::uint64_t>& word = committed_rows_[page / 64];
+  const std::uint64_t bit = std::uint64_t{1} << (page % 64);
+  if ((word.load(std::memory_order_relaxed) & bit) != 0) return true;
+  if (!commit(offset, bytes)) return false;
+  word.fetch_or(bit, std::memory_order_relaxed);
+  return true;
+}
+
 bool Segment::read(Offset offset, void* into, std::size_t bytes) const noexcept {
   auto* out = static_cast<std::byte*>(into);
   while (bytes > 0) {
@@ -165,6 +175,8 @@ Result<std::shared_ptr<Segment>> Segment::map(int fd, std::string path, std::str
   segment->name_space_ = std::move(name_space);
   void* base = ::mmap(nullptr, segment->layout_.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) return system_error("mmap " + segment->path_);
+  const std::uint64_t row_pages = (segment->layout_.superblock_rows - segment->layout_.unique) / kPageBytes;
+  segment->committed_rows_ = std::make_unique<std::atomic<std::uint64_t>[]>(row_pages / 64 + 1);
   segment->base_ = static_cast<std::byte*>(base);
   segment->slab_ = segment->at<Descriptor>(segment->layout_.slab);
   // A forked child must attach by itself; a core dump need not carry everybody's tasks.

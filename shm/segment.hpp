@@ -6,6 +6,7 @@
 // points into it. Not inherited by a forked child (MADV_DONTFORK): the child attaches anew.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -86,6 +87,8 @@ class Segment {
 
   // Puts memory behind [offset, offset + bytes) before its first use. False when /dev/shm is full.
   [[nodiscard]] bool commit(Offset offset, std::uint64_t bytes) const noexcept;
+  // The same for the unique and limiter tables, remembered per page by this process.
+  [[nodiscard]] bool commit_row(Offset offset, std::uint64_t bytes) noexcept;
   // Copies committed memory without committing holes (they read as zero). For statistics of others.
   bool read(Offset offset, void* into, std::size_t bytes) const noexcept;
   // Memory behind the file now.
@@ -103,6 +106,7 @@ class Segment {
   Layout layout_{};
   Geometry geometry_{};
   std::uint32_t epoch_ = 0;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> committed_rows_;  // bit per page of those tables
   std::string path_;
   std::string name_space_;
 };

@@ -42,7 +42,7 @@ class DeadLetters {
   bool replay(const DeadLetter& letter, std::int64_t delay_ns, std::int64_t now_ns) noexcept;
   // Gone for good, and counted.
   bool purge(const DeadLetter& letter) noexcept;
-  // Purges one dead letter whose retention has ended or that exceeds the queue's maximum; for the patrol.
+  // Purges one dead letter whose retention has ended; for the patrol.
   void retain(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
 
  private:

@@ -12,7 +12,16 @@ Engine::Engine(shm::Participant& self)
       blocks_(segment_),
       delayed_(segment_.at<shm::RingHeader>(segment_.layout().delayed), shm::kDelayedRingLog2) {}
 
-Engine::~Engine() = default;
+// What is still held goes back untouched: the row may be somebody else's the next moment.
+Engine::~Engine() {
+  if (self_.in_forked_child()) return;
+  for (auto& entry : self_.row().held) {
+    const std::uint32_t slot = entry.load(std::memory_order_relaxed) - 1;
+    if (slot >= segment_.geometry().slot_count) continue;
+    const shm::ControlWord word = segment_.descriptor(slot).control.load();
+    if (word.state() == shm::State::kLeased && word.owner() == self_.owner()) (void)release({slot, word}, 0);
+  }
+}
 
 std::string to_string(TaskId id) {
   char text[32];

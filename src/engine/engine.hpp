@@ -154,6 +154,8 @@ class Engine {
   bool redeliver(std::uint32_t slot, shm::ControlWord word, bool started, bool died, std::int64_t now_ns) noexcept;
   // Sweeps a participant whose death is proved; false when it lives or somebody else sweeps it.
   bool sweep(std::uint32_t participant, std::int64_t now_ns) noexcept;
+  // One owned slot whose owner detached without giving it back (its row is free): treated like a dead one's.
+  void adopt(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   // Sweeps every dead participant found; returns how many.
   std::uint32_t sweep_all(std::int64_t now_ns) noexcept;
 
@@ -213,6 +215,7 @@ class Engine {
   bool limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
   Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool rate_paid,
                     std::int64_t now_ns) noexcept;
+  Settled refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes, std::int64_t now_ns) noexcept;
   void let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept;
   bool may_have_waiters(const TaskView& task) const noexcept {
     return segment_.queue(task.queue).concurrency.load(std::memory_order_relaxed) != 0 ||

@@ -16,6 +16,7 @@ using shm::State;
 namespace {
 
 constexpr std::int64_t kPulseTickNs = 100'000'000;
+constexpr std::int64_t kRivalSilenceNs = 2 * kSecondNs;
 constexpr std::int64_t kSweepEveryNs = 100'000'000;
 constexpr std::int64_t kHintAgeNs = 1'000'000'000;  // a ready task this much older than the head has no hint
 
@@ -46,7 +47,8 @@ bool Keeper::hold(std::int64_t now_ns) noexcept {
       const std::uint64_t status = segment_.row(participant).status.load(std::memory_order_acquire);
       const bool same = shm::row_incarnation(status) == holder >> 12 && shm::row_state(status) == shm::RowState::kLive;
       // Alive by all evidence: it keeps the role.
-      if (same && !shm::signalled_dead(segment_.row(participant))) return holding_ = false;
+      if (same && !shm::signalled_dead(segment_.row(participant)) && !rival_is_silent(holder, now_ns))
+        return holding_ = false;
     }
   }
   if (!word.compare_exchange_strong(holder, mine, std::memory_order_acq_rel)) return holding_ = false;
@@ -58,6 +60,22 @@ bool Keeper::hold(std::int64_t now_ns) noexcept {
   // The slab is the truth: find every delayed task before the first sleep.
   patrol_all(now_ns);
   return true;
+}
+
+// Stopped, or stuck: its heartbeat stands still by our own clamped clock.
+bool Keeper::rival_is_silent(std::uint64_t holder, std::int64_t now_ns) noexcept {
+  const std::uint64_t beats =
+      segment_.row(static_cast<std::uint32_t>(holder & 0xfff) - 1).heartbeat.load(std::memory_order_relaxed);
+  const std::int64_t elapsed = std::clamp<std::int64_t>(now_ns - rival_seen_ns_, 0, 2 * kLongestSleepNs);
+  rival_seen_ns_ = now_ns;
+  if (holder != rival_ || beats != rival_beats_) {
+    rival_ = holder;
+    rival_beats_ = beats;
+    rival_silent_ns_ = 0;
+  } else {
+    rival_silent_ns_ += elapsed;
+  }
+  return rival_silent_ns_ > kRivalSilenceNs;
 }
 
 std::int64_t Keeper::step(std::int64_t now_ns) noexcept {
@@ -123,6 +141,7 @@ void Keeper::patrol(std::uint32_t slots, std::int64_t now_ns) noexcept {
       ++passes_;
       segment_.header().keeper_passes.store(passes_, std::memory_order_relaxed);
       pass_started_ns_ = now_ns;
+      bound_dead_letters();
       break;
     }
     patrol_slot(cursor_++, now_ns);
@@ -155,6 +174,11 @@ void Keeper::patrol_slot(std::uint32_t slot, std::int64_t now_ns) noexcept {
     }
     case State::kLeased:
       patrol_leased(slot, word, now_ns);
+      break;
+    case State::kAlloc:
+    case State::kSettling:
+    case State::kRetiring:
+      patrol_owned(slot, word, now_ns);
       break;
     case State::kDone:
       expire_kept(slot, word, now_ns);
@@ -201,6 +225,8 @@ std::int64_t Keeper::visibility_ns(std::uint32_t slot, ControlWord word) noexcep
 void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
   const std::uint32_t participant = word.owner() - 1;
   if (participant >= pulses_.size()) return;
+  patrol_owned(slot, word, now_ns);
+  if (segment_.descriptor(slot).control.load() != word) return;
   const Descriptor& d = segment_.descriptor(slot);
   const bool by_clock = (d.flags & shm::kNoRenew) != 0;
   const Pulse& pulse = pulses_[participant];
@@ -215,6 +241,28 @@ void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t no
   const std::uint64_t current = segment_.row(participant).current.load(std::memory_order_acquire);
   const bool started = current == TaskId::make(1, slot, word.generation()).handle;
   (void)engine_.redeliver(slot, word, started, /*died=*/false, now_ns);
+}
+
+// Its owner's row is free: it detached without giving this back. (The row is read after the word, so the
+// word is of an incarnation that is over.)
+void Keeper::patrol_owned(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  const std::uint32_t participant = word.owner() - 1;
+  if (participant >= pulses_.size()) return;
+  const auto state = shm::row_state(segment_.row(participant).status.load(std::memory_order_acquire));
+  if (state == shm::RowState::kFree) engine_.adopt(slot, word, now_ns);
+}
+
+// dead_max of a queue: the oldest dead letters give way.
+void Keeper::bound_dead_letters() noexcept {
+  for (std::uint32_t queue = 0; queue < shm::queue_total(segment_); ++queue) {
+    const std::uint32_t most = segment_.queue(queue).dead_max.load(std::memory_order_relaxed);
+    if (most == 0) continue;
+    DeadLetters dead(engine_);
+    DeadFilter filter;
+    filter.queue = queue;
+    const std::vector<DeadLetter> letters = dead.list(filter);
+    for (std::size_t i = 0; i + most < letters.size(); ++i) (void)dead.purge(letters[i]);
+  }
 }
 
 void Keeper::expire_kept(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {

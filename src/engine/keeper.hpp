@@ -1,6 +1,7 @@
 // The keeper: the one attached process that promotes delayed tasks on time, ends leases, recovers the
 // dead, ends results' lives, and walks the slab as a patrol so that no lost hint stays lost. The role is a
-// word in the header; when its holder dies the next candidate takes it. Everything it keeps privately is
+// word in the header; when its holder dies, or is silent for two seconds, the next candidate takes it (a late
+// holder does no harm: all it does are changes from exact words). Everything it keeps privately is
 // rebuilt from the slab, so a takeover loses nothing.
 //
 // Not thread-safe; driven by its owner: call step() when `next_ns` has come or the doorbell rang.
@@ -60,6 +61,9 @@ class Keeper {
   void watch_pulses(std::int64_t now_ns) noexcept;
   std::int64_t visibility_ns(std::uint32_t slot, shm::ControlWord word) noexcept;
   void publish_due() noexcept;
+  bool rival_is_silent(std::uint64_t holder, std::int64_t now_ns) noexcept;
+  void patrol_owned(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
+  void bound_dead_letters() noexcept;
 
   Engine& engine_;
   shm::Segment& segment_;
@@ -74,7 +78,9 @@ class Keeper {
   std::uint32_t cursor_ = 0;
   std::uint64_t block_cursor_ = 0;
   std::uint64_t passes_ = 0;
-  bool free_rings_empty_ = false;
+  // The holder of the role as a candidate sees it.
+  std::uint64_t rival_ = 0, rival_beats_ = 0;
+  std::int64_t rival_seen_ns_ = 0, rival_silent_ns_ = 0;
 };
 
 }  // namespace stem::engine

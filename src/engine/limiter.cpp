@@ -21,7 +21,7 @@ LimiterRow* Limiter::row(std::uint64_t key, bool make) const noexcept {
   auto* rows = segment_.at<LimiterRow>(segment_.layout().limiters);
   for (std::uint32_t i = 0; i < kProbes; ++i) {
     LimiterRow& r = rows[(base::mix64(key) + i) & mask];
-    if (!segment_.commit(segment_.offset_of(&r), sizeof r)) return nullptr;
+    if (!segment_.commit_row(segment_.offset_of(&r), sizeof r)) return nullptr;
     std::uint64_t there = r.key.load(std::memory_order_acquire);
     if (there == key) return &r;
     if (there != 0) continue;

@@ -116,26 +116,12 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
     if (word.owner() != owner) continue;
     // Re-read after the word: the row may have been swept and taken anew by somebody quicker.
     if (row.status.load(std::memory_order_acquire) != shm::row_status(incarnation, shm::RowState::kDead)) return false;
-    switch (word.state()) {
-      case State::kAlloc:  // in its reserve, or half filled; its block becomes an orphan
-        if (d.control.change(word, word.with(State::kFree, 0))) self_.offer_free(slot);
-        break;
-      case State::kLeased:
-        (void)redeliver(slot, word, current == TaskId::make(1, slot, word.generation()).handle, true, now_ns);
-        break;
-      case State::kSettling:  // acknowledged: finish what it owed
-      case State::kRetiring: {
-        const ControlWord mine = word.with(word.state(), self_.owner());
-        if (!d.control.change(word, mine)) break;
-        if (mine.state() == State::kSettling) {
-          after_commit(slot, mine, now_ns);
-        } else {
-          free_slot_now(slot, mine);
-        }
-        break;
-      }
-      default:
-        break;
+    if (word.state() == State::kLeased) {
+      forget_settle(row, slot, word.generation());
+      const bool started = current == TaskId::make(1, slot, word.generation()).handle;
+      (void)redeliver(slot, word, started, /*died=*/true, now_ns);
+    } else {
+      adopt(slot, word, now_ns);
     }
   }
   shm::Header& h = segment_.header();
@@ -145,6 +131,30 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
   wake_everyone();  // it may have owed a wake
   row.status.store(shm::row_status(incarnation, shm::RowState::kFree), std::memory_order_release);
   return true;
+}
+
+void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  switch (word.state()) {
+    case State::kAlloc:  // in a reserve, or half filled; its block becomes an orphan
+      if (d.control.change(word, word.with(State::kFree, 0))) self_.offer_free(slot);
+      break;
+    case State::kLeased:
+      (void)redeliver(slot, word, /*started=*/false, /*died=*/false, now_ns);
+      break;
+    case State::kSettling: {  // acknowledged: finish what was owed
+      const ControlWord mine = word.with(State::kSettling, self_.owner());
+      if (d.control.change(word, mine)) after_commit(slot, mine, now_ns);
+      break;
+    }
+    case State::kRetiring: {
+      const ControlWord mine = word.with(State::kRetiring, self_.owner());
+      if (d.control.change(word, mine)) free_slot_now(slot, mine);
+      break;
+    }
+    default:
+      break;
+  }
 }
 
 // It died between a change and the counting of it: count on its behalf. We hold its proof, so nobody

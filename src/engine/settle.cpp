@@ -82,6 +82,9 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
   shm::BlockId block = shm::kNoBlock;
   if (keep) {
     block = store_result(lease, result);
+    // Never acknowledged before its result is stored: without room for it the attempt has failed.
+    if (block == shm::kNoBlock && !result.empty() && kind == OutcomeKind::kSucceeded)
+      return refuse_result(lease, task, result.size(), now_ns);
     if (!write_outcome(lease.slot, word, kind, block)) return Settled::kFenced;
     // The due word now says until when the result is kept.
     const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
@@ -120,6 +123,13 @@ void Engine::after_commit(std::uint32_t slot, ControlWord settling, std::int64_t
   }
   const std::uint64_t handle = TaskId::make(1, slot, settling.generation()).handle;
   if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, handle);
+}
+
+Settled Engine::refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes, std::int64_t now_ns) noexcept {
+  if (bytes > shm::kMaxPayloadBytes)
+    return bury(lease, task, DeadReason::kPermanentFailure, {"result-too-large", "a result may have 1 MiB"}, now_ns);
+  bool retried = false;
+  return fail(lease, task, {"result-not-stored", "no room for the result in the segment"}, -1, now_ns, retried);
 }
 
 shm::BlockId Engine::store_result(const Lease& lease, std::span<const std::byte> result) noexcept {

@@ -30,7 +30,7 @@ constexpr std::uint64_t entry_word(std::uint32_t slot, std::uint64_t generation)
 shm::UniqueBucket* Unique::bucket(std::uint64_t key) const noexcept {
   const std::uint64_t index = base::mix64(key) & (segment_.geometry().unique_buckets - 1);
   auto* b = segment_.at<shm::UniqueBucket>(segment_.layout().unique) + index;
-  return segment_.commit(segment_.offset_of(b), sizeof *b) ? b : nullptr;
+  return segment_.commit_row(segment_.offset_of(b), sizeof *b) ? b : nullptr;
 }
 
 // Whether an entry's task is alive and has `key` (or any key at all).
