@@ -13,13 +13,23 @@ namespace {
 
 std::uint64_t bit_of(std::uint32_t participant) { return std::uint64_t{1} << (participant % 64); }
 
+}  // namespace
+
 bool serves(const Segment& segment, std::uint32_t participant, std::uint32_t queue) noexcept {
   if (segment.row(participant).serves_all.load(std::memory_order_relaxed) != 0) return true;
   const std::uint64_t word = segment.subscription(participant)[queue / 64].load(std::memory_order_relaxed);
   return (word >> (queue % 64) & 1) != 0;
 }
 
-}  // namespace
+bool wake_worker(Segment& segment, std::uint32_t participant) noexcept {
+  const std::uint64_t bit = bit_of(participant);
+  auto& word = segment.header().sleepers[participant / 64];
+  if ((word.load(std::memory_order_seq_cst) & bit) == 0) return false;
+  // Only who clears the bit rings, so each sleeper is woken once.
+  if ((word.fetch_and(~bit, std::memory_order_seq_cst) & bit) == 0) return false;
+  ring(segment, participant);
+  return true;
+}
 
 std::uint32_t prepare_sleep(Participant& self) noexcept {
   return self.row().doorbell.load(std::memory_order_acquire);
@@ -72,11 +82,7 @@ std::uint32_t wake_workers(Segment& segment, std::uint32_t queue, std::uint32_t 
       asleep &= asleep - 1;
       const std::uint32_t participant = w * 64 + lowest;
       if (participant >= segment.geometry().participant_count || !serves(segment, participant, queue)) continue;
-      const std::uint64_t bit = bit_of(participant);
-      // Only who clears the bit rings, so each sleeper is woken once.
-      if ((h.sleepers[w].fetch_and(~bit, std::memory_order_seq_cst) & bit) == 0) continue;
-      ring(segment, participant);
-      ++rung;
+      if (wake_worker(segment, participant)) ++rung;
     }
   }
   return rung;

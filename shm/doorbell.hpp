@@ -19,6 +19,11 @@ WakeReason sleep_for_work(Participant& self, std::int64_t timeout_ns, WorkSeen w
 // Wakes at most `count` sleepers that serve `queue`; returns how many were rung.
 std::uint32_t wake_workers(Segment& segment, std::uint32_t queue, std::uint32_t count) noexcept;
 
+// Wakes this sleeper; false when it was not asleep.
+bool wake_worker(Segment& segment, std::uint32_t participant) noexcept;
+// True when the participant has said that it takes tasks of `queue`.
+bool serves(const Segment& segment, std::uint32_t participant, std::uint32_t queue) noexcept;
+
 // True when some participant sleeps for work: one line, read by every producer.
 inline bool anyone_sleeps(const Segment& segment) noexcept {
   const Header& h = segment.header();

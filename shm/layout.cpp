@@ -41,6 +41,7 @@ Layout make_layout(const Geometry& g) noexcept {
   l.superblock_rows = take(std::uint64_t{l.superblock_count} * sizeof(SuperblockRow));
   l.block_rings = take(kBlockClasses * pages(ring_bytes(kBlockRingLog2)));
   l.returns = take(std::uint64_t{g.participant_count} * sizeof(ReturnRing));
+  l.inboxes = take(std::uint64_t{g.participant_count} * ring_bytes(kInboxLog2));
   l.free_ring = take(ring_bytes(l.free_ring_log2));
   l.delayed = take(ring_bytes(kDelayedRingLog2));
   l.slab = take(std::uint64_t{g.slot_count} * sizeof(Descriptor));
@@ -73,6 +74,7 @@ std::uint64_t layout_signature() noexcept {
   for (const std::uint32_t stride : kBlockStride) fold(stride);
   fold(kPriorities);
   fold(kInlineBytes);
+  fold(kInboxLog2);
   fold(kReturnSlots << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
   fold(kGenerationBits << 24 | kGrantBits << 16 | kOwnerBits << 8 | kStateBits);
   return h;

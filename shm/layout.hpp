@@ -84,6 +84,7 @@ enum DescriptorFlag : std::uint8_t {
   kHasObligations = 4, // unique key, links: settle passes through kSettling
   kNoRenew = 8,        // the lease ends by the clock even while the worker beats
   kInPlace = 16,       // trivially copyable argument with a layout hash
+  kHasAffinity = 32,   // its hint goes to one worker's inbox
 };
 
 // One task. The first line is all that a claim touches for an inline payload's bookkeeping; the second is
@@ -315,6 +316,7 @@ struct alignas(kCacheLineBytes) BlockHeader {
 };
 static_assert(sizeof(BlockHeader) == 64);
 
+inline constexpr std::uint32_t kInboxLog2 = 8;  // hints of tasks meant for one worker (affinity)
 inline constexpr std::uint32_t kDelayedRingLog2 = 14;  // delayed tasks the keeper has not yet taken note of
 inline constexpr std::uint32_t kBlockRingLog2 = 16;  // free hints kept per class
 
@@ -331,7 +333,7 @@ static_assert(sizeof(SuperblockRow) == 8);
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms,
-      task_histograms, unique, limiters, superblock_rows, block_rings, returns, free_ring, delayed, slab, rings, blocks;
+      task_histograms, unique, limiters, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings, blocks;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

@@ -52,6 +52,7 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
       if (!s.commit(s.layout().roster + i * sizeof(RosterRow), sizeof(RosterRow)) ||
           !s.commit(s.layout().subscriptions + i * s.layout().subscription_words * 8,
                     s.layout().subscription_words * 8) ||
+          !s.commit(s.layout().inboxes + i * ring_bytes(kInboxLog2), ring_bytes(kInboxLog2)) ||
           !s.commit(s.layout().returns + i * sizeof(ReturnRing), sizeof(ReturnRing)))
         return Error{Errc::kNoMemory, "no room in /dev/shm for another participant"};
       std::uint32_t used = i;

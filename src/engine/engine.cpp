@@ -1,5 +1,6 @@
 #include "engine/engine.hpp"
 
+#include "engine/affinity.hpp"
 #include <charconv>
 #include <cstdio>
 
@@ -10,6 +11,7 @@ Engine::Engine(shm::Participant& self)
       segment_(self.segment()),
       lanes_(segment_),
       blocks_(segment_),
+      inbox_(inbox_of(segment_, self.index())),
       delayed_(segment_.at<shm::RingHeader>(segment_.layout().delayed), shm::kDelayedRingLog2) {}
 
 // What is still held goes back untouched: the row may be somebody else's the next moment.

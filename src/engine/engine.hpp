@@ -108,6 +108,16 @@ class Engine {
   // ---- working (claim.cpp)
   // Claims up to `most` runnable tasks of a queue, highest priority first; returns how many.
   std::uint32_t claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept;
+  // Claims tasks that were meant for this worker (affinity), of whatever queue.
+  std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
+  bool inbox_has_hints() const noexcept { return !inbox_.empty(); }
+  // The worker that tasks of this key go to now: the live worker of the queue with the highest hash and
+  // room in its inbox; -1 when there is none.
+  std::int32_t worker_for(std::uint64_t affinity_key, std::uint32_t queue) const noexcept;
+  // The affinity key of a task; 0 = none.
+  std::uint64_t affinity_of(std::uint32_t slot, shm::ControlWord word) noexcept;
+  // Leaves a hint for a ready task where it belongs (its lane, or a worker's inbox) and wakes somebody.
+  void leave_hint(std::uint32_t slot, shm::ControlWord word, std::uint32_t queue, std::uint32_t priority) noexcept;
   // True when a queue may have something to claim.
   bool maybe_ready(std::uint32_t queue) const noexcept {
     const shm::QueueRow& row = segment_.queue(queue);
@@ -198,6 +208,7 @@ class Engine {
   bool make_visible(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
   void abandon(const Filled& filled, shm::BlockId block) noexcept;
   EnqueueStatus admit(const TaskSpec& spec, std::int64_t now_ns) noexcept;
+  void announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
   bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most) noexcept;
@@ -228,6 +239,7 @@ class Engine {
   shm::Segment& segment_;
   Lanes lanes_;
   shm::Blocks blocks_;
+  shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
   std::uint32_t held_next_ = 0;
   std::uint32_t claims_ = 0;

@@ -48,6 +48,7 @@ void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t
     flags |= shm::kHasExtension;
     const TaskExtras& e = *spec.extras;
     if (!e.link.empty() || !e.link_error.empty()) flags |= shm::kHasObligations;
+    if (e.affinity_key != 0) flags |= shm::kHasAffinity;
   }
   d.flags = flags;
 }
@@ -126,6 +127,21 @@ bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64
   return true;
 }
 
+// Leaves the hint of a task that has just been accepted, and wakes whom it concerns.
+void Engine::announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept {
+  if (spec.due_ns > now_ns) {
+    announce_delayed(filled.slot, filled.word.generation(), spec.due_ns);
+    return;
+  }
+  const std::uint32_t priority = std::min<std::uint32_t>(spec.priority, shm::kPriorities - 1);
+  if (spec.extras != nullptr && spec.extras->affinity_key != 0) [[unlikely]] {
+    leave_hint(filled.slot, filled.word.with(State::kReady, 0), spec.queue, priority);
+    return;
+  }
+  lanes_.push(spec.queue, priority, filled.word.generation(), filled.slot);
+  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, spec.queue, 1);
+}
+
 EnqueueResult Engine::enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcept {
   EnqueueResult result;
   Filled filled;
@@ -135,13 +151,7 @@ EnqueueResult Engine::enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcep
     result.status = EnqueueStatus::kDetached;
     return result;
   }
-  if (spec.due_ns > now_ns) {
-    announce_delayed(filled.slot, filled.word.generation(), spec.due_ns);
-    return result;
-  }
-  lanes_.push(spec.queue, std::min<std::uint32_t>(spec.priority, shm::kPriorities - 1), filled.word.generation(),
-              filled.slot);
-  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, spec.queue, 1);
+  announce(spec, filled, now_ns);
   return result;
 }
 
@@ -158,7 +168,7 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
     while (done < count && n < kChunk) {
       const TaskSpec& spec = specs[done];
       const bool same_lane = spec.queue == queue && std::min<std::uint32_t>(spec.priority, 9) == priority;
-      if (!same_lane || spec.due_ns > now_ns) break;
+      if (!same_lane || spec.due_ns > now_ns || (spec.extras != nullptr && spec.extras->affinity_key != 0)) break;
       EnqueueResult one;
       Filled filled;
       status = fill(spec, now_ns, filled, one);
@@ -181,7 +191,7 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
       lanes_.push_many(queue, priority, hints, n);
       if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, n);
     } else if (status == EnqueueStatus::kOk && done < count) {
-      const EnqueueResult one = enqueue(specs[done], now_ns);  // delayed, or another lane's first
+      const EnqueueResult one = enqueue(specs[done], now_ns);  // delayed, or meant for one worker
       status = one.status == EnqueueStatus::kDuplicate ? EnqueueStatus::kOk : one.status;
       if (status == EnqueueStatus::kOk) {
         if (ids != nullptr) ids[done] = one.id;
@@ -235,13 +245,7 @@ EnqueueResult Engine::publish(Loan& loan, std::int64_t now_ns) noexcept {
     return result;
   }
   loan.slot = ~0u;
-  if (spec.due_ns > now_ns) {
-    announce_delayed(filled.slot, filled.word.generation(), spec.due_ns);
-    return result;
-  }
-  lanes_.push(spec.queue, std::min<std::uint32_t>(spec.priority, shm::kPriorities - 1), filled.word.generation(),
-              filled.slot);
-  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, spec.queue, 1);
+  announce(spec, filled, now_ns);
   return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/affinity.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/extension.hpp"
 #include "shm/death.hpp"
@@ -197,6 +198,10 @@ void Keeper::patrol_ready(std::uint32_t slot, ControlWord word, std::int64_t now
   const std::uint32_t queue = d.queue;
   const std::uint32_t priority = d.priority;
   if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) return;
+  if ((d.flags & shm::kHasAffinity) != 0) {
+    patrol_affine(slot, word, queue, priority);
+    return;
+  }
   shm::Ring* ring = engine_.lanes().oldest(queue, priority);
   bool lost = ring == nullptr || ring->empty();
   if (!lost) {
@@ -209,6 +214,19 @@ void Keeper::patrol_ready(std::uint32_t slot, ControlWord word, std::int64_t now
   if (!lost || segment_.descriptor(slot).control.load() != word) return;
   engine_.lanes().push(queue, priority, word.generation(), slot);
   if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+}
+
+// A ready task meant for one worker: its hint is in that worker's inbox. Lost when the inbox is empty;
+// anybody's when that worker is silent or gone.
+void Keeper::patrol_affine(std::uint32_t slot, ControlWord word, std::uint32_t queue, std::uint32_t priority) noexcept {
+  const std::int32_t target = engine_.worker_for(engine_.affinity_of(slot, word), queue);
+  if (segment_.descriptor(slot).control.load() != word) return;
+  if (target >= 0 && pulses_[static_cast<std::uint32_t>(target)].silent_ns > kRivalSilenceNs) {
+    engine_.lanes().push(queue, priority, word.generation(), slot);
+    if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  } else if (target < 0 || inbox_of(segment_, static_cast<std::uint32_t>(target)).empty()) {
+    engine_.leave_hint(slot, word, queue, priority);
+  }
 }
 
 std::int64_t Keeper::visibility_ns(std::uint32_t slot, ControlWord word) noexcept {

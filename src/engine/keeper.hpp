@@ -56,6 +56,7 @@ class Keeper {
   void patrol(std::uint32_t slots, std::int64_t now_ns) noexcept;
   void patrol_slot(std::uint32_t slot, std::int64_t now_ns) noexcept;
   void patrol_ready(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
+  void patrol_affine(std::uint32_t slot, shm::ControlWord word, std::uint32_t queue, std::uint32_t priority) noexcept;
   void patrol_leased(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   void expire_kept(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   void watch_pulses(std::int64_t now_ns) noexcept;

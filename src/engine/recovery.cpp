@@ -215,8 +215,7 @@ bool Engine::promote(std::uint32_t slot, ControlWord word, std::int64_t now_ns) 
   const std::uint32_t priority = d.priority;
   if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) return false;
   if (!d.control.change(word, word.with(State::kReady, 0))) return false;
-  lanes_.push(queue, priority, word.generation(), slot);
-  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  leave_hint(slot, word, queue, priority);
   return true;
 }
 

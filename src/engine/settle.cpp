@@ -179,8 +179,7 @@ bool Engine::regrant(std::uint32_t slot, ControlWord from, const shm::Tally& tal
   if (delayed) {
     announce_delayed(slot, next.generation(), due_ns);
   } else {
-    lanes_.push(queue, priority, next.generation(), slot);
-    if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+    leave_hint(slot, next, queue, priority);
   }
   return true;
 }
