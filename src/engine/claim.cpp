@@ -25,12 +25,13 @@ constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is wor
 }  // namespace
 
 std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept {
+  std::uint32_t claimed = 0;
+  if (inbox_has_hints()) [[unlikely]] claimed = claim_inbox(into, most);
   const shm::QueueRow& row = segment_.queue(queue);
   std::uint64_t lanes = row.lanes.load(std::memory_order_acquire);
-  if (lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours()) return 0;
+  if (claimed == most || lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours()) return claimed;
   const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
-  std::uint32_t claimed = 0;
-  if (++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
+  if (claimed == 0 && ++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
     const std::uint32_t aged = aged_priority(queue, lanes, lowest_first, now_ns);
     claimed = claim_lane(queue, aged, into, 1);
   }

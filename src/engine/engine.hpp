@@ -106,10 +106,9 @@ class Engine {
   void drop(Loan& loan) noexcept;
 
   // ---- working (claim.cpp)
-  // Claims up to `most` runnable tasks of a queue, highest priority first; returns how many.
+  // Claims up to `most` runnable tasks of a queue, highest priority first; returns how many. Tasks that
+  // were meant for this worker (affinity) come first, of whatever queue.
   std::uint32_t claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept;
-  // Claims tasks that were meant for this worker (affinity), of whatever queue.
-  std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   bool inbox_has_hints() const noexcept { return !inbox_.empty(); }
   // The worker that tasks of this key go to now: the live worker of the queue with the highest hash and
   // room in its inbox; -1 when there is none.
@@ -121,7 +120,8 @@ class Engine {
   // True when a queue may have something to claim.
   bool maybe_ready(std::uint32_t queue) const noexcept {
     const shm::QueueRow& row = segment_.queue(queue);
-    return row.lanes.load(std::memory_order_seq_cst) != 0 && row.paused.load(std::memory_order_relaxed) == 0;
+    return (row.lanes.load(std::memory_order_seq_cst) != 0 && row.paused.load(std::memory_order_relaxed) == 0) ||
+           inbox_has_hints();
   }
   // Reads the task of a lease. False: its descriptor makes no sense (it was quarantined) or the lease is
   // lost; forget it.
@@ -211,6 +211,7 @@ class Engine {
   void announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
   bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first, std::int64_t now_ns) noexcept;
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
