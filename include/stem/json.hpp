@@ -1,0 +1,45 @@
+// Arguments and results that have to_json and from_json (nlohmann/json, found by ADL) travel as
+// MessagePack. Include this where such a task is described.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "stem/codec.hpp"
+
+namespace stem {
+
+namespace detail {
+template <class T>
+concept JsonConvertible = requires(nlohmann::json& j, const T& value) {
+  nlohmann::adl_serializer<T>::to_json(j, value);
+};
+}  // namespace detail
+
+template <class T>
+  requires(!InPlace<T> && !RawBytes<T> && !std::is_pointer_v<T> && detail::JsonConvertible<T>)
+struct Codec<T> {
+  static constexpr bool kInPlace = false;
+
+  struct Packed {
+    std::vector<std::uint8_t> bytes;
+    operator BytesView() const { return std::as_bytes(std::span(bytes)); }
+  };
+
+  static Packed encode(const T& value) { return {nlohmann::json::to_msgpack(nlohmann::json(value))}; }
+
+  static Result<T> decode(BytesView bytes) {
+    const auto* begin = reinterpret_cast<const std::uint8_t*>(bytes.data());
+    const auto json = nlohmann::json::from_msgpack(begin, begin + bytes.size(), /*strict=*/true,
+                                                   /*allow_exceptions=*/false);
+    if (json.is_discarded()) return Error{Errc::kInvalidArgument, "the payload is not MessagePack"};
+    try {
+      return json.template get<T>();
+    } catch (const std::exception& e) {
+      return Error{Errc::kInvalidArgument, std::string("the payload does not fit: ") + e.what()};
+    }
+  }
+};
+
+}  // namespace stem

@@ -1,0 +1,49 @@
+// Enqueues through one engine: for one thread, with one clock. What stands behind a client's thread, a
+// worker's context and the test kit.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "api/call_options.hpp"
+#include "api/clock.hpp"
+#include "api/task_resolver.hpp"
+#include "engine/engine.hpp"
+#include "stem/port.hpp"
+
+namespace stem::api {
+
+class Producer {
+ public:
+  // `clock` null: the machine's time.
+  explicit Producer(engine::Engine& engine, const Clock* clock = nullptr)
+      : engine_(engine), clock_(clock), resolver_(engine.segment()) {}
+
+  // `detached` is set when this participant was taken for dead: nothing was enqueued, join anew.
+  detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool in_place, const EnqueueOptions* options,
+                           bool& detached) noexcept;
+  std::unique_ptr<Error> enqueue_many(const TaskInfo& task, std::span<const BytesView> payloads, bool in_place,
+                                      const EnqueueOptions* options, detail::Enqueued* ids, std::size_t& done,
+                                      bool& detached) noexcept;
+  Result<std::unique_ptr<detail::LoanedSlot>> loan(const TaskInfo& task, std::size_t payload_bytes, bool in_place,
+                                                   const EnqueueOptions* options, bool& detached) noexcept;
+
+  engine::Engine& engine() noexcept { return engine_; }
+  std::int64_t now_ns() const noexcept { return clock_ == nullptr ? base::monotonic_ns() : clock_->monotonic_ns(); }
+  Moment moment() const noexcept;
+
+ private:
+  detail::Enqueued enqueue_slowly(const TaskInfo& task, BytesView payload, bool in_place,
+                                  const EnqueueOptions* options, bool& detached);
+  engine::EnqueueResult enqueue_waiting(const engine::TaskSpec& spec, const EnqueueOptions* options);
+  std::int64_t wait_limit_ns(std::uint32_t queue, const EnqueueOptions* options) const noexcept;
+
+  engine::Engine& engine_;
+  const Clock* clock_;
+  TaskResolver resolver_;
+};
+
+Error refusal(engine::EnqueueStatus status, const TaskInfo& task, std::size_t payload_bytes);
+std::unique_ptr<Error> boxed(Error error);
+
+}  // namespace stem::api

@@ -1,0 +1,260 @@
+#include "stem/client.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <set>
+#include <thread>
+
+#include "engine/query.hpp"
+#include "engine_worker.hpp"
+#include "private_segments.hpp"
+#include "stem/json.hpp"
+
+namespace stem::api_tests {
+namespace {
+
+struct Point {
+  int x;
+  int y;
+};
+struct Resize {
+  std::string path;
+  int width = 0;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Resize, path, width)
+
+constexpr Task<int(Point)> add{"math.add"};
+constexpr Task<std::string(Resize)> resize{"img.resize", {.queue = "img"}};
+constexpr Task<void(std::string)> note{"note"};
+constexpr Task<int(int, int)> sum{"math.sum"};
+
+std::string bytes_of(BytesView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+class ClientTest : public ::testing::Test {
+ protected:
+  Client open(const ClientOptions& options = {}) {
+    auto client = Client::open("t", options);
+    EXPECT_TRUE(client.ok()) << client.error().message;
+    return std::move(*client);
+  }
+  PrivateSegments segments_;
+};
+
+TEST_F(ClientTest, AnInPlaceArgumentComesBackAsAnInPlaceResult) {
+  Client client = open();
+  EngineWorker worker("t", "default", [](const engine::TaskView& task) {
+    EXPECT_NE(task.flags & shm::kInPlace, 0);
+    const auto p = Codec<Point>::decode(task.payload);
+    EXPECT_TRUE(p.ok());
+    return bytes_of(Codec<int>::encode(p->x + p->y));
+  });
+  auto handle = client.enqueue(add, {20, 22});
+  ASSERT_TRUE(handle.ok()) << handle.error().message;
+  auto answer = handle->get(10s);
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(*answer, 42);
+  EXPECT_EQ(*handle->state(), TaskState::kSucceeded);
+  EXPECT_EQ(*client.handle<int>(handle->id_text())->get(1s), 42);
+}
+
+TEST_F(ClientTest, JsonArgumentsTravelAsMessagePack) {
+  Client client = open();
+  EngineWorker worker("t", "img", [](const engine::TaskView& task) {
+    const auto r = Codec<Resize>::decode(task.payload);
+    EXPECT_TRUE(r.ok());
+    return r->path + "@" + std::to_string(r->width);
+  });
+  auto handle = client.enqueue(resize, {"a.jpg", 64});
+  ASSERT_TRUE(handle.ok());
+  EXPECT_EQ(*handle->get(10s), "a.jpg@64");
+}
+
+TEST_F(ClientTest, SeveralArgumentsAreATuple) {
+  Client client = open();
+  EngineWorker worker("t", "default", [](const engine::TaskView& task) {
+    const auto args = Codec<std::tuple<int, int>>::decode(task.payload);
+    EXPECT_TRUE(args.ok());
+    return bytes_of(Codec<int>::encode(std::get<0>(*args) - std::get<1>(*args)));
+  });
+  EXPECT_EQ(*client.enqueue(sum, {50, 8})->get(10s), 42);
+}
+
+TEST_F(ClientTest, ATaskNobodyRunsTimesOutAndSaysItIsQueued) {
+  Client client = open();
+  auto handle = client.enqueue(add, {1, 2});
+  ASSERT_TRUE(handle.ok());
+  EXPECT_EQ(*handle->state(), TaskState::kQueued);
+  auto answer = handle->get(5ms);
+  ASSERT_FALSE(answer.ok());
+  EXPECT_EQ(answer.error().code, Errc::kTimeout);
+  EXPECT_EQ(*handle->revoke(), TaskState::kCancelled);
+  answer = handle->get(1s);
+  ASSERT_FALSE(answer.ok());
+  EXPECT_EQ(answer.error().code, Errc::kRefused);
+  EXPECT_NE(answer.error().message.find("revoked"), std::string::npos) << answer.error().message;
+  EXPECT_EQ(handle->revoke().error().code, Errc::kRefused);
+}
+
+TEST_F(ClientTest, WhatKeptNothingIsGoneAndSaysSo) {
+  Client client = open();
+  auto handle = client.enqueue(note, "x");
+  ASSERT_TRUE(handle.ok());
+  EngineWorker worker("t", "default", [](const engine::TaskView&) { return ""; });
+  EXPECT_EQ(*handle->wait(10s), TaskState::kGone);
+  EXPECT_EQ(handle->get(1s).error().code, Errc::kNotFound);
+  // The same, with an outcome to keep.
+  auto kept = client.enqueue(note, "x", {.result_ttl = 1h});
+  EXPECT_TRUE(kept->get(10s).ok());
+}
+
+TEST_F(ClientTest, ManyAtOnceKeepTheirOrderAndIds) {
+  Client client = open();
+  std::vector<Point> points;
+  for (int i = 0; i < 1000; ++i) points.push_back({i, i});
+  auto many = client.enqueue_many(add, points);
+  ASSERT_FALSE(many.error);
+  ASSERT_EQ(many.handles.size(), 1000u);
+  EngineWorker worker("t", "default", [](const engine::TaskView& task) {
+    return bytes_of(Codec<int>::encode(Codec<Point>::decode(task.payload)->x * 2));
+  });
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(*many.handles[static_cast<std::size_t>(i)].get(10s), i * 2);
+}
+
+TEST_F(ClientTest, ManyThreadsUseOneClient) {
+  Client client = open();
+  EngineWorker worker("t", "default", [](const engine::TaskView& task) {
+    const auto p = *Codec<Point>::decode(task.payload);
+    return bytes_of(Codec<int>::encode(p.x * 1000 + p.y));
+  });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t)
+    threads.emplace_back([&client, t] {
+      for (int i = 0; i < 200; ++i) {
+        auto handle = client.enqueue(add, {t, i});
+        ASSERT_TRUE(handle.ok()) << handle.error().message;
+        if (i % 20 == 0) {
+          auto answer = handle->get(20s);
+          ASSERT_TRUE(answer.ok()) << answer.error().message;
+          EXPECT_EQ(*answer, t * 1000 + i);
+        }
+      }
+    });
+  for (auto& t : threads) t.join();
+}
+
+TEST_F(ClientTest, EndedThreadsGiveTheirPlacesBack) {
+  Client client = open({.participant_capacity = 4});
+  for (int i = 0; i < 40; ++i)
+    std::thread([&client] { EXPECT_TRUE(client.enqueue(note, "x").ok()); }).join();
+  // And when all are taken, the error says what to do.
+  auto segment = shm::Segment::attach("t");
+  ASSERT_TRUE(segment.ok());
+  std::vector<std::unique_ptr<shm::Participant>> others;
+  for (int i = 0; i < 4; ++i) others.push_back(std::move(*shm::Participant::join(*segment, {})));
+  auto refused = client.enqueue(note, "x");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::kFull);
+  others.clear();
+  EXPECT_TRUE(client.enqueue(note, "x").ok());
+}
+
+TEST_F(ClientTest, AForkedChildEnqueuesOnItsOwnAttachment) {
+  Client client = open();
+  auto before = client.enqueue(note, "parent");
+  ASSERT_TRUE(before.ok());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    bool good = true;
+    for (int i = 0; i < 10; ++i) good = good && client.enqueue(note, "child").ok();
+    std::thread([&] { good = good && client.enqueue(note, "thread of the child").ok(); }).join();
+    ::_exit(good ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  auto after = client.enqueue(note, "parent again");
+  ASSERT_TRUE(after.ok());
+  std::atomic<int> from_child{0}, from_parent{0};
+  {
+    EngineWorker worker("t", "default", [&](const engine::TaskView& task) {
+      (bytes_of(task.payload).find("child") != std::string::npos ? from_child : from_parent)++;
+      return "";
+    });
+    EXPECT_EQ(*after->wait(10s), TaskState::kGone);
+    while (worker.done() < 13) std::this_thread::yield();
+  }
+  EXPECT_EQ(from_child, 11);
+  EXPECT_EQ(from_parent, 2);
+}
+
+TEST_F(ClientTest, ALoanIsWrittenInPlaceOrGivenBack) {
+  Client client = open();
+  constexpr Task<std::string(std::string)> echo{"echo"};
+  EngineWorker worker("t", "default", [](const engine::TaskView& task) { return bytes_of(task.payload); });
+  for (const std::size_t size : {5u, 500u, 500'000u}) {
+    { auto dropped = client.loan(echo, size); ASSERT_TRUE(dropped.ok()); }
+    auto loan = client.loan(echo, size);
+    ASSERT_TRUE(loan.ok()) << loan.error().message;
+    ASSERT_EQ(loan->bytes().size(), size);
+    std::fill(loan->bytes().begin(), loan->bytes().end(), std::byte{'z'});
+    auto handle = loan->publish();
+    ASSERT_TRUE(handle.ok()) << handle.error().message;
+    EXPECT_EQ(loan->publish().error().code, Errc::kRefused);
+    EXPECT_EQ(*handle->get(10s), std::string(size, 'z'));
+  }
+  EXPECT_EQ(client.loan(echo, (1u << 20) + 1).error().code, Errc::kTooLarge);
+}
+
+TEST_F(ClientTest, BadInputIsRefusedWithASentence) {
+  Client client = open();
+  const auto code = [&](const TaskInfo& task, const EnqueueOptions& options) {
+    auto refused = client.enqueue_raw(task, {}, options);
+    EXPECT_FALSE(refused.ok());
+    if (refused.ok()) return Errc::kSystem;
+    EXPECT_GT(refused.error().message.size(), 20u);
+    return refused.error().code;
+  };
+  EXPECT_EQ(code({"r", {.rate_limit = "ten/s"}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {.rate_limit = "10"}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {.group_rate_limit = "10/s"}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"", {}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({std::string(200, 'x'), {}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {.max_retries = -1}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {.visibility_timeout = 0s}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {.concurrency_limit = 1000}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.delay = -1s}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.delay = 1s, .eta = std::chrono::system_clock::now()}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.meta = "[1]"}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.meta = "{"}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.meta = R"({"stem.parent": 1})"}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.headers = {{"a", "\xff"}}}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"r", {}, false}, {.concurrency_key = "k"}), Errc::kInvalidArgument);
+  const Bytes large((1u << 20) + 1);
+  EXPECT_EQ(client.enqueue_raw("r", large).error().code, Errc::kTooLarge);
+  EXPECT_EQ(client.handle<int>("no-id").error().code, Errc::kInvalidArgument);
+  EXPECT_EQ(Client::open("absent", {.create = false}).error().code, Errc::kNotFound);
+  EXPECT_EQ(*client.handle<int>("0000beef-000000000000001")->state(), TaskState::kGone);
+}
+
+TEST_F(ClientTest, AFullSegmentSaysFullAndWaitsWhenAsked) {
+  Client client = open({.task_capacity = 64});
+  std::optional<Error> full;
+  int accepted = 0;
+  while (!full && accepted < 1000) {
+    auto handle = client.enqueue(note, "x");
+    if (handle) ++accepted; else full = handle.error();
+  }
+  ASSERT_TRUE(full);
+  EXPECT_EQ(full->code, Errc::kFull);
+  EXPECT_GE(accepted, 32);
+  const auto started = std::chrono::steady_clock::now();
+  EXPECT_EQ(client.enqueue(note, "x", {.full_timeout = 30ms}).error().code, Errc::kFull);
+  EXPECT_GE(std::chrono::steady_clock::now() - started, 30ms);
+  EngineWorker worker("t", "default", [](const engine::TaskView&) { return ""; });
+  EXPECT_TRUE(client.enqueue(note, "x", {.full_timeout = 20s}).ok());
+}
+
+}  // namespace
+}  // namespace stem::api_tests
