@@ -84,6 +84,7 @@ enum DescriptorFlag : std::uint8_t {
   kHasObligations = 4, // unique key, links: settle passes through kSettling
   kNoRenew = 8,        // the lease ends by the clock even while the worker beats
   kInPlace = 16,       // trivially copyable argument with a layout hash
+  kIsRun = 64,         // several small tasks under one control word, see engine/run.hpp
   kHasAffinity = 32,   // its hint goes to one worker's inbox
 };
 
@@ -92,7 +93,7 @@ enum DescriptorFlag : std::uint8_t {
 struct alignas(2 * kCacheLineBytes) Descriptor {
   ControlCell control;
   std::atomic<std::uint64_t> tally[2];  // TaggedWord(grant, Tally), by grant parity. W: who regrants
-  std::atomic<std::uint64_t> due;       // TaggedWord(grant, microseconds since creation). W: who delays
+  std::atomic<std::uint64_t> due;       // TaggedWord(grant, microseconds since creation); of a run its mask. W: who delays
   std::int64_t enqueued_ns;             // W: owner in kAlloc, as all plain fields below
   std::uint16_t queue;
   std::uint16_t task;
@@ -185,7 +186,7 @@ constexpr RowState row_state(std::uint64_t status) { return static_cast<RowState
 // What a participant was doing, written before each counted change: recovery tells from it whether the
 // change happened and whether it was counted.
 //   63..60 kind | 59..36 slot (24) | 35..0 generation (36)
-enum class OpKind : std::uint8_t { kNone = 0, kPublish = 1, kSettle = 2 };
+enum class OpKind : std::uint8_t { kNone = 0, kPublish = 1, kSettle = 2, kItem = 3 };
 constexpr std::uint64_t op_word(OpKind kind, std::uint32_t slot, std::uint64_t generation) {
   return static_cast<std::uint64_t>(kind) << 60 | std::uint64_t{slot} << 36 |
          (generation & ((std::uint64_t{1} << 36) - 1));
@@ -217,7 +218,7 @@ struct alignas(kCacheLineBytes) RosterRow {
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> heartbeat;
   std::atomic<std::uint64_t> op;        // op_word
   std::atomic<std::uint64_t> op_count;  // the counter the change adds to, as it was before
-  std::atomic<std::uint64_t> op_counter;  // which counter: queue << 8 | Counter
+  std::atomic<std::uint64_t> op_counter;  // item << 56 | how many << 40 | queue << 8 | Counter
   std::atomic<std::uint64_t> current;     // the task being run: generation << 24 | slot; 0 = none
   std::atomic<std::int64_t> current_since_ns;
   std::atomic<std::uint32_t> inflight;

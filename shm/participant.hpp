@@ -92,11 +92,11 @@ class Participant {
 
   // ---- counted changes (see OpKind): begin_op, the CAS, count.
   void begin_op(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue,
-                Counter counter) noexcept {
+                Counter counter, std::uint32_t how_many = 1, std::uint32_t item = 0) noexcept {
     const CounterRow& row = counters(queue);
     row_->op_count.store(row.value[static_cast<int>(counter)].load(std::memory_order_relaxed),
                          std::memory_order_relaxed);
-    row_->op_counter.store(std::uint64_t{queue} << 8 | static_cast<std::uint64_t>(counter),
+    row_->op_counter.store(std::uint64_t{item} << 56 | std::uint64_t{how_many} << 40 | std::uint64_t{queue} << 8 | static_cast<std::uint64_t>(counter),
                            std::memory_order_relaxed);
     // order(op.record): release; the record is complete before the change that it announces (a recoverer
     // reads it after the kernel has proved this thread dead).

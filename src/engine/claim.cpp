@@ -86,6 +86,10 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
       (void)release(into[claimed], 0);
       continue;
     }
+    if (is_run(d)) {
+      claimed += expand_run(into[claimed], into + claimed, most - claimed);
+      continue;
+    }
     ++claimed;
   }
   ring->advance_head(start, position);
@@ -115,6 +119,7 @@ std::uint32_t Engine::aged_priority(std::uint32_t queue, std::uint64_t lanes, bo
 }
 
 bool Engine::view(const Lease& lease, TaskView& into) noexcept {
+  if (lease.item != 0) return view_item(lease, into);
   const Descriptor& d = segment_.descriptor(lease.slot);
   const std::uint32_t payload_bytes = d.payload_bytes;
   const std::uint32_t block = d.block;
@@ -127,11 +132,7 @@ bool Engine::view(const Lease& lease, TaskView& into) noexcept {
   into.flags = flags;
   into.enqueued_ns = d.enqueued_ns;
   const std::uint32_t grant = lease.word.grant();
-  into.tally = {};
-  if (grant != 0) {
-    const shm::TaggedWord tally(d.tally[grant % 2].load(std::memory_order_acquire));
-    if (tally.grant() == grant) into.tally = shm::Tally::unpack(tally.value());
-  }
+  into.tally = tally_of(d, grant);
   into.has_extras = (flags & shm::kHasExtension) != 0;
   bool sane = true;
   if (block == 0) {

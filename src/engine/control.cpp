@@ -24,6 +24,25 @@ std::atomic<std::uint64_t>& progress_cell(Descriptor& d, std::uint32_t grant) { 
 
 }  // namespace
 
+// Takes a waiting run, cancels the items in `which` that are not over, and gives the rest back. Returns how
+// many were cancelled; -1 when it was not to be had.
+std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::uint32_t which) noexcept {
+  const Lease run{slot, word.with(State::kLeased, engine_.self().owner())};
+  if (!engine_.segment().descriptor(slot).control.change(word, run.word)) return -1;
+  (void)engine_.lift_mask(run);
+  const Descriptor& d = segment_.descriptor(slot);
+  const std::uint32_t pending = run_pending(d, run.word);
+  std::int32_t cancelled = 0;
+  for (std::uint32_t bits = pending & which; bits != 0; bits &= bits - 1) {
+    const Lease item{slot, run.word, static_cast<std::uint32_t>(std::countr_zero(bits)) + 1};
+    TaskView task;
+    if (engine_.view(item, task) && engine_.settle_item(item, task, Counter::kCancelled) == Settled::kDone) ++cancelled;
+  }
+  if (pending == 0) engine_.end_run(run);
+  else if ((pending & ~which) != 0) (void)engine_.release_run(run);
+  return cancelled;
+}
+
 bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
@@ -57,6 +76,12 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
     const ControlWord word = d.control.load();
     if (word.generation() < id.generation()) return Revoked::kUnknown;
     if (word.generation() != id.generation()) return Revoked::kOver;
+    if (is_run(d) != (id.item() != 0)) return Revoked::kUnknown;
+    if (id.item() != 0 && word.state() == State::kReady) {
+      const std::int32_t cancelled = cancel_items(id.slot(), word, 1u << (id.item() - 1));
+      if (cancelled < 0) continue;
+      return cancelled == 1 ? Revoked::kCancelled : Revoked::kOver;
+    }
     switch (word.state()) {
       case State::kReady:
       case State::kDelayed:
@@ -115,7 +140,13 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
     const ControlWord word = d.control.load();
     const bool waiting =
         word.state() == State::kReady || word.state() == State::kDelayed || word.state() == State::kWaiting;
-    if (waiting && d.queue == queue && cancel_waiting(slot, word, now_ns)) ++purged;
+    if (!waiting || d.queue != queue) continue;
+    if (is_run(d)) {
+      const std::int32_t cancelled = cancel_items(slot, word, full_mask(kRunItems));
+      if (cancelled > 0) purged += static_cast<std::uint64_t>(cancelled);
+    } else if (cancel_waiting(slot, word, now_ns)) {
+      ++purged;
+    }
   }
   return purged;
 }

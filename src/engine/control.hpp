@@ -46,6 +46,7 @@ class Control {
   void set_limits(std::uint32_t queue, const Limits& limits) noexcept;
 
  private:
+  std::int32_t cancel_items(std::uint32_t slot, shm::ControlWord word, std::uint32_t which) noexcept;
   bool cancel_waiting(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
 
   Engine& engine_;

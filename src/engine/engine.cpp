@@ -27,16 +27,16 @@ Engine::~Engine() {
 
 std::string to_string(TaskId id) {
   char text[32];
-  std::snprintf(text, sizeof text, "%08x-%015llx", id.epoch, static_cast<unsigned long long>(id.handle));
+  std::snprintf(text, sizeof text, "%08x-%016llx", id.epoch, static_cast<unsigned long long>(id.handle));
   return text;
 }
 
 bool parse_task_id(std::string_view text, TaskId& id) {
-  if (text.size() != 24 || text[8] != '-') return false;
+  if (text.size() != 25 || text[8] != '-') return false;
   const auto epoch = std::from_chars(text.data(), text.data() + 8, id.epoch, 16);
-  const auto handle = std::from_chars(text.data() + 9, text.data() + 24, id.handle, 16);
+  const auto handle = std::from_chars(text.data() + 9, text.data() + 25, id.handle, 16);
   return epoch.ec == std::errc() && epoch.ptr == text.data() + 8 && handle.ec == std::errc() &&
-         handle.ptr == text.data() + 24 && id.epoch != 0;
+         handle.ptr == text.data() + 25 && id.epoch != 0;
 }
 
 const char* to_string(EnqueueStatus status) noexcept {

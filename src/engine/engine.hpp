@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine/lanes.hpp"
+#include "engine/run.hpp"
 #include "engine/task.hpp"
 #include "shm/blocks.hpp"
 #include "shm/doorbell.hpp"
@@ -82,6 +83,12 @@ struct Loan {
   TaskSpec spec;
 };
 
+// The deliveries of a task before the grant it stands at.
+inline shm::Tally tally_of(const shm::Descriptor& d, std::uint32_t grant) noexcept {
+  const shm::TaggedWord word(d.tally[grant % 2].load(std::memory_order_acquire));
+  return word.grant() == grant ? shm::Tally::unpack(word.value()) : shm::Tally{};
+}
+
 class Engine {
  public:
   // The participant outlives the engine.
@@ -99,6 +106,7 @@ class Engine {
   EnqueueResult enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcept;
   // Enqueues `specs` of one queue and priority, hints pushed together; stops at the first that fails and
   // returns its status; `done` says how many were accepted, `ids` (may be null) takes their ids.
+  // Small plain tasks of one kind are stored in runs (run.hpp).
   EnqueueStatus enqueue_many(const TaskSpec* specs, std::size_t count, TaskId* ids, std::size_t& done,
                              std::int64_t now_ns) noexcept;
   EnqueueStatus loan(const TaskSpec& spec, std::uint32_t payload_bytes, Loan& loan, std::int64_t now_ns) noexcept;
@@ -159,9 +167,11 @@ class Engine {
   // The participant's thread has ended (signal): what it held is made runnable at once. Safe even if the
   // signal is wrong. Returns how many tasks were redelivered.
   std::uint32_t redeliver_held(std::uint32_t participant, std::int64_t now_ns) noexcept;
-  // Redelivers one lease that somebody lost, if it still is exactly `word`. `started`: it was being run by
-  // a process that died, which uses an attempt and counts towards the poison limit.
-  bool redeliver(std::uint32_t slot, shm::ControlWord word, bool started, bool died, std::int64_t now_ns) noexcept;
+  // Redelivers one lease that somebody lost, if it still is exactly `word`. `current` is what its holder
+  // said it was running (RosterRow::current): if that is this task, an attempt is used, and with `died` it
+  // counts towards the poison limit.
+  bool redeliver(std::uint32_t slot, shm::ControlWord word, std::uint64_t current, bool died,
+                 std::int64_t now_ns) noexcept;
   // Sweeps a participant whose death is proved; false when it lives or somebody else sweeps it.
   bool sweep(std::uint32_t participant, std::int64_t now_ns) noexcept;
   // One owned slot whose owner detached without giving it back (its row is free): treated like a dead one's.
@@ -201,6 +211,7 @@ class Engine {
   };
 
   EnqueueStatus fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
+  EnqueueStatus fill_admitted(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
   EnqueueStatus fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
                            const Filled& filled, shm::BlockId& block, std::span<std::byte>& payload) noexcept;
   void write_descriptor(shm::Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
@@ -214,6 +225,20 @@ class Engine {
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first, std::int64_t now_ns) noexcept;
+  // ---- runs (run.cpp)
+  std::uint32_t run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept;
+  EnqueueStatus enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids, std::int64_t now_ns) noexcept;
+  std::uint32_t expand_run(const Lease& run, Lease* into, std::uint32_t most) noexcept;
+  std::uint32_t lift_mask(const Lease& run) noexcept;
+  bool view_item(const Lease& lease, TaskView& into) noexcept;
+  Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter) noexcept;
+  bool mark_item(const Lease& lease, bool& last) noexcept;
+  void end_run(const Lease& lease) noexcept;
+  bool move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept;
+  bool release_run(const Lease& run) noexcept;
+  bool redeliver_run(std::uint32_t slot, shm::ControlWord word, std::uint32_t crashed_item, bool died,
+                     std::int64_t now_ns) noexcept;
+
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
                  std::int64_t now_ns) noexcept;
   void complete_op(std::uint32_t participant) noexcept;
@@ -240,6 +265,22 @@ class Engine {
   shm::Segment& segment_;
   Lanes lanes_;
   shm::Blocks blocks_;
+  // The run whose items are being viewed: where they lie, checked once.
+  struct ViewedRun {
+    std::uint32_t slot = ~0u;
+    shm::ControlWord word;
+    const std::byte* items = nullptr;
+    RunHead head{};
+    struct {
+      std::uint32_t queue, task;
+      std::uint8_t priority;
+      std::uint16_t max_retries;
+      std::uint8_t flags;
+      std::int64_t enqueued_ns;
+      shm::Tally tally;
+    } task{};
+  };
+  ViewedRun viewed_;
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
   std::uint32_t held_next_ = 0;

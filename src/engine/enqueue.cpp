@@ -80,6 +80,11 @@ void Engine::abandon(const Filled& filled, shm::BlockId block) noexcept {
 EnqueueStatus Engine::fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled,
                            EnqueueResult& result) noexcept {
   if (const EnqueueStatus admitted = admit(spec, now_ns); admitted != EnqueueStatus::kOk) return admitted;
+  return fill_admitted(spec, now_ns, filled, result);
+}
+
+EnqueueStatus Engine::fill_admitted(const TaskSpec& spec, std::int64_t now_ns, Filled& filled,
+                                    EnqueueResult& result) noexcept {
   if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
   Descriptor& d = segment_.descriptor(filled.slot);
   const auto payload_bytes = static_cast<std::uint32_t>(spec.payload.size());
@@ -162,6 +167,11 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
   done = 0;
   EnqueueStatus status = EnqueueStatus::kOk;
   while (done < count && status == EnqueueStatus::kOk) {
+    if (const std::uint32_t length = run_length(specs + done, count - done, now_ns); length != 0) {
+      status = enqueue_run(specs + done, length, ids == nullptr ? nullptr : ids + done, now_ns);
+      if (status == EnqueueStatus::kOk) done += length;
+      continue;
+    }
     const std::uint32_t queue = specs[done].queue;
     const std::uint32_t priority = std::min<std::uint32_t>(specs[done].priority, shm::kPriorities - 1);
     std::uint32_t n = 0;

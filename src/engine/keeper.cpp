@@ -257,8 +257,7 @@ void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t no
   }
   if (!over) return;
   const std::uint64_t current = segment_.row(participant).current.load(std::memory_order_acquire);
-  const bool started = current == TaskId::make(1, slot, word.generation()).handle;
-  (void)engine_.redeliver(slot, word, started, /*died=*/false, now_ns);
+  (void)engine_.redeliver(slot, word, current, /*died=*/false, now_ns);
 }
 
 // Its owner's row is free: it detached without giving this back. (The row is read after the word, so the

@@ -139,6 +139,12 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
 
 Settled Engine::hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool rate_paid,
                           std::int64_t now_ns) noexcept {
+  if (lease.item != 0) {
+    Lease single;
+    TaskView own;
+    if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
+    return hold_back(single, own, until_ns, rate_paid, now_ns);
+  }
   if (lease.word.grant() + 1 >= shm::kMaxGrant)
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "held back by limits too often"}, now_ns);
   shm::Tally tally = task.tally;

@@ -38,15 +38,15 @@ void add_histogram(const shm::Segment& s, const std::atomic<std::uint64_t>* row,
   for (std::uint32_t i = 0; i < shm::kTaskStats; ++i) stats[i] += words[base::kHistogramBuckets + i];
 }
 
-void count_state(QueueStats& q, State state, std::int64_t enqueued_ns) {
+void count_state(QueueStats& q, State state, std::uint64_t tasks, std::int64_t enqueued_ns) {
   switch (state) {
     case State::kReady:
-      ++q.ready;
+      q.ready += tasks;
       if (q.oldest_ready_ns == 0 || enqueued_ns < q.oldest_ready_ns) q.oldest_ready_ns = enqueued_ns;
       break;
     case State::kDelayed: ++q.delayed; break;
     case State::kWaiting: ++q.waiting; break;
-    case State::kLeased: ++q.leased; break;
+    case State::kLeased: q.leased += tasks; break;
     case State::kOutbox: ++q.outbox; break;
     case State::kDead: ++q.dead; break;
     case State::kDone: ++q.kept; break;
@@ -111,7 +111,7 @@ std::vector<QueueStats> Query::queues() const {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
     if (word.state() == State::kFree || word.state() == State::kAlloc || d.queue >= all.size()) continue;
-    count_state(all[d.queue], word.state(), d.enqueued_ns);
+    count_state(all[d.queue], word.state(), tasks_in(d, word), d.enqueued_ns);
   }
   return all;
 }
@@ -121,8 +121,9 @@ std::vector<WorkerStats> Query::workers() const {
   const std::uint64_t keeper = segment_.header().keeper.load(std::memory_order_acquire);
   std::vector<std::uint32_t> held(segment_.geometry().participant_count + 1);
   for (std::uint32_t slot = 0; slot < slots_used(segment_); ++slot) {
-    const ControlWord word = segment_.descriptor(slot).control.load();
-    if (word.state() == State::kLeased && word.owner() < held.size()) ++held[word.owner()];
+    const Descriptor& d = segment_.descriptor(slot);
+    const ControlWord word = d.control.load();
+    if (word.state() == State::kLeased && word.owner() < held.size()) held[word.owner()] += tasks_in(d, word);
   }
   for (std::uint32_t i = 0; i < rows_used(segment_); ++i) {
     shm::RosterRow& row = segment_.row(i);
@@ -200,6 +201,9 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
     const ControlWord word = d.control.load();
     if (word.generation() != id.generation() || word.state() == State::kFree || word.state() == State::kAlloc)
       return std::nullopt;
+    // An id names an item exactly when its slot is a run; an item whose bit is set is over and forgotten.
+    if (is_run(d) != (id.item() != 0)) return std::nullopt;
+    if (id.item() != 0 && (run_pending(d, word) >> (id.item() - 1) & 1) == 0) return std::nullopt;
     TaskInfo info;
     info.id = id;
     info.state = word.state();
@@ -210,8 +214,7 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
     info.enqueued_ns = d.enqueued_ns;
     info.payload_bytes = d.payload_bytes;
     info.in_place = (d.flags & shm::kInPlace) != 0;
-    const TaggedWord tally(d.tally[word.grant() % 2].load(std::memory_order_acquire));
-    if (word.grant() != 0 && tally.grant() == word.grant()) info.tally = shm::Tally::unpack(tally.value());
+    info.tally = tally_of(d, word.grant());
     if (word.state() == State::kDelayed) info.due_ns = engine_.due_ns(id.slot(), word);
     if (word.state() == State::kLeased && word.owner() <= segment_.geometry().participant_count) {
       info.worker = word.owner();
@@ -235,7 +238,12 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
           info.meta = extras->meta;
         }
       }
-      if (offset <= bytes.size() && d.payload_bytes <= bytes.size() - offset)
+      if (id.item() != 0) {
+        const std::size_t at = (id.item() - 1) * std::size_t{kRunItemBytes};
+        const auto size = static_cast<std::size_t>(d.inline_payload[id.item()]);
+        if (size <= kRunItemBytes && at + size <= bytes.size()) payload = bytes.subspan(at, size);
+        info.payload_bytes = static_cast<std::uint32_t>(payload.size());
+      } else if (offset <= bytes.size() && d.payload_bytes <= bytes.size() - offset)
         payload = bytes.subspan(offset, d.payload_bytes);
     }
     info.payload.assign(payload.begin(), payload.end());
@@ -259,6 +267,11 @@ ResultState read_result(Engine& engine, TaskId id, std::vector<std::byte>& bytes
   for (;;) {
     const ControlWord word = d.control.load();
     if (word.generation() != id.generation() || word.state() == State::kFree) return ResultState::kGone;
+    if (id.item() != 0) {  // items keep no result
+      const bool pending = is_run(d) && (run_pending(d, word) >> (id.item() - 1) & 1) != 0;
+      if (d.control.load() != word) continue;
+      return pending ? ResultState::kPending : ResultState::kGone;
+    }
     if (word.state() != State::kDone && word.state() != State::kDead) return ResultState::kPending;
     const TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
     bytes = outcome_bytes(engine, id.slot(), word, outcome);

@@ -23,20 +23,40 @@ const char* signal_name(int signal) {
   return name == nullptr ? "an unknown signal" : name;
 }
 
+// op_counter: item << 56 | how many << 40 | queue << 8 | counter
+std::uint32_t op_item(std::uint64_t which) { return static_cast<std::uint32_t>(which >> 56); }
+std::uint32_t op_how_many(std::uint64_t which) { return static_cast<std::uint32_t>(which >> 40) & 0xffff; }
+std::uint32_t op_queue(std::uint64_t which) { return static_cast<std::uint32_t>(which >> 8); }
+
+// True when the bit of this item of a run is set, or the run's life is over.
+bool item_is_over(const Descriptor& d, std::uint64_t generation, std::uint32_t item) {
+  const MaskWord mask(d.due.load(std::memory_order_acquire));
+  return mask.generation() != generation || item == 0 || (mask.mask() >> (item - 1) & 1) != 0;
+}
+
 // The lease in `slot` is being taken from a dead participant: if it was about to settle it, it did not.
-void forget_settle(shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
+void forget_settle(const Descriptor& d, shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
   std::uint64_t op = shm::op_word(shm::OpKind::kSettle, slot, generation);
+  if (row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel)) return;
+  op = shm::op_word(shm::OpKind::kItem, slot, generation);
+  if (row.op.load(std::memory_order_acquire) != op) return;
+  if (item_is_over(d, generation, op_item(row.op_counter.load(std::memory_order_relaxed)))) return;
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
 
 }  // namespace
 
-bool Engine::redeliver(std::uint32_t slot, ControlWord word, bool started, bool died, std::int64_t now_ns) noexcept {
+bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, bool died,
+                       std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
+  const bool started = (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
+  if (is_run(d)) {
+    if (d.control.load() != word || queue >= shm::queue_total(segment_)) return false;
+    return redeliver_run(slot, word, started ? TaskId{1, current}.item() : 0, died, now_ns);
+  }
   const std::uint32_t grant = word.grant();
-  const shm::TaggedWord tagged(d.tally[grant % 2].load(std::memory_order_acquire));
-  shm::Tally tally = grant != 0 && tagged.grant() == grant ? shm::Tally::unpack(tagged.value()) : shm::Tally{};
+  shm::Tally tally = tally_of(d, grant);
   if (d.control.load() != word || queue >= shm::queue_total(segment_)) return false;
   if (started) {
     ++tally.attempts;
@@ -87,9 +107,8 @@ std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now
     if (slot >= segment_.geometry().slot_count) continue;
     const ControlWord word = segment_.descriptor(slot).control.load();
     if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
-    const bool started = current == TaskId::make(1, slot, word.generation()).handle;
-    forget_settle(row, slot, word.generation());
-    if (redeliver(slot, word, started, /*died=*/true, now_ns)) ++redelivered;
+    forget_settle(segment_.descriptor(slot), row, slot, word.generation());
+    if (redeliver(slot, word, current, /*died=*/true, now_ns)) ++redelivered;
   }
   return redelivered;
 }
@@ -117,9 +136,8 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
     // Re-read after the word: the row may have been swept and taken anew by somebody quicker.
     if (row.status.load(std::memory_order_acquire) != shm::row_status(incarnation, shm::RowState::kDead)) return false;
     if (word.state() == State::kLeased) {
-      forget_settle(row, slot, word.generation());
-      const bool started = current == TaskId::make(1, slot, word.generation()).handle;
-      (void)redeliver(slot, word, started, /*died=*/true, now_ns);
+      forget_settle(d, row, slot, word.generation());
+      (void)redeliver(slot, word, current, /*died=*/true, now_ns);
     } else {
       adopt(slot, word, now_ns);
     }
@@ -140,7 +158,7 @@ void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) no
       if (d.control.change(word, word.with(State::kFree, 0))) self_.offer_free(slot);
       break;
     case State::kLeased:
-      (void)redeliver(slot, word, /*started=*/false, /*died=*/false, now_ns);
+      (void)redeliver(slot, word, /*current=*/0, /*died=*/false, now_ns);
       break;
     case State::kSettling: {  // acknowledged: finish what was owed
       const ControlWord mine = word.with(State::kSettling, self_.owner());
@@ -166,7 +184,7 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
   const auto slot = static_cast<std::uint32_t>(op >> 36) & (shm::kMaxSlots - 1);
   const std::uint64_t generation = op & ((std::uint64_t{1} << 36) - 1);
   const std::uint64_t which = row.op_counter.load(std::memory_order_relaxed);
-  const auto queue = static_cast<std::uint32_t>(which >> 8);
+  const std::uint32_t queue = op_queue(which);
   const auto counter = static_cast<std::uint32_t>(which & 0xff);
   if (kind == shm::OpKind::kNone || slot >= segment_.geometry().slot_count || counter >= shm::kCounterCount ||
       queue >= shm::queue_total(segment_))
@@ -177,9 +195,12 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
   // Not counted. The change happened unless the slot still is as it was before.
   const ControlWord word = segment_.descriptor(slot).control.load();
   const State before = kind == shm::OpKind::kPublish ? State::kAlloc : State::kLeased;
-  const bool happened =
-      !(word.generation() == generation && word.state() == before && word.owner() == participant + 1);
-  if (happened) counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  bool happened = !(word.generation() == generation && word.state() == before && word.owner() == participant + 1);
+  if (kind == shm::OpKind::kItem)
+    happened = word.generation() != generation ||
+               item_is_over(segment_.descriptor(slot), generation, op_item(which));
+  if (happened) counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + op_how_many(which),
+                                                 std::memory_order_relaxed);
   row.op.store(0, std::memory_order_release);
 }
 

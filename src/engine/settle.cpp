@@ -62,6 +62,7 @@ void Engine::free_slot_now(std::uint32_t slot, ControlWord expected) noexcept {
 // The common end: result first, then one commit word, then what may follow it.
 Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kind, Counter counter,
                        std::span<const std::byte> result, std::int64_t now_ns) noexcept {
+  if (lease.item != 0) return settle_item(lease, task, counter);
   Descriptor& d = segment_.descriptor(lease.slot);
   ControlWord word = lease.word;
   const bool keep = (task.flags & shm::kKeepResult) != 0;
@@ -186,10 +187,16 @@ bool Engine::regrant(std::uint32_t slot, ControlWord from, const shm::Tally& tal
 
 Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& failure, std::int64_t delay_ns,
                      std::int64_t now_ns, bool& retried) noexcept {
+  retried = false;
+  if (lease.item != 0) {
+    Lease single;
+    TaskView own;
+    if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
+    return fail(single, own, failure, delay_ns, now_ns, retried);
+  }
   shm::Tally tally = task.tally;
   ++tally.attempts;
   tally.rate_paid = false;
-  retried = false;
   self_.count(task.queue, Counter::kFailed);
   self_.count_task(task.task, shm::TaskStat::kFailed);
   const bool allowed = !task.has_extras || kind_allows_retry(task.extras, failure.kind);
@@ -228,6 +235,12 @@ void Engine::note_failure(const Lease& lease, const Failure& failure, std::int64
 
 Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason, const Failure& failure,
                      std::int64_t now_ns) noexcept {
+  if (lease.item != 0) {
+    Lease single;
+    TaskView own;
+    if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
+    return bury(single, own, reason, failure, now_ns);
+  }
   shm::Tally tally = task.tally;
   ++tally.attempts;
   auto& cell = segment_.descriptor(lease.slot).outcome;
@@ -255,6 +268,12 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
 
 Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t delay_ns,
                        std::int64_t now_ns) noexcept {
+  if (lease.item != 0) {
+    Lease single;
+    TaskView own;
+    if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
+    return snooze(single, own, delay_ns, now_ns);
+  }
   if (lease.word.grant() + 1 >= shm::kMaxGrant)
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
   shm::Tally tally = task.tally;
@@ -268,22 +287,29 @@ Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t de
 }
 
 Settled Engine::release(const Lease& lease, std::int64_t now_ns) noexcept {
+  if (lease.item != 0) {
+    TaskView task;
+    Lease single;
+    if (!view(lease, task) || !move_out(lease, task, task.tally, single)) return Settled::kFenced;
+    return release(single, now_ns);
+  }
   const Descriptor& d = segment_.descriptor(lease.slot);
   const std::uint32_t grant = lease.word.grant();
-  const TaggedWord word(d.tally[grant % 2].load(std::memory_order_acquire));
-  shm::Tally tally = grant != 0 && word.grant() == grant ? shm::Tally::unpack(word.value()) : shm::Tally{};
-  ++tally.releases;
   if (grant + 1 >= shm::kMaxGrant) {
     TaskView task;
     if (!view(lease, task)) return Settled::kFenced;
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
   }
+  shm::Tally tally = tally_of(d, grant);
+  ++tally.releases;
   return regrant(lease.slot, lease.word, tally, 0, now_ns) ? Settled::kDone : Settled::kFenced;
 }
 
 Settled Engine::extend(const Lease& lease, std::int64_t until_ns) noexcept {
   Descriptor& d = segment_.descriptor(lease.slot);
   self_.beat();
+  // The items of a run are renewed by life signs; their due word is the mask.
+  if (lease.item != 0) return holds(lease) ? Settled::kDone : Settled::kFenced;
   const TaggedWord until(lease.word.grant(), to_due_us(until_ns));
   return change_tagged(d, d.due, lease.word, until) ? Settled::kDone : Settled::kFenced;
 }

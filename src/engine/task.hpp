@@ -18,21 +18,26 @@ inline constexpr std::int64_t kDefaultResultTtlNs = 86'400 * kSecondNs;
 inline constexpr std::uint16_t kDefaultMaxRetries = 3;
 inline constexpr std::uint32_t kPoisonLimit = 3;
 
-// Names a task for ever: the segment (epoch), the slot, and which life of the slot.
+// Names a task for ever: the segment (epoch), the slot, which life of the slot, and which item of a run.
 struct TaskId {
   std::uint32_t epoch = 0;
-  std::uint64_t handle = 0;  // generation << 24 | slot
+  std::uint64_t handle = 0;  // item (4) | generation (36) | slot (24); item 0 = the slot is one task
 
-  static constexpr TaskId make(std::uint32_t epoch, std::uint32_t slot, std::uint64_t generation) {
-    return {epoch, generation << shm::kSlotBits | slot};
+  static constexpr int kItemShift = shm::kSlotBits + shm::kGenerationBits;
+  static constexpr std::uint64_t kSlotLife = (std::uint64_t{1} << kItemShift) - 1;
+
+  static constexpr TaskId make(std::uint32_t epoch, std::uint32_t slot, std::uint64_t generation,
+                               std::uint32_t item = 0) {
+    return {epoch, std::uint64_t{item} << kItemShift | generation << shm::kSlotBits | slot};
   }
   constexpr std::uint32_t slot() const { return static_cast<std::uint32_t>(handle) & (shm::kMaxSlots - 1); }
-  constexpr std::uint64_t generation() const { return handle >> shm::kSlotBits; }
+  constexpr std::uint64_t generation() const { return (handle & kSlotLife) >> shm::kSlotBits; }
+  constexpr std::uint32_t item() const { return static_cast<std::uint32_t>(handle >> kItemShift); }
   constexpr explicit operator bool() const { return epoch != 0; }
   friend constexpr bool operator==(TaskId, TaskId) = default;
 };
 
-// "1f2e3d4c-00000000abc0012": eight and fifteen hexadecimal digits.
+// "1f2e3d4c-000000000abc0012": eight and sixteen hexadecimal digits.
 std::string to_string(TaskId id);
 // False when the text is not an id.
 bool parse_task_id(std::string_view text, TaskId& id);
@@ -114,6 +119,7 @@ struct EnqueueResult {
 struct Lease {
   std::uint32_t slot = 0;
   shm::ControlWord word;
+  std::uint32_t item = 0;  // 1..15: this item of the run in `slot`
 };
 
 // What a finished task left behind.

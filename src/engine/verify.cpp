@@ -104,7 +104,8 @@ class Verifier {
     if (!block_ok && word.state() != State::kQuarantine)
       broken("block", fmt::format("slot {} ({}): its payload block {} is not its own", slot,
                                   shm::to_string(word.state()), block - 1));
-    if (queue < live_.size() && word.state() != State::kDone && word.state() != State::kSettling) ++live_[queue];
+    if (queue < live_.size() && word.state() != State::kDone && word.state() != State::kSettling)
+      live_[queue] += tasks_in(d, word);
   }
 
   void owner_of(std::uint32_t slot, ControlWord word) {

@@ -1,0 +1,320 @@
+#include "engine/run.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/random.hpp"
+#include "engine/engine.hpp"
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+
+namespace {
+
+bool fits_a_run(const TaskSpec& spec, std::int64_t now_ns) {
+  return spec.extras == nullptr && !spec.keep_result && spec.auto_renew && spec.due_ns <= now_ns &&
+         spec.payload.size() <= kRunItemBytes;
+}
+
+bool same_kind(const TaskSpec& a, const TaskSpec& b) {
+  return a.queue == b.queue && a.task == b.task && a.priority == b.priority && a.max_retries == b.max_retries &&
+         a.in_place == b.in_place;
+}
+
+constexpr std::uint32_t item_bit(std::uint32_t item) { return 1u << (item - 1); }
+
+}  // namespace
+
+// ---- producing
+
+// How many of the first specs make one run; 0 when too few do, or when the queue has limits that look at
+// single tasks.
+std::uint32_t Engine::run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept {
+  const shm::QueueRow& queue = segment_.queue(specs[0].queue);
+  if (queue.max_length.load(std::memory_order_relaxed) != 0 || queue.rate.load(std::memory_order_relaxed) != 0 ||
+      queue.concurrency.load(std::memory_order_relaxed) != 0)
+    return 0;
+  const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(count, kRunItems));
+  std::uint32_t n = 0;
+  while (n < most && fits_a_run(specs[n], now_ns) && same_kind(specs[n], specs[0])) ++n;
+  return n >= kRunLeast ? n : 0;
+}
+
+EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids,
+                                  std::int64_t now_ns) noexcept {
+  if (!self_.still_ours()) return EnqueueStatus::kDetached;
+  Filled filled;
+  if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
+  const std::uint64_t generation = filled.word.generation();
+  const std::uint32_t bytes = count * kRunItemBytes;
+  const shm::BlockId block = blocks_.take(bytes, filled.slot, generation, shm::BlockKind::kPayload);
+  const std::span<std::byte> items =
+      block == shm::kNoBlock ? std::span<std::byte>{}
+                             : blocks_.bytes(block, shm::block_tag(filled.slot, generation, shm::BlockKind::kPayload));
+  if (items.size() < bytes) {
+    abandon(filled, block);
+    return EnqueueStatus::kNoMemory;
+  }
+  RunHead head{};
+  head.count = static_cast<std::uint8_t>(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::span<const std::byte> payload = specs[i].payload;
+    head.bytes[i] = static_cast<std::uint8_t>(payload.size());
+    std::byte* at = items.data() + std::size_t{i} * kRunItemBytes;
+    if (payload.size() == kRunItemBytes) {
+      std::memcpy(at, payload.data(), kRunItemBytes);  // constant size: wide stores
+    } else if (!payload.empty()) {
+      std::memcpy(at, payload.data(), payload.size());
+    }
+  }
+  Descriptor& d = segment_.descriptor(filled.slot);
+  write_descriptor(d, specs[0], bytes, now_ns, block);
+  d.flags = static_cast<std::uint8_t>(d.flags | shm::kIsRun);
+  d.due.store(MaskWord(generation, 0, 0).bits(), std::memory_order_relaxed);
+  std::memcpy(d.inline_payload, &head, sizeof head);
+
+  const std::uint32_t queue = specs[0].queue;
+  self_.begin_op(shm::OpKind::kPublish, filled.slot, generation, queue, Counter::kEnqueued, count);
+  ControlWord word = filled.word;
+  if (!d.control.change(word, filled.word.with(State::kReady, 0))) return EnqueueStatus::kDetached;
+  self_.count(queue, Counter::kEnqueued, count);
+  lanes_.push(queue, std::min<std::uint32_t>(specs[0].priority, shm::kPriorities - 1), generation, filled.slot);
+  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  if (ids != nullptr)
+    for (std::uint32_t i = 0; i < count; ++i) ids[i] = TaskId::make(segment_.epoch(), filled.slot, generation, i + 1);
+  return EnqueueStatus::kOk;
+}
+
+// ---- working
+
+// Lifts the mask word to the grant of `run`, after which every earlier holder is refused. Returns the bits
+// of items that are over; all of them when a later holder has been here.
+std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
+  auto& cell = segment_.descriptor(run.slot).due;
+  std::uint64_t bits = cell.load(std::memory_order_acquire);
+  for (;;) {
+    const MaskWord word(bits);
+    if (word.generation() != run.word.generation() || word.grant() > run.word.grant()) return full_mask(kRunItems);
+    if (word.grant() == run.word.grant()) return word.mask();
+    // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
+    if (cell.compare_exchange_strong(bits, MaskWord(word.generation(), run.word.grant(), word.mask()).bits(),
+                                     std::memory_order_acq_rel))
+      return word.mask();
+  }
+}
+
+// Turns a claimed run into leases of its items, at most `most`. What is more than that goes back: the items
+// we keep move out into slots of their own, so that others may have the rest.
+std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_t most) noexcept {
+  const Lease run = claimed;  // `into` may be where it stands
+  const Descriptor& d = segment_.descriptor(run.slot);
+  const auto count = static_cast<std::uint32_t>(d.inline_payload[0]);
+  if (count == 0 || count > kRunItems) {
+    quarantine(run);
+    return 0;
+  }
+  std::uint32_t pending = full_mask(count) & ~lift_mask(run);
+  if (pending == 0) {
+    end_run(run);
+    return 0;
+  }
+  const bool all = static_cast<std::uint32_t>(std::popcount(pending)) <= most;
+  std::uint32_t n = 0;
+  for (; pending != 0 && n < most; pending &= pending - 1) {
+    const auto item = static_cast<std::uint32_t>(std::countr_zero(pending)) + 1;
+    const Lease lease{run.slot, run.word, item};
+    if (all) {
+      into[n++] = lease;
+      continue;
+    }
+    TaskView task;
+    Lease single;
+    if (view_item(lease, task) && move_out(lease, task, task.tally, single)) into[n++] = single;
+  }
+  if (!all) (void)release_run(run);
+  return n;
+}
+
+bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
+  if (viewed_.slot != lease.slot || viewed_.word != lease.word) {
+    viewed_.slot = ~0u;
+    Lease whole{lease.slot, lease.word};
+    TaskView all;
+    if (!view(whole, all)) return false;  // checks every field; its payload is the row of items
+    std::memcpy(&viewed_.head, segment_.descriptor(lease.slot).inline_payload, sizeof viewed_.head);
+    const bool sane = viewed_.head.count >= 1 && viewed_.head.count <= kRunItems &&
+                      all.payload.size() >= std::size_t{viewed_.head.count} * kRunItemBytes &&
+                      std::all_of(std::begin(viewed_.head.bytes), std::end(viewed_.head.bytes),
+                                  [](std::uint8_t bytes) { return bytes <= kRunItemBytes; });
+    if (!sane) {
+      quarantine(whole);
+      return false;
+    }
+    viewed_.items = all.payload.data();
+    viewed_.task = {all.queue, all.task, all.priority, all.max_retries, all.flags, all.enqueued_ns, all.tally};
+    viewed_.slot = lease.slot;
+    viewed_.word = lease.word;
+  }
+  const std::uint32_t index = lease.item - 1;
+  if (index >= viewed_.head.count) return false;
+  into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
+  into.queue = viewed_.task.queue;
+  into.task = viewed_.task.task;
+  into.priority = viewed_.task.priority;
+  into.max_retries = viewed_.task.max_retries;
+  into.flags = viewed_.task.flags;
+  into.enqueued_ns = viewed_.task.enqueued_ns;
+  into.tally = viewed_.task.tally;
+  into.has_extras = false;
+  std::memcpy(into.inline_copy, viewed_.items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
+  into.payload = {into.inline_copy, viewed_.head.bytes[index]};
+  return holds(lease);  // what was copied is believed only if the word still stands
+}
+
+// ---- settling
+
+// Sets the item's bit. False when the run is no longer ours, or the item is over. `last`: nothing is left.
+bool Engine::mark_item(const Lease& lease, bool& last) noexcept {
+  Descriptor& d = segment_.descriptor(lease.slot);
+  const auto count = std::min(static_cast<std::uint32_t>(d.inline_payload[0]), kRunItems);
+  std::uint64_t bits = d.due.load(std::memory_order_acquire);
+  for (;;) {
+    const MaskWord word(bits);
+    if (word.generation() != lease.word.generation() || word.grant() != lease.word.grant() ||
+        (word.mask() & item_bit(lease.item)) != 0)
+      return false;
+    const std::uint32_t mask = word.mask() | item_bit(lease.item);
+    // order(run.mask): acq_rel; the acknowledgement of the item, after everything its handler did.
+    if (!d.due.compare_exchange_strong(bits, MaskWord(word.generation(), word.grant(), mask).bits(),
+                                       std::memory_order_acq_rel))
+      continue;
+    last = mask == full_mask(count);
+    return true;
+  }
+}
+
+Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter counter) noexcept {
+  self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, lease.item);
+  bool last = false;
+  if (!mark_item(lease, last)) {
+    self_.count(task.queue, Counter::kFenced);
+    return Settled::kFenced;
+  }
+  self_.count(task.queue, counter);
+  if (last) end_run({lease.slot, lease.word});
+  if (shm::anyone_awaits(segment_)) [[unlikely]] shm::wake_result_waiters(segment_, task.id.handle);
+  return Settled::kDone;
+}
+
+void Engine::end_run(const Lease& run) noexcept {
+  ControlWord word = run.word;
+  const ControlWord settling = run.word.with(State::kSettling, self_.owner());
+  if (segment_.descriptor(run.slot).control.change(word, settling)) free_slot_now(run.slot, settling);
+  if (viewed_.slot == run.slot) viewed_.slot = ~0u;
+}
+
+bool Engine::release_run(const Lease& run) noexcept {
+  if (run.word.grant() + 1 >= shm::kMaxGrant) {
+    quarantine(run);
+    return false;
+  }
+  shm::Tally tally = tally_of(segment_.descriptor(run.slot), run.word.grant());
+  ++tally.releases;
+  return regrant(run.slot, run.word, tally, 0, 0);
+}
+
+// Gives an item of a run we hold a slot of its own, leased to us, with `tally`. False when the item is not
+// ours any more; without room for it the whole run goes back, and the item with it.
+bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept {
+  const std::string meta = "{\"stem.run_item\":\"" + to_string(task.id) + "\"}";
+  TaskExtras extras;
+  extras.unique_key = base::mix64(task.id.handle ^ 0x72756e206974656dull) | 1;
+  extras.meta = meta;
+  TaskSpec spec;
+  spec.queue = task.queue;
+  spec.task = task.task;
+  spec.priority = task.priority;
+  spec.max_retries = task.max_retries;
+  spec.in_place = (task.flags & shm::kInPlace) != 0;
+  spec.payload = task.payload;
+  spec.extras = &extras;
+  Filled filled;
+  EnqueueResult made;
+  made.status = fill_admitted(spec, task.enqueued_ns, filled, made);
+  bool last = false;
+  if (made.status == EnqueueStatus::kDuplicate) {  // moved out before, by somebody who was killed then
+    if (mark_item(lease, last) && last) end_run({lease.slot, lease.word});
+    return false;
+  }
+  if (made.status != EnqueueStatus::kOk) {
+    (void)release_run({lease.slot, lease.word});
+    return false;
+  }
+  Descriptor& d = segment_.descriptor(filled.slot);
+  d.tally[0].store(shm::TaggedWord(0, tally.pack()).bits(), std::memory_order_relaxed);
+  const ControlWord ready = filled.word.with(State::kReady, 0);
+  ControlWord word = filled.word;
+  self_.row().held[held_next_++ % shm::kHeldSlots].store(filled.slot + 1, std::memory_order_relaxed);
+  single = {filled.slot, ready.with(State::kLeased, self_.owner())};
+  if (!d.control.change(word, ready)) return false;
+  word = ready;
+  const bool ours = d.control.change(word, single.word);  // nobody has a hint of it; the patrol may have been here
+  if (!mark_item(lease, last)) {
+    // Not ours any more: its new holder runs the item, the copy must not.
+    word = single.word;
+    const ControlWord settling = single.word.with(State::kSettling, self_.owner());
+    if (ours && d.control.change(word, settling)) free_slot_now(filled.slot, settling);
+    return false;
+  }
+  if (last) end_run({lease.slot, lease.word});
+  return ours;
+}
+
+// ---- recovery
+
+// A run that its holder lost. The item that it was running when its process died moves out, so that a
+// poisonous one is counted by itself; the rest stays together.
+bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t crashed_item, bool died,
+                           std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const std::uint32_t queue = d.queue;
+  const auto pending = static_cast<std::uint64_t>(std::popcount(run_pending(d, word)));
+  if (word.grant() + 2 >= shm::kMaxGrant) {
+    quarantine({slot, word});
+    return false;
+  }
+  ControlWord expected = word;
+  const ControlWord ready = word.regrant(State::kReady);
+  const ControlWord mine = ready.with(State::kLeased, self_.owner());
+  self_.row().held[held_next_++ % shm::kHeldSlots].store(slot + 1, std::memory_order_relaxed);
+  if (!d.control.change(expected, ready)) return false;
+  self_.count(queue, Counter::kRedelivered, pending);
+  expected = ready;
+  if (!d.control.change(expected, mine)) return true;  // somebody runs it already
+  const Lease run{slot, mine};
+  const std::uint32_t over = lift_mask(run);
+  const Lease crashed{slot, mine, crashed_item};
+  TaskView task;
+  Lease single;
+  if (crashed_item != 0 && (over & item_bit(crashed_item)) == 0 && view_item(crashed, task)) {
+    shm::Tally tally = task.tally;
+    ++tally.attempts;
+    if (died) ++tally.deaths;
+    if (move_out(crashed, task, task.tally, single)) (void)regrant(single.slot, single.word, tally, 0, now_ns);
+  }
+  if (segment_.descriptor(slot).control.load() != mine) return true;  // that was its last item
+  if (run_pending(d, mine) == 0) {
+    end_run(run);
+  } else {
+    (void)release_run(run);
+  }
+  return true;
+}
+
+}  // namespace stem::engine

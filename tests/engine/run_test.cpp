@@ -1,0 +1,225 @@
+// Runs: several small tasks under one control word, each acknowledged by itself.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "attached.hpp"
+#include "engine/control.hpp"
+#include "engine/dead_letters.hpp"
+#include "engine/query.hpp"
+#include "scratch.hpp"
+
+namespace stem::test {
+namespace {
+
+using engine::Begin;
+using engine::EnqueueStatus;
+using engine::Lease;
+using engine::Settled;
+using engine::TaskView;
+using shm::Counter;
+using shm::State;
+
+constexpr std::int64_t kNow = 1'000'000'000'000;
+
+class RunTest : public ::testing::Test {
+ protected:
+  RunTest()
+      : segment_(must_create(small_segment(directory_))),
+        producer_(segment_),
+        worker_(segment_, shm::Role::kWorker),
+        queue_(must_queue(*segment_, "q")),
+        task_(must_task(*segment_, "t")) {}
+
+  std::vector<engine::TaskId> enqueue(std::uint64_t count) {
+    std::vector<std::unique_ptr<Numbered>> tasks;
+    std::vector<engine::TaskSpec> specs;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      tasks.push_back(std::make_unique<Numbered>(queue_, task_, i));
+      specs.push_back(tasks.back()->spec);
+    }
+    std::vector<engine::TaskId> ids(count);
+    std::size_t done = 0;
+    EXPECT_EQ(producer_->enqueue_many(specs.data(), count, ids.data(), done, kNow), EnqueueStatus::kOk);
+    EXPECT_EQ(done, count);
+    return ids;
+  }
+
+  // Runs everything there is, claiming at most `most` at a time; how often each number was run.
+  std::map<std::uint64_t, int> drain(Attached& worker, std::uint32_t most) {
+    std::map<std::uint64_t, int> seen;
+    std::vector<Lease> leases(most);
+    int empty = 0;
+    while (empty < 3) {
+      const std::uint32_t n = worker->claim(queue_, leases.data(), most, kNow);
+      EXPECT_LE(n, most);
+      empty = n == 0 ? empty + 1 : 0;
+      for (std::uint32_t i = 0; i < n; ++i) {
+        TaskView view;
+        if (!worker->view(leases[i], view)) continue;
+        EXPECT_EQ(worker->begin(leases[i], view, kNow), Begin::kStart);
+        ++seen[number_of(view)];
+        EXPECT_EQ(worker->succeed(leases[i], view, {}, kNow), Settled::kDone);
+      }
+    }
+    return seen;
+  }
+
+  void expect_once_each(const std::map<std::uint64_t, int>& seen, std::uint64_t count) {
+    EXPECT_EQ(seen.size(), count);
+    for (const auto& [number, times] : seen) EXPECT_EQ(times, 1) << "task " << number;
+  }
+
+  ScratchDirectory directory_;
+  std::shared_ptr<shm::Segment> segment_;
+  Attached producer_;
+  Attached worker_;
+  std::uint32_t queue_, task_;
+};
+
+TEST_F(RunTest, ManySmallTasksShareSlotsAndAreCountedOneByOne) {
+  const auto ids = enqueue(100);
+  EXPECT_EQ(slots_in(*segment_, State::kReady), 7u);  // six of fifteen, one of ten
+  EXPECT_EQ(std::set<std::uint64_t>({ids[0].handle, ids[99].handle}).size(), 2u);
+  EXPECT_EQ(engine::Query(*producer_).queues()[queue_].ready, 100u);
+  expect_once_each(drain(worker_, 64), 100);
+  EXPECT_EQ(total(*producer_, queue_, Counter::kEnqueued), 100u);
+  EXPECT_EQ(total(*producer_, queue_, Counter::kSucceeded), 100u);
+  EXPECT_EQ(slots_in(*segment_, State::kReady), 0u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+TEST_F(RunTest, AWorkerThatMayHoldTwoLeavesTheRestToOthers) {
+  enqueue(15);
+  Lease leases[2];
+  ASSERT_EQ(worker_->claim(queue_, leases, 2, kNow), 2u);
+  EXPECT_EQ(engine::Query(*producer_).queues()[queue_].leased, 2u);
+  EXPECT_EQ(engine::Query(*producer_).queues()[queue_].ready, 13u);
+  Attached other(segment_, shm::Role::kWorker);
+  auto seen = drain(other, 2);
+  for (const Lease& lease : leases) {
+    TaskView view;
+    ASSERT_TRUE(worker_->view(lease, view));
+    ++seen[number_of(view)];
+    EXPECT_EQ(worker_->succeed(lease, view, {}, kNow), Settled::kDone);
+  }
+  expect_once_each(seen, 15);
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
+TEST_F(RunTest, AFailedItemMovesOutAndRetriesWithItsAttempt) {
+  enqueue(5);
+  Lease leases[16];
+  ASSERT_EQ(worker_->claim(queue_, leases, 16, kNow), 5u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(leases[2], view));
+  bool retried = false;
+  EXPECT_EQ(worker_->fail(leases[2], view, {"error", "no"}, 0, kNow, retried), Settled::kDone);
+  EXPECT_TRUE(retried);
+  for (const int i : {0, 1, 3, 4}) {
+    ASSERT_TRUE(worker_->view(leases[i], view));
+    EXPECT_EQ(worker_->succeed(leases[i], view, {}, kNow), Settled::kDone);
+  }
+  ASSERT_EQ(worker_->claim(queue_, leases, 16, kNow), 1u);
+  ASSERT_TRUE(worker_->view(leases[0], view));
+  EXPECT_EQ(number_of(view), 2u);
+  EXPECT_EQ(view.tally.attempts, 1u);
+  EXPECT_EQ(worker_->succeed(leases[0], view, {}, kNow), Settled::kDone);
+  EXPECT_EQ(broken_invariants(*producer_), "");
+  EXPECT_EQ(total(*producer_, queue_, Counter::kEnqueued), 5u);
+  EXPECT_EQ(total(*producer_, queue_, Counter::kSucceeded), 5u);
+}
+
+TEST_F(RunTest, BuriedSnoozedAndReleasedItemsFareAsSingleTasksDo) {
+  enqueue(4);
+  Lease leases[16];
+  ASSERT_EQ(worker_->claim(queue_, leases, 16, kNow), 4u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(leases[0], view));
+  EXPECT_EQ(worker_->bury(leases[0], view, engine::DeadReason::kPermanentFailure, {"x", "y"}, kNow), Settled::kDone);
+  ASSERT_TRUE(worker_->view(leases[1], view));
+  EXPECT_EQ(worker_->snooze(leases[1], view, 1'000'000'000, kNow), Settled::kDone);
+  EXPECT_EQ(worker_->release(leases[2], kNow), Settled::kDone);
+  ASSERT_TRUE(worker_->view(leases[3], view));
+  EXPECT_EQ(worker_->cancel(leases[3], view, Counter::kCancelled, {"z", ""}, kNow), Settled::kDone);
+  EXPECT_EQ(engine::DeadLetters(*producer_).list({}).size(), 1u);
+  EXPECT_EQ(slots_in(*segment_, State::kDelayed), 1u);
+  EXPECT_EQ(slots_in(*segment_, State::kReady), 1u);
+  EXPECT_EQ(total(*producer_, queue_, Counter::kCancelled), 1u);
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
+TEST_F(RunTest, WhatALateHolderAcknowledgesIsRefusedItemByItem) {
+  enqueue(6);
+  Lease late[16];
+  ASSERT_EQ(worker_->claim(queue_, late, 16, kNow), 6u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(late[0], view));
+  EXPECT_EQ(worker_->succeed(late[0], view, {}, kNow), Settled::kDone);
+  // Its lease ends; another worker takes the five that are left.
+  ASSERT_TRUE(producer_->redeliver(late[0].slot, late[0].word, 0, false, kNow));
+  Attached other(segment_, shm::Role::kWorker);
+  Lease leases[16];
+  ASSERT_EQ(other->claim(queue_, leases, 16, kNow), 5u);
+  ASSERT_FALSE(worker_->view(late[1], view));
+  view.queue = queue_;
+  EXPECT_EQ(worker_->succeed(late[1], view, {}, kNow), Settled::kFenced);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(other->view(leases[i], view));
+    EXPECT_NE(number_of(view), 0u);
+    EXPECT_EQ(other->succeed(leases[i], view, {}, kNow), Settled::kDone);
+  }
+  EXPECT_EQ(total(*producer_, queue_, Counter::kSucceeded), 6u);
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
+TEST_F(RunTest, TheItemThatKilledItsProcessIsCountedAlone) {
+  enqueue(8);
+  Lease leases[16];
+  {
+    Attached victim(segment_, shm::Role::kWorker);
+    ASSERT_EQ(victim->claim(queue_, leases, 16, kNow), 8u);
+    TaskView view;
+    ASSERT_TRUE(victim->view(leases[3], view));
+    ASSERT_EQ(victim->begin(leases[3], view, kNow), Begin::kStart);
+    EXPECT_EQ(producer_->redeliver_held(victim.index(), kNow), 1u);
+  }
+  std::map<std::uint64_t, std::uint32_t> deaths;
+  std::uint32_t n = 0;
+  while ((n = worker_->claim(queue_, leases, 16, kNow)) != 0) {
+    for (std::uint32_t i = 0; i < n; ++i) {
+      TaskView view;
+      ASSERT_TRUE(worker_->view(leases[i], view));
+      deaths[number_of(view)] = view.tally.deaths;
+      EXPECT_EQ(worker_->succeed(leases[i], view, {}, kNow), Settled::kDone);
+    }
+  }
+  EXPECT_EQ(deaths.size(), 8u);
+  for (const auto& [number, count] : deaths) EXPECT_EQ(count, number == 3 ? 1u : 0u) << "task " << number;
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
+TEST_F(RunTest, AnItemIsRevokedByItsIdAndTheOthersRun) {
+  const auto ids = enqueue(6);
+  engine::Control control(*producer_);
+  EXPECT_EQ(control.revoke(ids[4], false, kNow), engine::Revoked::kCancelled);
+  EXPECT_EQ(control.revoke(ids[4], false, kNow), engine::Revoked::kOver);
+  EXPECT_TRUE(engine::Query(*producer_).task(ids[3]).has_value());
+  EXPECT_FALSE(engine::Query(*producer_).task(ids[4]).has_value());
+  const auto seen = drain(worker_, 64);
+  EXPECT_EQ(seen.size(), 5u);
+  EXPECT_FALSE(seen.contains(4));
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
+TEST_F(RunTest, PurgeTakesWholeRuns) {
+  enqueue(40);
+  EXPECT_EQ(engine::Control(*producer_).purge(queue_, kNow), 40u);
+  EXPECT_TRUE(drain(worker_, 64).empty());
+  EXPECT_EQ(total(*producer_, queue_, Counter::kCancelled), 40u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+}  // namespace
+}  // namespace stem::test
