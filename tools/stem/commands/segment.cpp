@@ -9,7 +9,7 @@
 #include "base/units.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/attachment.hpp"
-#include "tools/stem/commands/commands.hpp"
+#include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/consent.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/segment/usage.hpp"
@@ -374,8 +374,6 @@ std::vector<Command> segment_commands() {
        .traits = kReads,
        .build = build_info},
   };
-  const auto verify = segment_verify_commands();
-  rows.insert(rows.end(), verify.begin(), verify.end());
   rows.push_back({.path = "segment destroy",
                   .group = Group::kHost,
                   .help = "Remove a segment and every task in it",

@@ -10,7 +10,7 @@
 #include "engine/keeper.hpp"
 #include "engine/verify.hpp"
 #include "tools/stem/attachment.hpp"
-#include "tools/stem/commands/commands.hpp"
+#include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/segment/usage.hpp"
 #include "tools/stem/table.hpp"

@@ -1,0 +1,16 @@
+#include "tools/stem/commands/engine_commands.hpp"
+
+#include "tools/stem/commands/commands.hpp"
+
+namespace stem::cli {
+
+// The order within a group is the order of help.
+std::vector<Command> engine_commands() {
+  std::vector<Command> table;
+  for (const auto& rows : {enqueue_commands(), segment_commands(), segment_verify_commands()}) {
+    table.insert(table.end(), rows.begin(), rows.end());
+  }
+  return table;
+}
+
+}  // namespace stem::cli

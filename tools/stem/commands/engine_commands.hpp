@@ -1,0 +1,14 @@
+// The commands that work on a segment through the engine: one line a command file.
+#pragma once
+
+#include <vector>
+
+#include "tools/stem/command.hpp"
+
+namespace stem::cli {
+
+std::vector<Command> enqueue_commands();
+std::vector<Command> segment_commands();
+std::vector<Command> segment_verify_commands();
+
+}  // namespace stem::cli
