@@ -142,7 +142,8 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
 }
 
 bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
-  if (viewed_.slot != lease.slot || viewed_.word != lease.word) {
+  const bool known = viewed_.slot == lease.slot && viewed_.word == lease.word;
+  if (!known) {
     viewed_.slot = ~0u;
     Lease whole{lease.slot, lease.word};
     TaskView all;
@@ -163,15 +164,21 @@ bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
   }
   const std::uint32_t index = lease.item - 1;
   if (index >= viewed_.head.count) return false;
-  into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
-  into.queue = viewed_.task.queue;
-  into.task = viewed_.task.task;
-  into.priority = viewed_.task.priority;
-  into.max_retries = viewed_.task.max_retries;
-  into.flags = viewed_.task.flags;
-  into.enqueued_ns = viewed_.task.enqueued_ns;
-  into.tally = viewed_.task.tally;
-  into.has_extras = false;
+  const TaskId id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
+  // The view of the item before: only id and payload differ.
+  const bool same_run = known && into.id.epoch == id.epoch && into.id.item() != 0 &&
+                        (into.id.handle & TaskId::kSlotLife) == (id.handle & TaskId::kSlotLife);
+  into.id = id;
+  if (!same_run) {
+    into.queue = viewed_.task.queue;
+    into.task = viewed_.task.task;
+    into.priority = viewed_.task.priority;
+    into.max_retries = viewed_.task.max_retries;
+    into.flags = viewed_.task.flags;
+    into.enqueued_ns = viewed_.task.enqueued_ns;
+    into.tally = viewed_.task.tally;
+    into.has_extras = false;
+  }
   std::memcpy(into.inline_copy, viewed_.items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
   into.payload = {into.inline_copy, viewed_.head.bytes[index]};
   return holds(lease);  // what was copied is believed only if the word still stands
@@ -203,6 +210,7 @@ Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter co
   self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, lease.item);
   bool last = false;
   if (!mark_item(lease, last)) {
+    self_.drop_op();
     self_.count(task.queue, Counter::kFenced);
     return Settled::kFenced;
   }
