@@ -111,10 +111,11 @@ std::string overview(const Style& style) {
   for (const auto& [group, rows] : groups) {
     if (!rows.empty()) out += section(heading(group), style) + two_columns(rows, width, style);
   }
-  out +=
-      "\n'stem COMMAND --help' says more. Every command takes --namespace NAME and --config FILE;\n"
-      "commands that read take --json. Exit codes: 0 ok, 1 not found, 2 usage, 3 timed out or no\n"
-      "reply, 70 failed.\n";
+  constexpr std::string_view kMore =
+      "'stem COMMAND --help' says more. Every command takes --namespace NAME and --config FILE; "
+      "commands that read take --json. Exit codes: 0 ok, 1 not found, 2 usage, 3 timed out or no "
+      "reply, 70 failed.";
+  out += "\n" + wrapped(kMore, text_width(), 0) + "\n";
   return out;
 }
 

@@ -69,7 +69,8 @@ void print_for_programs(const Host& host, const std::vector<Finding>& findings) 
                       {"status", word_of(finding.verdict)},
                       {"found", finding.found},
                       {"why", finding.why},
-                      {"mend", finding.mend}});
+                      {"mend", finding.mend},
+                      {"command", finding.command}});
   }
   print_json({{"host",
                {{"kernel", host.kernel},
@@ -100,9 +101,13 @@ void print_finding(const Finding& finding, std::size_t name_width, bool all, con
     fmt::print("{}{}{}\n", std::string(indent - 2, ' '),
                style.paint(Tone::kDim, fmt::format("{:<6}", label)), text);
   };
-  line("why", wrapped(finding.why, line_width() - indent - 6, indent + 4));
+  const auto paragraph = [&](std::string_view text) {
+    return wrapped(text, line_width() - indent - 6, indent + 4);
+  };
+  line("why", paragraph(finding.why));
+  line("mend", paragraph(finding.mend));
   // Never broken: it is there to be copied.
-  if (!finding.mend.empty()) line("mend", finding.mend);
+  if (!finding.command.empty()) line("run", finding.command);
 }
 
 std::string counted(std::size_t count, std::string_view one, std::string_view many) {

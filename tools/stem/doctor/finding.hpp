@@ -12,9 +12,10 @@ enum class Verdict { kOk, kWarn, kFail };  // kFail: Stem, or a promise of it, w
 struct Finding {
   std::string name;  // stable, for programs: "huge-pages"
   Verdict verdict = Verdict::kOk;
-  std::string found;  // one line
-  std::string why;    // why it matters
-  std::string mend;   // a command where there is one; empty when there is nothing to mend
+  std::string found;         // one line
+  std::string why;           // why it matters
+  std::string mend;          // how to mend it
+  std::string command = {};  // what to run for that, ready to be pasted; may be empty
 };
 
 // Each adds its findings in the order of the report.

@@ -74,8 +74,9 @@ Finding check_io_uring() {
           "coroutine handlers and the journal do their I/O through it; without it they fall "
           "back to epoll and plain writes, which is slower",
       .mend =
-          "sudo sysctl kernel.io_uring_disabled=0   (containers: a seccomp profile that "
-          "allows io_uring_setup, io_uring_enter and io_uring_register)"};
+          "allow it (containers: a seccomp profile that allows io_uring_setup, io_uring_enter and "
+          "io_uring_register)",
+      .command = "sudo sysctl kernel.io_uring_disabled=0"};
   io_uring_params params{};
   const Descriptor uring(syscall(SYS_io_uring_setup, 8, &params));
   if (!uring.valid()) {
@@ -253,8 +254,9 @@ Finding check_core_pattern() {
           "a crashing worker keeps its memory, and the kernel's notice of its death, until "
           "the dump is written: 0.1 to 1 s",
       .mend =
-          "echo core | sudo tee /proc/sys/kernel/core_pattern, or ulimit -c 0 where dumps "
-          "go to files"};
+          "write dumps to files, and no dumps of workers at all where nobody reads them (ulimit -c "
+          "0)",
+      .command = "echo core | sudo tee /proc/sys/kernel/core_pattern"};
   const auto pattern = read_first_line("/proc/sys/kernel/core_pattern").value_or("");
   rlimit limit{};
   getrlimit(RLIMIT_CORE, &limit);
@@ -276,7 +278,8 @@ Finding check_boot_id() {
   Finding finding{.name = "boot-id",
                   .found = "readable",
                   .why = "a segment knows by it that the host was started anew",
-                  .mend = "mount /proc"};
+                  .mend = "mount /proc",
+                  .command = "sudo mount -t proc proc /proc"};
   if (!read_first_line("/proc/sys/kernel/random/boot_id")) {
     finding.verdict = Verdict::kFail;
     finding.found = "cannot read /proc/sys/kernel/random/boot_id";

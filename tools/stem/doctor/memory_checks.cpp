@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "base/units.hpp"
 #include "tools/stem/doctor/finding.hpp"
@@ -52,12 +54,14 @@ Finding check_shared_memory(SharedMemory& memory) {
   Finding finding{.name = "shared-memory",
                   .found = {},
                   .why = "every segment is a file in /dev/shm; a full one turns producers away",
-                  .mend = "sudo mount -o remount,size=4G /dev/shm   (containers: --shm-size=4g)"};
+                  .mend = "give it more room (containers: --shm-size=4g)",
+                  .command = "sudo mount -o remount,size=4G /dev/shm"};
   struct statfs stats {};
   if (statfs("/dev/shm", &stats) != 0) {
     finding.verdict = Verdict::kFail;
     finding.found = fmt::format("/dev/shm: {}", std::strerror(errno));
-    finding.mend = "sudo mkdir -m 1777 -p /dev/shm && sudo mount -t tmpfs tmpfs /dev/shm";
+    finding.mend = "mount a tmpfs there";
+    finding.command = "sudo mkdir -p /dev/shm && sudo mount -t tmpfs -o mode=1777 tmpfs /dev/shm";
     return finding;
   }
   memory.total_bytes = stats.f_blocks * static_cast<std::uint64_t>(stats.f_frsize);
@@ -67,6 +71,8 @@ Finding check_shared_memory(SharedMemory& memory) {
   if (const std::string problem = try_to_use_shared_memory(); !problem.empty()) {
     finding.verdict = Verdict::kFail;
     finding.found += "; " + problem;
+    finding.mend = "make it a tmpfs that every user may write to, with free room";
+    finding.command.clear();
   } else if (memory.free_bytes < kLeastFree) {
     finding.verdict = Verdict::kFail;
   } else if (memory.free_bytes < kComfortableFree) {
@@ -75,48 +81,82 @@ Finding check_shared_memory(SharedMemory& memory) {
     finding.verdict = Verdict::kWarn;
     finding.found += ", but it is no tmpfs";
     finding.why = "pages of a disk's file system are written back, which stalls who touches them";
-    finding.mend = "sudo mount -t tmpfs tmpfs /dev/shm";
+    finding.mend = "mount a tmpfs there";
+    finding.command = "sudo mount -t tmpfs -o mode=1777 tmpfs /dev/shm";
   }
   return finding;
 }
 
+// KiB of this process's shared memory that are mapped by huge pages.
+std::uint64_t huge_mapped_kib() {
+  std::ifstream in("/proc/self/smaps");
+  std::uint64_t sum = 0;
+  for (std::string line; std::getline(in, line);) {
+    constexpr std::string_view kKey = "ShmemPmdMapped:";
+    if (line.starts_with(kKey)) sum += std::strtoull(line.c_str() + kKey.size(), nullptr, 10);
+  }
+  return sum;
+}
+
+// Makes a file in /dev/shm, asks for huge pages, touches it, and looks at what the kernel gave. What
+// decides is the mount's huge= option (and not shmem_enabled alone), so trying is the only sure way.
+bool huge_pages_are_given() {
+  constexpr std::size_t kHuge = 2 * kMiB;
+  const int file = open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (file < 0) return false;
+  bool given = false;
+  // Room for one page at a border of 2 MiB, wherever the reservation begins.
+  void* reserved = mmap(nullptr, 2 * kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved != MAP_FAILED && ftruncate(file, kHuge) == 0) {
+    const auto address = (reinterpret_cast<std::uintptr_t>(reserved) + kHuge - 1) / kHuge * kHuge;
+    void* map = mmap(reinterpret_cast<void*>(address), kHuge, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_FIXED, file, 0);
+    if (map != MAP_FAILED) {
+      madvise(map, kHuge, MADV_HUGEPAGE);
+      *static_cast<volatile char*>(map) = 1;
+      given = huge_mapped_kib() >= kHuge / 1024;
+    }
+  }
+  if (reserved != MAP_FAILED) munmap(reserved, 2 * kHuge);
+  close(file);
+  return given;
+}
+
 Finding check_huge_pages() {
-  constexpr const char* kFile = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
-  constexpr const char* kTwoMiB =
-      "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/shmem_enabled";
   Finding finding{
       .name = "huge-pages",
-      .found = {},
+      .found = "/dev/shm gives pages of 2 MiB to who asks",
       .why =
           "a segment in 4 KiB pages misses the TLB on nearly every task once it is deep, "
           "and each first touch of a page costs a fault",
-      .mend = fmt::format("echo advise | sudo tee {}", kFile)};
+      .mend = "mount /dev/shm with huge=advise, in /etc/fstab to keep it",
+      .command = "sudo mount -o remount,huge=advise /dev/shm"};
+  if (huge_pages_are_given()) return finding;
+  finding.verdict = Verdict::kWarn;
+  finding.found = "/dev/shm gives pages of 4 KiB only";
+  // "deny" overrules every mount.
+  constexpr const char* kFile = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
   const auto line = read_first_line(kFile);
   if (!line) {
-    finding.found = "this kernel has no huge pages for shared memory";
-    finding.mend.clear();
-    return finding;
+    finding.found += "; this kernel has no huge pages for shared memory";
+    finding.mend = "a kernel with CONFIG_TRANSPARENT_HUGEPAGE";
+    finding.command.clear();
+  } else if (chosen_word(*line) == "deny") {
+    finding.found += fmt::format("; {} says deny", kFile);
+    finding.command = fmt::format("echo never | sudo tee {} && {}", kFile, finding.command);
   }
-  std::string mode = chosen_word(*line);
-  // Newer kernels decide by page size, and "inherit" hands the question back.
-  if (const auto by_size = read_first_line(kTwoMiB)) {
-    const std::string chosen = chosen_word(*by_size);
-    if (!chosen.empty() && chosen != "inherit" && chosen != "never") mode = chosen;
-  }
-  finding.found = fmt::format("transparent huge pages for shared memory: {}", mode);
-  if (mode == "never" || mode == "deny") finding.verdict = Verdict::kWarn;
   return finding;
 }
 
 Finding check_memlock() {
-  Finding finding{.name = "memlock",
-                  .found = {},
-                  .why =
-                      "the journal's and the loop's buffers are registered with io_uring, which "
-                      "counts them as locked memory",
-                  .mend =
-                      "ulimit -l unlimited   (systemd: LimitMEMLOCK=infinity; Docker: --ulimit "
-                      "memlock=-1)"};
+  Finding finding{
+      .name = "memlock",
+      .found = {},
+      .why =
+          "the journal's and the loop's buffers are registered with io_uring, which "
+          "counts them as locked memory",
+      .mend = "allow more (systemd: LimitMEMLOCK=infinity; Docker: --ulimit memlock=-1)",
+      .command = "ulimit -l unlimited"};
   rlimit limit{};
   getrlimit(RLIMIT_MEMLOCK, &limit);
   if (limit.rlim_cur == RLIM_INFINITY) {

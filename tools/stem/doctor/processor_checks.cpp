@@ -27,9 +27,9 @@ Finding check_governor(const std::vector<int>& cpus) {
       .why =
           "a core that has slowed down to save power wakes late: the first tasks after a "
           "pause take several times as long",
-      .mend =
-          "echo performance | sudo tee "
-          "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"};
+      .mend = "keep the cores at speed",
+      .command =
+          "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"};
   std::map<std::string, int> governors;
   for (const int cpu : cpus) {
     const auto line =
@@ -114,9 +114,8 @@ Finding check_isolated(const std::vector<int>& cpus) {
       .why =
           "on an isolated core nothing else runs, which is what the last microseconds of "
           "the tail need",
-      .mend =
-          "boot with isolcpus=LIST nohz_full=LIST rcu_nocbs=LIST, then stem worker start "
-          "--pin LIST"};
+      .mend = "boot with isolcpus=LIST nohz_full=LIST rcu_nocbs=LIST",
+      .command = "stem worker start --pin LIST"};
   const auto line = read_first_line("/sys/devices/system/cpu/isolated");
   if (!line || line->empty()) return finding;
   const std::set<int> allowed(cpus.begin(), cpus.end());
@@ -125,7 +124,8 @@ Finding check_isolated(const std::vector<int>& cpus) {
     if (!allowed.contains(cpu)) out_of_reach.push_back(cpu);
   }
   finding.found = fmt::format("isolated: {}", *line);
-  finding.mend = fmt::format("stem worker start --pin {}", *line);
+  finding.mend = "give them to the workers";
+  finding.command = fmt::format("stem worker start --pin {}", *line);
   // The kernel takes isolated CPUs out of the default affinity; asking for them by number still works,
   // so this is for knowing and no warning.
   if (!out_of_reach.empty()) finding.found += " (used only when --pin names them)";
@@ -159,10 +159,9 @@ Finding check_clock_source() {
       .why =
           "every task reads the clock a few times; a source that only the kernel can read "
           "costs a system call, up to microseconds, each time",
-      .mend =
-          "echo tsc | sudo tee "
-          "/sys/devices/system/clocksource/clocksource0/current_clocksource   (if dmesg "
-          "says that the TSC is unstable: tsc=reliable at boot, at your own risk)"};
+      .mend = "use the time stamp counter, unless dmesg calls it unstable",
+      .command =
+          "echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource"};
   const auto source =
       read_first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   const double cost = clock_cost_ns();
