@@ -1,0 +1,51 @@
+#include "worker/control.hpp"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bit>
+#include <climits>
+
+#include "base/clock.hpp"
+#include "base/random.hpp"
+#include "shm/doorbell.hpp"
+
+namespace stem::worker {
+
+static_assert(std::endian::native == std::endian::little, "the request's number is its second half");
+
+const std::atomic<std::uint32_t>& request_futex(const shm::RosterRow& row) noexcept {
+  return *(reinterpret_cast<const std::atomic<std::uint32_t>*>(&row.control_request) + 1);
+}
+
+std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, Command command,
+                           std::uint32_t argument) noexcept {
+  shm::RosterRow& row = segment.row(index);
+  base::Random random(static_cast<std::uint64_t>(base::monotonic_ns()) ^ std::uint64_t{index} << 48);
+  const auto number = static_cast<std::uint32_t>(random.next() >> 32) | 1;
+  // order(control.request): release; pairs with the acquire in take_request(); one word, nothing beside it.
+  row.control_request.store(ControlRequest{number, argument, command}.pack(), std::memory_order_release);
+  ::syscall(SYS_futex, const_cast<std::atomic<std::uint32_t>*>(&request_futex(row)), FUTEX_WAKE, INT_MAX, nullptr,
+            nullptr, 0);
+  shm::ring(segment, index);
+  return number;
+}
+
+bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t number, ControlReply& reply) noexcept {
+  reply = ControlReply::unpack(segment.row(row).control_reply.load(std::memory_order_acquire));
+  return reply.number == number && reply.answer != Answer::kNone;
+}
+
+bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept {
+  // order(control.request): acquire; see send_request().
+  request = ControlRequest::unpack(row.control_request.load(std::memory_order_acquire));
+  if (request.number == 0 || request.command == Command::kNone) return false;
+  return ControlReply::unpack(row.control_reply.load(std::memory_order_relaxed)).number != request.number;
+}
+
+void answer(shm::RosterRow& row, const ControlRequest& request, Answer what, std::uint32_t value) noexcept {
+  row.control_reply.store(ControlReply{request.number, value, what}.pack(), std::memory_order_release);
+}
+
+}  // namespace stem::worker

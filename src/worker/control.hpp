@@ -1,0 +1,69 @@
+// Remote control: a tool writes a request into a roster row, the thread that answers for the row writes the
+// reply. One request at a time a row: a later one
+// replaces one that was not answered yet, whose sender then gets no reply and says so.
+//
+//   request  63..32 number (random, not 0) | 31..8 argument (24) | 7..0 Command
+//   reply    63..32 the request's number   | 31..8 value (24)    | 7..0 Answer
+#pragma once
+
+#include <cstdint>
+
+#include "shm/segment.hpp"
+
+namespace stem::worker {
+
+enum class Command : std::uint8_t {
+  kNone = 0,
+  kPing,      // value: 1 when paused, plus 2 when it is stopping
+  kShutdown,  // argument: StopMode
+  kPause,     // takes no more tasks until resumed
+  kResume,
+  kResize,    // supervisors: argument = worker processes wanted
+};
+
+enum class Answer : std::uint8_t { kNone = 0, kDone, kRefused };
+
+struct ControlRequest {
+  std::uint32_t number = 0;
+  std::uint32_t argument = 0;
+  Command command = Command::kNone;
+
+  std::uint64_t pack() const noexcept {
+    return std::uint64_t{number} << 32 | std::uint64_t{argument & 0xffffffu} << 8 | static_cast<std::uint8_t>(command);
+  }
+  static ControlRequest unpack(std::uint64_t bits) noexcept {
+    return {static_cast<std::uint32_t>(bits >> 32), static_cast<std::uint32_t>(bits >> 8) & 0xffffffu,
+            static_cast<Command>(bits & 0xff)};
+  }
+};
+
+struct ControlReply {
+  std::uint32_t number = 0;
+  std::uint32_t value = 0;
+  Answer answer = Answer::kNone;
+
+  std::uint64_t pack() const noexcept {
+    return std::uint64_t{number} << 32 | std::uint64_t{value & 0xffffffu} << 8 | static_cast<std::uint8_t>(answer);
+  }
+  static ControlReply unpack(std::uint64_t bits) noexcept {
+    return {static_cast<std::uint32_t>(bits >> 32), static_cast<std::uint32_t>(bits >> 8) & 0xffffffu,
+            static_cast<Answer>(bits & 0xff)};
+  }
+};
+
+inline constexpr std::uint32_t kPausedValue = 1;
+inline constexpr std::uint32_t kStoppingValue = 2;
+
+// The futex word of a row's control request: its number, which is what changes.
+const std::atomic<std::uint32_t>& request_futex(const shm::RosterRow& row) noexcept;
+
+// Tool side. Returns the number to look for in the reply.
+std::uint32_t send_request(shm::Segment& segment, std::uint32_t row, Command command, std::uint32_t argument) noexcept;
+// True when the row has answered that request.
+bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t number, ControlReply& reply) noexcept;
+
+// Worker side: takes the request that has not been answered yet; false when there is none.
+bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept;
+void answer(shm::RosterRow& row, const ControlRequest& request, Answer what, std::uint32_t value) noexcept;
+
+}  // namespace stem::worker

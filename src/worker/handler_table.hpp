@@ -1,0 +1,54 @@
+// Which code runs which task. Filled before the worker processes are made; read-only afterwards.
+//
+// A shared object given with --app exports
+//   extern "C" void stem_register(stem::worker::HandlerTable& table);
+// and adds its handlers there. It is loaded once, in the supervisor, before the processes are forked.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "worker/outcome.hpp"
+#include "worker/task_context.hpp"
+
+namespace stem::worker {
+
+using Handler = std::function<Outcome(TaskContext&)>;
+
+struct HandlerEntry {
+  Handler run;
+  std::string kind = "function";  // for the banner: "function", "app", "exec"
+  std::string detail;             // the file, the command
+};
+
+class HandlerTable {
+ public:
+  // A second handler of the same name replaces the first.
+  void on(std::string name, Handler run) { entries_[std::move(name)] = {std::move(run), kind_, detail_}; }
+  void on(std::string name, HandlerEntry entry) { entries_[std::move(name)] = std::move(entry); }
+
+  const HandlerEntry* find(std::string_view name) const {
+    const auto it = entries_.find(name);
+    return it == entries_.end() ? nullptr : &it->second;
+  }
+  const std::map<std::string, HandlerEntry, std::less<>>& entries() const noexcept { return entries_; }
+
+  // What the banner says of handlers added from now on.
+  void describe_next(std::string kind, std::string detail) {
+    kind_ = std::move(kind);
+    detail_ = std::move(detail);
+  }
+
+ private:
+  std::map<std::string, HandlerEntry, std::less<>> entries_;
+  std::string kind_ = "function";
+  std::string detail_;
+};
+
+// Loads a shared object and lets it register; it stays loaded.
+Result<void> load_app(const std::string& path, HandlerTable& table);
+
+}  // namespace stem::worker

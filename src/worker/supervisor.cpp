@@ -1,0 +1,160 @@
+#include "worker/supervisor.hpp"
+
+#include <immintrin.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "engine/keeper.hpp"
+#include "shm/names.hpp"
+#include "worker/banner.hpp"
+#include "worker/children.hpp"
+#include "worker/control.hpp"
+#include "worker/pinning.hpp"
+#include "worker/stop_signals.hpp"
+
+namespace stem::worker {
+namespace {
+
+constexpr std::int64_t kSpinBeforeDueNs = 100'000;  // a sleep this short would end late
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 && name[0] != '\0' ? name : "node";
+}
+
+class Supervisor {
+ public:
+  Supervisor(const WorkerOptions& options, const HandlerTable& handlers, shm::Participant& self)
+      : options_(options),
+        handlers_(handlers),
+        self_(self),
+        engine_(self),
+        keeper_(engine_),
+        signals_(self.row().doorbell),
+        children_(options, handlers, engine_) {}
+
+  void run() {
+    children_.set_target(options_.concurrency, base::monotonic_ns());
+    while (stop_ == StopMode::kNone || !children_.all_gone()) {
+      const std::uint32_t bell = self_.row().doorbell.load(std::memory_order_acquire);
+      const std::int64_t now = base::monotonic_ns();
+      std::int64_t next = children_.step(now);  // first: a death must not wait for the patrol
+      obey(now);
+      next = std::min(next, advance_stop(now));
+      next = std::min(next, keeper_.step(now));
+      announce();
+      sleep_until(next, bell);
+    }
+    log::info("worker stopped", {{"node", options_.node}, {"mode", to_string(stop_)}});
+  }
+
+ private:
+  void announce() {
+    if (announced_ || !children_.all_joined()) return;
+    announced_ = true;
+    if (options_.print_banner) print_banner(options_, handlers_, self_.segment(), children_, keeper_.holding());
+    log::debug("worker ready", {{"node", options_.node}, {"processes", children_.running()}});
+  }
+
+  void obey(std::int64_t now_ns) {
+    raise_stop(signals_.wanted(), now_ns);
+    ControlRequest request;
+    if (!take_request(self_.row(), request)) return;
+    Answer what = Answer::kDone;
+    switch (request.command) {
+      case Command::kPing: break;
+      // The processes get requests of their own; these are for the ones to come.
+      case Command::kPause: paused_ = true; break;
+      case Command::kResume: paused_ = false; break;
+      case Command::kShutdown:
+        raise_stop(static_cast<StopMode>(std::min(request.argument, static_cast<std::uint32_t>(StopMode::kHard))), now_ns);
+        break;
+      case Command::kResize:
+        if (stop_ == StopMode::kNone && request.argument <= kMostProcesses) {
+          children_.set_target(request.argument, now_ns);
+          log::info("resized", {{"node", options_.node}, {"processes", request.argument}});
+        } else {
+          what = Answer::kRefused;
+        }
+        break;
+      default: what = Answer::kRefused; break;
+    }
+    children_.set_paused(paused_);
+    answer(self_.row(), request, what,
+           (paused_ ? kPausedValue : 0) | (stop_ != StopMode::kNone ? kStoppingValue : 0));
+  }
+
+  void raise_stop(StopMode mode, std::int64_t now_ns) {
+    if (mode <= stop_) return;
+    stop_ = mode;
+    stop_since_ns_ = now_ns;
+    self_.row().stop_mode.store(static_cast<std::uint32_t>(mode), std::memory_order_relaxed);
+    log::info("stopping", {{"node", options_.node}, {"mode", to_string(mode)}});
+    children_.stop(mode, now_ns);
+  }
+
+  // The processes watch the same times themselves; this is for one that does not.
+  std::int64_t advance_stop(std::int64_t now_ns) {
+    if (stop_ == StopMode::kNone || stop_ == StopMode::kHard) return INT64_MAX;
+    const std::int64_t limit = stop_ == StopMode::kWarm ? options_.drain_timeout_ns : options_.soft_grace_ns;
+    if (now_ns - stop_since_ns_ < limit) return stop_since_ns_ + limit;
+    raise_stop(stop_ == StopMode::kWarm ? StopMode::kSoft : StopMode::kHard, now_ns);
+    return now_ns;
+  }
+
+  void sleep_until(std::int64_t next_ns, std::uint32_t bell) {
+    const auto& doorbell = self_.row().doorbell;
+    if (next_ns - base::monotonic_ns() > kSpinBeforeDueNs) {
+      futexes_.clear();
+      futexes_.add(doorbell, bell);
+      children_.watch(futexes_);
+      futexes_.wait_until(next_ns - kSpinBeforeDueNs);
+    }
+    if (next_ns - base::monotonic_ns() > kSpinBeforeDueNs) return;  // something came first
+    while (doorbell.load(std::memory_order_acquire) == bell && base::monotonic_ns() < next_ns) _mm_pause();
+  }
+
+  static constexpr std::uint32_t kMostProcesses = 1024;
+
+  const WorkerOptions& options_;
+  const HandlerTable& handlers_;
+  shm::Participant& self_;
+  engine::Engine engine_;
+  engine::Keeper keeper_;
+  StopSignals signals_;
+  Children children_;
+  FutexSet futexes_;
+  StopMode stop_ = StopMode::kNone;
+  std::int64_t stop_since_ns_ = 0;
+  bool paused_ = false;
+  bool announced_ = false;
+};
+
+}  // namespace
+
+Result<void> run(const WorkerOptions& given, const HandlerTable& handlers) {
+  WorkerOptions options = given;
+  if (options.node.empty()) options.node = host_name();
+  if (options.concurrency == 0)
+    options.concurrency = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(allowed_cores().size()));
+  if (options.queues.empty()) return Error{Errc::kInvalidArgument, "a worker needs a queue to serve"};
+  if (handlers.entries().empty())
+    return Error{Errc::kInvalidArgument, "a worker needs a handler: --app LIB.so or --exec 'NAME=COMMAND'"};
+  auto segment = shm::Segment::open_or_create(options.segment);
+  if (!segment) return segment.error();
+  for (const std::string& queue : options.queues)
+    if (const auto id = shm::intern_queue(**segment, queue); !id) return id.error().within("queue " + queue);
+  for (const auto& [name, entry] : handlers.entries())
+    if (const auto id = shm::intern_task(**segment, name); !id) return id.error().within("handler " + name);
+  auto self = shm::Participant::join(*segment, {shm::Role::kSupervisor, options.node});
+  if (!self) return self.error();
+  ::prctl(PR_SET_TIMERSLACK, 1UL);
+  Supervisor(options, handlers, **self).run();
+  return {};
+}
+
+}  // namespace stem::worker

@@ -1,0 +1,28 @@
+#include "worker/task_context.hpp"
+
+#include "base/clock.hpp"
+#include "worker/child_page.hpp"
+
+namespace stem::worker {
+
+std::int64_t TaskContext::deadline_ns() const noexcept {
+  if (!task_.has_extras) return 0;
+  const std::int64_t limit =
+      task_.extras.hard_limit_ns != 0 ? task_.extras.hard_limit_ns : task_.extras.soft_limit_ns;
+  return limit == 0 ? 0 : started_ns_ + limit;
+}
+
+bool TaskContext::heartbeat() noexcept {
+  engine_.self().beat();
+  return engine_.holds(lease_);
+}
+
+bool TaskContext::extend_lease(std::int64_t by_ns) noexcept {
+  return engine_.extend(lease_, base::monotonic_ns() + by_ns) == engine::Settled::kDone;
+}
+
+void TaskContext::note_command_group(std::int32_t group) noexcept {
+  if (page_ != nullptr) page_->command_group.store(group, std::memory_order_release);
+}
+
+}  // namespace stem::worker

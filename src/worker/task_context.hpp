@@ -1,0 +1,82 @@
+// What a handler knows of its task and may do with it. Valid during the handler's call, on its thread; the
+// stop token may be handed to other threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "engine/engine.hpp"
+
+namespace stem::worker {
+
+struct ChildPage;
+
+class TaskContext {
+ public:
+  TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
+              std::string_view task_name, std::string_view queue_name, std::stop_token stop,
+              std::int64_t started_ns, ChildPage* page) noexcept
+      : engine_(engine),
+        lease_(lease),
+        task_(task),
+        task_name_(task_name),
+        queue_name_(queue_name),
+        stop_(std::move(stop)),
+        started_ns_(started_ns),
+        page_(page) {}
+  TaskContext(const TaskContext&) = delete;
+  TaskContext& operator=(const TaskContext&) = delete;
+
+  std::string id() const { return engine::to_string(task_.id); }
+  engine::TaskId task_id() const noexcept { return task_.id; }
+  std::string_view task_name() const noexcept { return task_name_; }
+  std::string_view queue_name() const noexcept { return queue_name_; }
+  std::uint32_t attempt() const noexcept { return task_.tally.attempts; }  // from 0
+  std::uint32_t max_retries() const noexcept { return task_.max_retries; }
+  std::uint8_t priority() const noexcept { return task_.priority; }
+  std::span<const std::byte> payload() const noexcept { return task_.payload; }
+  std::string_view payload_text() const noexcept {
+    return {reinterpret_cast<const char*>(task_.payload.data()), task_.payload.size()};
+  }
+  std::string_view headers_json() const noexcept { return extra(task_.extras.headers); }
+  std::string_view meta_json() const noexcept { return extra(task_.extras.meta); }
+  std::string_view idempotency_key() const noexcept { return extra(task_.extras.idempotency_key); }
+
+  std::int64_t started_ns() const noexcept { return started_ns_; }
+  // When this attempt is stopped by force (or, without a hard limit, by request); 0 = never.
+  std::int64_t deadline_ns() const noexcept;
+  const std::stop_token& stop_token() const noexcept { return stop_; }
+
+  // A life sign. False: the lease was lost, somebody else has the task; give up.
+  bool heartbeat() noexcept;
+  // For tasks whose lease ends by the clock: it ends `by_ns` from now. False as above.
+  bool extend_lease(std::int64_t by_ns) noexcept;
+
+  // For children: engine().enqueue(...).
+  engine::Engine& engine() noexcept { return engine_; }
+  const engine::Lease& lease() const noexcept { return lease_; }
+  const engine::TaskView& view() const noexcept { return task_; }
+
+  // The process group of a command run on the task's behalf, so that it dies with this worker; 0 = none.
+  void note_command_group(std::int32_t group) noexcept;
+
+ private:
+  std::string_view extra(std::string_view text) const noexcept {
+    return task_.has_extras ? text : std::string_view();
+  }
+
+  engine::Engine& engine_;
+  const engine::Lease& lease_;
+  const engine::TaskView& task_;
+  std::string_view task_name_;
+  std::string_view queue_name_;
+  std::stop_token stop_;
+  std::int64_t started_ns_;
+  ChildPage* page_;
+};
+
+}  // namespace stem::worker

@@ -1,0 +1,222 @@
+#include "worker/worker_process.hpp"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "shm/doorbell.hpp"
+#include "shm/names.hpp"
+#include "worker/crash_handler.hpp"
+
+namespace stem::worker {
+namespace {
+
+constexpr std::int64_t kParkNs = 50'000'000;       // a lost wake-up costs at most this
+constexpr std::int64_t kQuickNs = 20'000;          // handlers below it are worth claiming several at once
+constexpr std::int64_t kTinyNs = 1'000;            // handlers below it share a clock read
+constexpr std::int64_t kRssEveryNs = 10'000'000;
+constexpr std::uint32_t kFruitlessClaims = 2'000;  // then the queue is held back by a limit: wait for time
+constexpr std::int64_t kHeldBackNs = 1'000'000;
+
+}  // namespace
+
+bool WorkerProcess::join() {
+  auto segment = shm::Segment::attach(options_.segment.name_space, options_.segment.directory);
+  if (!segment) {
+    log::error("worker cannot attach", {{"worker", setup_.name}, {"error", segment.error().message}});
+    return false;
+  }
+  segment_ = *segment;
+  auto self = shm::Participant::join(segment_, {shm::Role::kWorker, setup_.name});
+  if (!self) {
+    log::error("worker cannot join", {{"worker", setup_.name}, {"error", self.error().message}});
+    return false;
+  }
+  self_ = std::move(*self);
+  shm::RosterRow& row = self_->row();
+  row.cpu.store(setup_.core, std::memory_order_relaxed);
+  row.supervisor.store(setup_.supervisor_incarnation << 12 | (setup_.supervisor + 1), std::memory_order_relaxed);
+  row.rss_bytes.store(own_rss_bytes(), std::memory_order_relaxed);
+  intern_names();
+  install_crash_handler(*self_, setup_.supervisor);
+  engine_ = std::make_unique<engine::Engine>(*self_);
+  pulse_ = std::make_unique<Pulse>(*self_, page_, options_, setup_.supervisor_pid);
+  page_.row.store(self_->incarnation() << 12 | self_->owner(), std::memory_order_release);
+  shm::ring(*segment_, setup_.supervisor);
+  return true;
+}
+
+void WorkerProcess::intern_names() {
+  known_.resize(segment_->geometry().task_count);
+  for (const std::string& name : options_.queues) {
+    const auto queue = shm::intern_queue(*segment_, name);
+    if (!queue) continue;  // the supervisor has interned them: a full table was refused there
+    queues_.push_back(*queue);
+    segment_->subscription(self_->index())[*queue / 64].fetch_or(std::uint64_t{1} << (*queue % 64),
+                                                                 std::memory_order_relaxed);
+  }
+}
+
+void WorkerProcess::run() {
+  if (!join()) return leave(ExitReason::kNoRoom);
+  serve();
+  pulse_.reset();
+  forget_crash_row();
+  engine_.reset();
+  self_.reset();
+}
+
+void WorkerProcess::serve() {
+  while (!must_leave()) {
+    if (page_.paused.load(std::memory_order_acquire) != 0) {
+      (void)shm::sleep_for_work(*self_, kParkNs, [] { return false; });
+      continue;
+    }
+    const std::uint32_t count = claim_some();
+    if (count == 0) {
+      idle();
+    } else {
+      run_batch(count);
+    }
+  }
+}
+
+bool WorkerProcess::must_leave() {
+  if (page_.stop_mode() != StopMode::kNone) {
+    leave(page_.shut_down.load(std::memory_order_acquire) != 0 ? ExitReason::kShutDown : ExitReason::kStopped);
+    return true;
+  }
+  // Somebody proved us dead: our byte lock is gone, so a handler has closed what it did not open.
+  if (!self_->still_ours()) {
+    leave(ExitReason::kDetached);
+    return true;
+  }
+  if (options_.max_tasks_per_child != 0 && tasks_run_ >= options_.max_tasks_per_child) {
+    leave(ExitReason::kRecycledCount);
+    return true;
+  }
+  if (options_.max_memory_per_child_bytes == 0) return false;
+  const std::int64_t now = base::monotonic_ns();
+  if (now - rss_checked_ns_ < kRssEveryNs) return false;
+  rss_checked_ns_ = now;
+  if (own_rss_bytes() <= options_.max_memory_per_child_bytes) return false;
+  leave(ExitReason::kRecycledMemory);
+  return true;
+}
+
+std::uint32_t WorkerProcess::claim_some() {
+  std::uint32_t most = timing_.mean_ns < kQuickNs ? options_.prefetch() : 1;
+  if (options_.max_tasks_per_child != 0)
+    most = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, options_.max_tasks_per_child - tasks_run_));
+  const std::int64_t now = base::monotonic_ns();
+  const auto total = static_cast<std::uint32_t>(queues_.size());
+  for (std::uint32_t i = 0; i < total; ++i) {
+    const std::uint32_t at = (turn_ + i) % total;
+    const std::uint32_t queue = queues_[at];
+    if (!engine_->maybe_ready(queue)) continue;
+    const std::uint32_t got = engine_->claim(queue, leases_, most, now);
+    if (got == 0) continue;
+    turn_ = at + 1;
+    fruitless_ = 0;
+    // More than we take: somebody who sleeps may have the rest.
+    if (got == most && shm::anyone_sleeps(*segment_) && engine_->lanes().queued(queue) > 0)
+      shm::wake_workers(*segment_, queue, 1);
+    return got;
+  }
+  return 0;
+}
+
+void WorkerProcess::idle() {
+  const auto work_seen = [this] {
+    return std::any_of(queues_.begin(), queues_.end(), [this](std::uint32_t q) { return engine_->maybe_ready(q); });
+  };
+  const std::int64_t until = base::monotonic_ns() + options_.spin_ns;
+  while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone) {
+    if (work_seen()) {
+      // A mark outlives the hints that it was set for; claiming clears it in time. Where it stays, a limit
+      // holds the tasks back, and looking harder does not help.
+      if (++fruitless_ < kFruitlessClaims) return;
+      fruitless_ = 0;
+      (void)shm::sleep_for_work(*self_, kHeldBackNs, [] { return false; });
+      return;
+    }
+    _mm_pause();
+  }
+  if (options_.spin_ns == 0 && work_seen() && ++fruitless_ < kFruitlessClaims) return;
+  fruitless_ = 0;
+  (void)shm::sleep_for_work(*self_, kParkNs, [&] { return work_seen() || page_.stop_mode() != StopMode::kNone; });
+}
+
+void WorkerProcess::run_batch(std::uint32_t count) {
+  std::int64_t now = base::monotonic_ns();
+  timing_.group_start_ns = now;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (i > 0 && page_.stop_mode() != StopMode::kNone) {  // warm: finish what runs, give the rest back
+      (void)engine_->release(leases_[i], now);
+      continue;
+    }
+    now = run_one(leases_[i], now, i + 1 == count);
+  }
+  self_->row().current.store(0, std::memory_order_relaxed);
+  self_->row().inflight.store(0, std::memory_order_relaxed);
+}
+
+// Returns the time as last read.
+std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now_ns, bool last) {
+  engine::TaskView task;
+  if (!engine_->view(lease, task)) return now_ns;
+  const HandlerEntry* handler = handler_of(task.task);
+  if (handler == nullptr) {
+    const std::string name(shm::task_name(*segment_, task.task));
+    (void)engine_->bury(lease, task, engine::DeadReason::kUnregisteredTask,
+                        {"unregistered-task", "no handler for '" + name + "' in worker " + setup_.name}, now_ns);
+    log::warn("no handler for a task", {{"task", engine::to_string(task.id)}, {"name", name}});
+    return now_ns;
+  }
+  if (engine_->begin(lease, task, now_ns) != engine::Begin::kStart) return now_ns;
+  const bool limited = task.has_extras && (task.extras.hard_limit_ns != 0 || task.extras.soft_limit_ns != 0);
+  if (limited) [[unlikely]] arm_hard_limit(task, now_ns);
+  Outcome outcome = call(*handler, lease, task, now_ns);
+  if (limited) [[unlikely]] page_.hard_task.store(0, std::memory_order_release);
+  if (pulse_->end_task(task.id)) outcome = Outcome::discard("revoked while it ran");
+  ++tasks_run_;
+  now_ns = clock_task(task, now_ns, last || limited);
+  settle(lease, task, outcome, now_ns);
+  return now_ns;
+}
+
+void WorkerProcess::arm_hard_limit(const engine::TaskView& task, std::int64_t now_ns) {
+  if (task.extras.hard_limit_ns == 0) return;
+  const std::int64_t deadline = now_ns + task.extras.hard_limit_ns;
+  page_.hard_deadline_ns.store(deadline, std::memory_order_relaxed);
+  page_.hard_task.store(task.id.handle, std::memory_order_seq_cst);
+  // It looks at least every 100 ms; sooner when it must.
+  if (deadline < page_.supervisor_looks_ns.load(std::memory_order_seq_cst)) shm::ring(*segment_, setup_.supervisor);
+}
+
+const HandlerEntry* WorkerProcess::handler_of(std::uint32_t task) {
+  Known& known = known_[task];  // view() has checked the number
+  if (!known.looked) [[unlikely]] {
+    known.handler = setup_.handlers->find(shm::task_name(*segment_, task));
+    known.looked = true;
+  }
+  return known.handler;
+}
+
+// Reads the clock when it is time to, and shares what it says among the tasks since the last reading.
+std::int64_t WorkerProcess::clock_task(const engine::TaskView& task, std::int64_t started_ns, bool now) {
+  timing_.tasks[timing_.grouped++] = task.task;
+  if (!now && timing_.mean_ns < kTinyNs && timing_.grouped < Timing::kGroup) return started_ns;
+  const std::int64_t ended = base::monotonic_ns();
+  const std::int64_t each = std::max<std::int64_t>(0, ended - timing_.group_start_ns) / timing_.grouped;
+  for (std::uint32_t i = 0; i < timing_.grouped; ++i) self_->record_duration(timing_.tasks[i], each);
+  timing_.mean_ns += (each - timing_.mean_ns) / 4;
+  timing_.grouped = 0;
+  timing_.group_start_ns = ended;
+  return ended;
+}
+
+}  // namespace stem::worker
