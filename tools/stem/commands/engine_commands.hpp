@@ -7,8 +7,11 @@
 
 namespace stem::cli {
 
+std::vector<Command> dlq_commands();
 std::vector<Command> enqueue_commands();
+std::vector<Command> queue_commands();
 std::vector<Command> segment_commands();
 std::vector<Command> segment_verify_commands();
+std::vector<Command> task_commands();
 
 }  // namespace stem::cli

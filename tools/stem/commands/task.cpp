@@ -1,0 +1,311 @@
+// `stem task show|wait|revoke|retry ID…`.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.hpp"
+#include "engine/control.hpp"
+#include "engine/dead_letters.hpp"
+#include "engine/query.hpp"
+#include "stem/client.hpp"
+#include "stem/json_payload.hpp"
+#include "tools/stem/attachment.hpp"
+#include "tools/stem/commands/engine_commands.hpp"
+#include "tools/stem/json_output.hpp"
+#include "tools/stem/task/task_report.hpp"
+
+namespace stem::cli {
+namespace {
+
+using engine::Revoked;
+using engine::TaskId;
+using nlohmann::ordered_json;
+
+// All of them or none: a mistyped id must not let half of a command happen.
+Result<std::vector<TaskId>> parse_ids(const std::vector<std::string>& texts) {
+  std::vector<TaskId> ids;
+  for (const std::string& text : texts) {
+    TaskId id;
+    if (!engine::parse_task_id(text, id)) {
+      return Error{Errc::kInvalidArgument,
+                   fmt::format("'{}' is no task id; one looks like 1f2e3d4c-00000000abc00012",
+                               shortened(printable(text), 60))};
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+struct IdArguments {
+  std::vector<std::string> texts;
+};
+
+void declare_ids(CommandLine& line, IdArguments& ids) {
+  line.arguments("ID", &ids.texts, "ids of tasks").required();
+}
+
+std::string unknown_text(TaskId id, const shm::Segment& segment) {
+  if (id.epoch != segment.epoch()) {
+    return fmt::format("task {} belongs to another segment; ids of this one begin with {:08x}",
+                       to_string(id), segment.epoch());
+  }
+  return fmt::format("no task {}: it is over and nothing was kept of it, or it never was",
+                     to_string(id));
+}
+
+// Codes of several ids become one: the gravest.
+void raise(int& code, int other) { code = std::max(code, other); }
+
+// ---- show
+
+int show_tasks(const std::vector<std::string>& texts, const Context& context) {
+  const auto ids = parse_ids(texts);
+  if (!ids.ok()) return fail("task show", ids.error());
+  const auto attached = Attachment::open(context);
+  if (!attached.ok()) return fail("task show", attached.error());
+  const engine::Query query(attached->engine());
+  ordered_json rows = ordered_json::array();
+  int code = kExitOk;
+  bool first = true;
+  for (const TaskId id : *ids) {
+    const auto task = query.task(id);
+    if (!task) {
+      raise(code, kExitNotFound);
+      rows.push_back({{"id", to_string(id)}, {"state", nullptr}});
+      print_error(fmt::format("task show: {}", unknown_text(id, attached->segment())));
+    } else if (context.json) {
+      rows.push_back(task_json(*task, *attached));
+    } else {
+      if (!first) fmt::print("\n");
+      print_task(*task, *attached, context.style);
+      first = false;
+    }
+  }
+  if (context.json) print_json(rows);
+  return code;
+}
+
+Run build_show(CommandLine& line) {
+  auto ids = std::make_shared<IdArguments>();
+  declare_ids(line, *ids);
+  return [ids](const Context& context) { return show_tasks(ids->texts, context); };
+}
+
+// ---- wait
+
+struct WaitOptions {
+  IdArguments ids;
+  std::optional<std::int64_t> timeout_ns;
+};
+
+int wait_for_one(Client& client, TaskId id, std::int64_t deadline_ns, const Context& context,
+                 ordered_json& rows) {
+  const std::int64_t left_ns = deadline_ns == INT64_MAX
+                                   ? INT64_MAX
+                                   : std::max<std::int64_t>(deadline_ns - base::monotonic_ns(), 0);
+  const auto end = client.port().wait(id, Duration(left_ns));
+  ordered_json row{
+      {"id", to_string(id)}, {"state", nullptr}, {"result", nullptr}, {"error", nullptr}};
+  int code = kExitOk;
+  std::string rest;
+  if (!end.ok()) {
+    code = exit_code_of(end.error().code);
+    row["state"] = "pending";
+    rest = end.error().code == Errc::kTimeout ? "not over yet" : end.error().message;
+  } else if (end->state == TaskState::kGone) {
+    code = kExitNotFound;
+    rest = "over and nothing was kept of it, or it never was";
+  } else {
+    row["state"] = to_string(end->state);
+    if (end->state == TaskState::kSucceeded) {
+      row["result"] = payload_to_json(end->result);
+      rest = one_line(payload_to_json(end->result));
+    } else {
+      code = kExitFailed;
+      row["error"] = {{"kind", end->error_kind}, {"message", end->message}};
+      rest = fmt::format("{}: {}", end->error_kind, end->message);
+    }
+  }
+  if (!context.json) {
+    const std::string state = row["state"].is_null() ? "unknown" : row["state"].get<std::string>();
+    fmt::print("{}  {}  {}\n", to_string(id), context.style.paint(tone_of_state(state), state),
+               printable(rest));
+    std::fflush(stdout);
+  }
+  rows.push_back(std::move(row));
+  return code;
+}
+
+int wait_for_tasks(const WaitOptions& options, const Context& context) {
+  const auto ids = parse_ids(options.ids.texts);
+  if (!ids.ok()) return fail("task wait", ids.error());
+  if (const auto segment = attach_segment(context); !segment.ok()) {
+    return fail("task wait", segment.error());
+  }
+  auto client = Client::open(context.namespace_name, {.create = false});
+  if (!client.ok()) return fail("task wait", client.error());
+  const std::int64_t now_ns = base::monotonic_ns();
+  const std::int64_t deadline_ns = !options.timeout_ns || *options.timeout_ns >= INT64_MAX - now_ns
+                                       ? INT64_MAX
+                                       : now_ns + *options.timeout_ns;
+  ordered_json rows = ordered_json::array();
+  int code = kExitOk;
+  for (const TaskId id : *ids) raise(code, wait_for_one(*client, id, deadline_ns, context, rows));
+  if (context.json) print_json(rows);
+  return code;
+}
+
+Run build_wait(CommandLine& line) {
+  auto options = std::make_shared<WaitOptions>();
+  declare_ids(line, options->ids);
+  line.duration_ns("--timeout", &options->timeout_ns, "for all of them together (default: none)");
+  return [options](const Context& context) { return wait_for_tasks(*options, context); };
+}
+
+// ---- revoke
+
+struct Answer {
+  std::string_view outcome;
+  std::string text;
+  int code;
+};
+
+Answer answer_of(Revoked revoked) {
+  switch (revoked) {
+    case Revoked::kCancelled: return {"cancelled", "cancelled: it will not run", kExitOk};
+    case Revoked::kAsked:
+      return {"asked", "is running; its worker has been asked to stop it", kExitOk};
+    case Revoked::kRunning:
+      return {"running", "is running and was left alone; --terminate asks its worker to stop it",
+              kExitFailed};
+    case Revoked::kOver: return {"over", "is over already", kExitFailed};
+    case Revoked::kUnknown:
+      return {"unknown", "is not here: it is over and nothing was kept of it, or it never was",
+              kExitNotFound};
+  }
+  return {"unknown", "gave an unexpected answer", kExitFailed};
+}
+
+struct RevokeOptions {
+  IdArguments ids;
+  bool terminate = false;
+};
+
+// What each id's command says, as a line or as an object.
+void report(TaskId id, const Answer& answer, const Context& context, ordered_json& rows) {
+  if (context.json) {
+    rows.push_back({{"id", to_string(id)}, {"outcome", answer.outcome}});
+  } else if (answer.code == kExitOk) {
+    fmt::print("{} {}\n", to_string(id), answer.text);
+  } else {
+    print_error(fmt::format("task {} {}", to_string(id), answer.text));
+  }
+}
+
+int revoke_tasks(const RevokeOptions& options, const Context& context) {
+  const auto ids = parse_ids(options.ids.texts);
+  if (!ids.ok()) return fail("task revoke", ids.error());
+  const auto attached = Attachment::open(context);
+  if (!attached.ok()) return fail("task revoke", attached.error());
+  engine::Control control(attached->engine());
+  ordered_json rows = ordered_json::array();
+  int code = kExitOk;
+  for (const TaskId id : *ids) {
+    const Answer answer = answer_of(control.revoke(id, options.terminate, base::monotonic_ns()));
+    report(id, answer, context, rows);
+    raise(code, answer.code);
+  }
+  if (context.json) print_json(rows);
+  return code;
+}
+
+Run build_revoke(CommandLine& line) {
+  auto options = std::make_shared<RevokeOptions>();
+  declare_ids(line, options->ids);
+  line.flag("--terminate", &options->terminate, "stop it even if it runs, by its stop token");
+  return [options](const Context& context) { return revoke_tasks(*options, context); };
+}
+
+// ---- retry
+
+struct RetryOptions {
+  IdArguments ids;
+  std::int64_t delay_ns = 0;
+};
+
+Answer retry_one(TaskId id, std::int64_t delay_ns, const Attachment& attached) {
+  engine::DeadLetters dead(attached.engine());
+  engine::DeadFilter filter;
+  filter.id = id;
+  const auto letters = dead.list(filter);
+  if (!letters.empty()) {
+    if (dead.replay(letters.front(), delay_ns, base::monotonic_ns())) {
+      return {"replayed", "is queued again, with all its attempts", kExitOk};
+    }
+    return {"refused", "could not be replayed: it has just gone, or was delivered too often",
+            kExitFailed};
+  }
+  const auto task = engine::Query(attached.engine()).task(id);
+  if (!task) return answer_of(Revoked::kUnknown);
+  return {"not-dead", fmt::format("is no dead letter but {}", task->state_name), kExitFailed};
+}
+
+int retry_tasks(const RetryOptions& options, const Context& context) {
+  const auto ids = parse_ids(options.ids.texts);
+  if (!ids.ok()) return fail("task retry", ids.error());
+  const auto attached = Attachment::open(context);
+  if (!attached.ok()) return fail("task retry", attached.error());
+  ordered_json rows = ordered_json::array();
+  int code = kExitOk;
+  for (const TaskId id : *ids) {
+    const Answer answer = retry_one(id, options.delay_ns, *attached);
+    report(id, answer, context, rows);
+    raise(code, answer.code);
+  }
+  if (context.json) print_json(rows);
+  return code;
+}
+
+Run build_retry(CommandLine& line) {
+  auto options = std::make_shared<RetryOptions>();
+  declare_ids(line, options->ids);
+  line.duration_ns("--delay", &options->delay_ns, "not before this has passed");
+  return [options](const Context& context) { return retry_tasks(*options, context); };
+}
+
+}  // namespace
+
+std::vector<Command> task_commands() {
+  return {
+      {.path = "task show",
+       .group = Group::kTasks,
+       .help = "State, attempts, worker, times, error, progress, result",
+       .examples = {{"stem task show 1f2e3d4c-00000000abc00012", ""}},
+       .traits = kReads,
+       .build = build_show},
+      {.path = "task wait",
+       .group = Group::kTasks,
+       .help = "Wait for the end of tasks, and print their results",
+       .details = "Exit code 0 when all succeeded, 70 when one failed, 3 when time ran out, 1 when "
+                  "one is not known.",
+       .examples = {{"stem task wait 1f2e3d4c-00000000abc00012 --timeout 30s", ""}},
+       .traits = kReads,
+       .build = build_wait},
+      {.path = "task revoke",
+       .group = Group::kTasks,
+       .help = "Cancel tasks that have not started",
+       .examples = {{"stem task revoke 1f2e3d4c-00000000abc00012", ""},
+                    {"stem task revoke 1f2e3d4c-00000000abc00012 --terminate", "even if it runs"}},
+       .traits = kReads,
+       .build = build_revoke},
+      {.path = "task retry",
+       .group = Group::kTasks,
+       .help = "Run dead letters again, with all their attempts",
+       .examples = {{"stem task retry 1f2e3d4c-00000000abc00012", ""}},
+       .traits = kReads,
+       .build = build_retry}};
+}
+
+}  // namespace stem::cli
