@@ -22,7 +22,7 @@ namespace stem {
 
 // For a segment that does not exist yet; zero = the default.
 struct ClientOptions {
-  std::string directory;               // empty: $STEM_SHM_DIRECTORY, else /dev/shm/stem-UID
+  std::string directory{};               // empty: $STEM_SHM_DIRECTORY, else /dev/shm/stem-UID
   std::uint32_t task_capacity = 0;     // tasks that may exist at once
   std::uint32_t participant_capacity = 0;  // threads that may be attached at once
   std::uint64_t payload_capacity_bytes = 0;
@@ -32,8 +32,8 @@ struct ClientOptions {
 // Tasks accepted, in order; `error` says why the rest was not.
 template <class R>
 struct EnqueuedMany {
-  std::vector<Handle<R>> handles;
-  std::optional<Error> error;
+  std::vector<Handle<R>> handles{};
+  std::optional<Error> error{};
 };
 
 // Usable from many threads at once: each attaches to the segment on first use and detaches when it ends.
@@ -42,6 +42,9 @@ class Client {
  public:
   // Empty: $STEM_NAMESPACE, else "stem".
   static Result<Client> open(std::string_view name_space = {}, const ClientOptions& options = {});
+  // Removes a namespace and everything in it; what is attached keeps its mapping and works on a segment
+  // that nobody else will find. kNotFound.
+  static Result<void> destroy(std::string_view name_space, const std::string& directory = {});
   // For test kits.
   explicit Client(std::unique_ptr<detail::Port> port) noexcept : port_(std::move(port)) {}
 

@@ -176,4 +176,8 @@ Result<Client> Client::open(std::string_view name_space, const ClientOptions& op
   return Client(std::move(*port));
 }
 
+Result<void> Client::destroy(std::string_view name_space, const std::string& directory) {
+  return shm::Segment::destroy(std::string(name_space), directory);
+}
+
 }  // namespace stem

@@ -112,6 +112,8 @@ Result<void> check_task(const TaskInfo& task) {
   const TaskOptions& o = task.options;
   if (task.name.empty() || task.name.size() >= shm::kNameBytes)
     return bad(task, "the name must have 1 to " + std::to_string(shm::kNameBytes - 1) + " bytes");
+  if (std::any_of(task.name.begin(), task.name.end(), [](unsigned char c) { return c <= 0x20 || c == 0x7f; }))
+    return bad(task, "the name must have no spaces or control characters");
   if (auto good = check_durations(task); !good) return good;
   if (o.max_retries.value_or(0) < 0) return bad(task, "max_retries is negative");
   if (o.concurrency_limit < 0 || o.concurrency_limit > static_cast<int>(shm::kLimiterHolders))

@@ -14,8 +14,10 @@ constexpr std::int64_t kSpinNs = 20'000;
 constexpr int kLooksPerClockRead = 32;
 constexpr std::int64_t kSliceNs = 50'000'000;  // a ring that was lost (its ringer killed) costs at most this
 
-// The quick look: one load. Also true for an id that this segment does not know.
+// The quick look: one load. True when a closer look is worth it; also for an id that this segment does not
+// know. An item of a run may be over while the run is not, so it always needs the closer look.
 bool over(const shm::Segment& segment, TaskId id) noexcept {
+  if (id.item() != 0) return true;
   const shm::ControlWord word = segment.descriptor(id.slot()).control.load();
   if (word.generation() != id.generation()) return true;
   return word.state() == shm::State::kFree || word.state() == shm::State::kDone || word.state() == shm::State::kDead;
@@ -25,10 +27,10 @@ bool known(const shm::Segment& segment, TaskId id) noexcept {
   return id.epoch == segment.epoch() && id.slot() < segment.header().slab_used.load(std::memory_order_acquire);
 }
 
-bool spin_until_over(const shm::Segment& segment, TaskId id, std::int64_t until_ns) noexcept {
+bool spin_until_over(engine::Engine& engine, TaskId id, std::int64_t until_ns, detail::Finished& end) {
   do {
     for (int i = 0; i < kLooksPerClockRead; ++i) {
-      if (over(segment, id)) return true;
+      if (over(engine.segment(), id) && finished(engine, id, end)) return true;
       __builtin_ia32_pause();
     }
   } while (base::monotonic_ns() < until_ns);
@@ -62,18 +64,18 @@ Result<detail::Finished> wait_for_end(engine::Engine& engine, TaskId id, std::in
   if (!known(segment, id)) return end;
   const std::int64_t started_ns = base::monotonic_ns();
   const std::int64_t deadline_ns = timeout_ns >= INT64_MAX - started_ns ? INT64_MAX : started_ns + timeout_ns;
-  bool seen = spin_until_over(segment, id, std::min(started_ns + kSpinNs, deadline_ns));
-  while (!seen || !finished(engine, id, end)) {
+  if (spin_until_over(engine, id, std::min(started_ns + kSpinNs, deadline_ns), end)) return end;
+  for (;;) {
     const std::int64_t left_ns = deadline_ns - base::monotonic_ns();
-    if (left_ns <= 0) return timed_out(id);
     const std::uint32_t bell = shm::prepare_sleep(self);
     shm::set_waiter_bit(self, id.handle);
-    seen = over(segment, id);
-    if (!seen) (void)shm::park(self, bell, std::min(left_ns, kSliceNs));
+    bool ended = over(segment, id) && finished(engine, id, end);
+    if (!ended && left_ns > 0) (void)shm::park(self, bell, std::min(left_ns, kSliceNs));
     shm::clear_waiter_bit(self);
-    seen = over(segment, id);
+    ended = ended || (over(segment, id) && finished(engine, id, end));
+    if (ended) return end;
+    if (left_ns <= 0) return timed_out(id);
   }
-  return end;
 }
 
 Result<TaskState> task_state(engine::Engine& engine, TaskId id) {

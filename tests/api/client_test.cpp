@@ -221,6 +221,7 @@ TEST_F(ClientTest, BadInputIsRefusedWithASentence) {
   EXPECT_EQ(code({"r", {.group_rate_limit = "10/s"}, false}, {}), Errc::kInvalidArgument);
   EXPECT_EQ(code({"", {}, false}, {}), Errc::kInvalidArgument);
   EXPECT_EQ(code({std::string(200, 'x'), {}, false}, {}), Errc::kInvalidArgument);
+  EXPECT_EQ(code({"two words", {}, false}, {}), Errc::kInvalidArgument);
   EXPECT_EQ(code({"r", {.max_retries = -1}, false}, {}), Errc::kInvalidArgument);
   EXPECT_EQ(code({"r", {.visibility_timeout = 0s}, false}, {}), Errc::kInvalidArgument);
   EXPECT_EQ(code({"r", {.concurrency_limit = 1000}, false}, {}), Errc::kInvalidArgument);
@@ -235,7 +236,7 @@ TEST_F(ClientTest, BadInputIsRefusedWithASentence) {
   EXPECT_EQ(client.enqueue_raw("r", large).error().code, Errc::kTooLarge);
   EXPECT_EQ(client.handle<int>("no-id").error().code, Errc::kInvalidArgument);
   EXPECT_EQ(Client::open("absent", {.create = false}).error().code, Errc::kNotFound);
-  EXPECT_EQ(*client.handle<int>("0000beef-000000000000001")->state(), TaskState::kGone);
+  EXPECT_EQ(*client.handle<int>(to_string(TaskId::make(0xbeef, 1, 1)))->state(), TaskState::kGone);
 }
 
 TEST_F(ClientTest, AFullSegmentSaysFullAndWaitsWhenAsked) {

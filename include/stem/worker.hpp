@@ -1,0 +1,72 @@
+// The worker's side, in the user's own program.
+//
+//   auto worker = stem::Worker::open("stem", {.queues = {"img"}});
+//   worker->on(resize, [&](stem::Context& ctx, const Resize& r) -> Thumb { ... });
+//   return worker->run();
+//
+// Handlers are plain functions, one task at a time in a process. Coroutine handlers are not part of this
+// version.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "stem/handler.hpp"
+
+namespace stem {
+
+struct WorkerOptions {
+  std::vector<std::string> queues{};  // empty: $STEM_WORKER_QUEUES (comma separated), else "default"
+  std::string node{};                 // empty: the host's name
+  std::uint32_t concurrency = 0;    // worker processes; 0 = one for each core
+  std::uint32_t prefetch_multiplier = 0;  // 0: $STEM_PREFETCH_MULTIPLIER, else 2
+  std::string pin = "auto";         // "auto", "none", or cores as in "0-3,8"
+  std::uint64_t max_tasks_per_child = 0;         // 0 = no limit
+  std::uint64_t max_memory_per_child_bytes = 0;  // 0 = no limit
+  std::uint32_t autoscale_min = 0, autoscale_max = 0;  // both 0 = off
+  Duration spin = std::chrono::microseconds(50);  // how long an idle worker looks before it sleeps
+  Duration drain_timeout = std::chrono::seconds(60);
+  Duration soft_grace = std::chrono::seconds(30);
+  bool banner = true;
+};
+
+class Worker {
+ public:
+  // Checks the options; the segment is opened, or made, by run().
+  static Result<Worker> open(std::string_view name_space = {}, const WorkerOptions& options = {});
+  Worker(Worker&&) noexcept;
+  Worker& operator=(Worker&&) noexcept;
+  ~Worker();
+
+  // The handler takes (Context&, const Args&) and returns R or Outcome<R>; what it captures is there in
+  // every worker process, as of the fork. The same name again replaces. An error in the task's options
+  // (a rate that does not parse) is returned, and returned again by run().
+  template <class R, class... A, class F>
+  const Result<void>& on(const Task<R(A...)>& task, F handler, RetryDelay retry_delay = {}) {
+    return add(task, detail::make_handler(task, std::move(handler)), std::move(retry_delay));
+  }
+  // Bytes in, bytes out.
+  const Result<void>& on_raw(std::string_view task_name, std::function<Outcome<Bytes>(Context&, BytesView)> handler);
+
+  // Forks the worker processes and supervises them until it is told to stop (SIGTERM, SIGINT, SIGQUIT,
+  // `stem worker shutdown`). The calling process must have one thread, so call it before starting others.
+  // 0, or 70 when it could not start, with a line on stderr.
+  int run();
+
+ private:
+  struct State;
+  explicit Worker(std::unique_ptr<State> state) noexcept;
+  const Result<void>& add(const TaskInfo& task, detail::RawHandler handler, RetryDelay retry_delay);
+  friend int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers);
+
+  std::unique_ptr<State> state_;
+};
+
+// main() for a program that is a worker: the flags of `stem worker start`, then run().
+int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers);
+
+}  // namespace stem

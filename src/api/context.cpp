@@ -1,0 +1,30 @@
+#include "stem/context.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace stem {
+
+const Headers& Context::headers() const {
+  if (headers_) return *headers_;
+  headers_.emplace();
+  const auto json = nlohmann::json::parse(backend_.headers_json(), nullptr, /*allow_exceptions=*/false);
+  if (json.is_object())
+    for (const auto& [name, value] : json.items())
+      if (value.is_string()) headers_->emplace(name, value.get<std::string>());
+  return *headers_;
+}
+
+std::string Context::header(std::string_view name) const {
+  const auto found = headers().find(name);
+  return found == headers().end() ? std::string() : found->second;
+}
+
+std::string_view Context::meta() const { return backend_.meta_json(); }
+
+std::optional<std::chrono::steady_clock::time_point> Context::deadline() const {
+  const std::int64_t ns = backend_.deadline_ns();
+  if (ns == 0) return {};
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(ns));
+}
+
+}  // namespace stem

@@ -1,0 +1,158 @@
+// Handlers in a real worker program: worker_main(), supervisor, forked and pinned processes.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "private_segments.hpp"
+#include "stem/client.hpp"
+#include "worker_tasks.hpp"
+
+namespace stem::api_tests {
+namespace {
+
+class WorkerProgram {
+ public:
+  explicit WorkerProgram(std::vector<std::string> flags) {
+    flags.insert(flags.begin(), STEM_BUILD_BIN_DIR "/api_worker");
+    pid_ = ::fork();
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    ::setenv("STEM_LOG", "error", 1);
+    std::vector<char*> arguments;
+    for (auto& f : flags) arguments.push_back(f.data());
+    arguments.push_back(nullptr);
+    ::execv(arguments[0], arguments.data());
+    ::_exit(127);
+  }
+  ~WorkerProgram() {
+    if (pid_ > 0) (void)stop();
+  }
+  // Its exit code; 128 + signal.
+  int wait() {
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  int stop() {
+    ::kill(pid_, SIGTERM);
+    return wait();
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+class WorkerTest : public ::testing::Test {
+ protected:
+  WorkerTest() : client_(std::move(*Client::open("w", {.task_capacity = 4096}))) {}
+  PrivateSegments segments_;
+  Client client_;
+};
+
+const std::vector<std::string> kTwo = {"--namespace", "w", "-c", "2", "--pin", "none"};
+
+TEST_F(WorkerTest, TypedAndRawTasksRun) {
+  auto early = client_.enqueue(repeat, {"ab", 3});  // before there is a worker
+  WorkerProgram worker(kTwo);
+  auto text = early->get(20s);
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  EXPECT_EQ(*text, "ababab");
+  const std::string bytes = "abc";
+  auto raw = client_.enqueue_raw("reverse", std::as_bytes(std::span(bytes)))->get(20s);
+  ASSERT_TRUE(raw.ok()) << raw.error().message;
+  EXPECT_EQ(std::to_integer<char>(raw->front()), 'c');
+  EXPECT_EQ(*client_.enqueue(parent, 2)->get(20s), 1);
+  EXPECT_EQ(worker.stop(), 0);
+}
+
+TEST_F(WorkerTest, ExceptionsCrashesAndWrongPayloads) {
+  WorkerProgram worker(kTwo);
+  auto thrown = client_.enqueue(throws, 1)->get(20s);
+  ASSERT_FALSE(thrown.ok());
+  EXPECT_EQ(thrown.error().code, Errc::kRefused);
+  EXPECT_NE(thrown.error().message.find("std::out_of_range: too far"), std::string::npos) << thrown.error().message;
+  auto survived = client_.enqueue(dies_once, 7)->get(20s);
+  ASSERT_TRUE(survived.ok()) << survived.error().message;
+  EXPECT_EQ(*survived, 7);
+  constexpr Task<std::string(double)> wrong{"repeat"};
+  auto refused = client_.enqueue(wrong, 1.0)->get(20s);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("payload"), std::string::npos);
+  auto unknown = client_.enqueue_raw("never.heard.of", {});
+  ASSERT_TRUE(unknown.ok()) << unknown.error().message;
+  const auto end = unknown->wait(20s);
+  ASSERT_TRUE(end.ok()) << end.error().message;
+  EXPECT_EQ(*end, TaskState::kDead);
+  auto again = client_.enqueue(retried_by_us, 1)->get(20s);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(*again, 2);
+}
+
+TEST_F(WorkerTest, ConcurrencyLimitKeepsThemApart) {
+  WorkerProgram worker(kTwo);
+  std::vector<Handle<Span>> handles;
+  for (int i = 0; i < 6; ++i) handles.push_back(*client_.enqueue(alone, 10));
+  std::vector<Span> spans;
+  for (auto& h : handles) {
+    auto span = h.get(30s);
+    ASSERT_TRUE(span.ok()) << span.error().message;
+    spans.push_back(*span);
+  }
+  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.start_ns < b.start_ns; });
+  for (std::size_t i = 1; i < spans.size(); ++i) EXPECT_LE(spans[i - 1].end_ns, spans[i].start_ns);
+}
+
+TEST_F(WorkerTest, AnAffinityKeyStaysWithOneWorker) {
+  WorkerProgram worker(kTwo);
+  std::set<int> pids;
+  for (int i = 0; i < 8; ++i) {
+    auto span = client_.enqueue(where, 1, {.affinity_key = "camera 4"})->get(20s);
+    ASSERT_TRUE(span.ok()) << span.error().message;
+    if (i > 1) pids.insert(span->pid);  // both processes are up by then
+  }
+  EXPECT_EQ(pids.size(), 1u);
+}
+
+TEST_F(WorkerTest, SoftAndHardTimeLimits) {
+  WorkerProgram worker(kTwo);
+  auto stopped = client_.enqueue(soft, 1)->get(20s);
+  ASSERT_TRUE(stopped.ok()) << stopped.error().message;
+  EXPECT_EQ(*stopped, "stopped");
+  auto killed = client_.enqueue(hard, 1)->get(20s);
+  ASSERT_FALSE(killed.ok());
+  EXPECT_NE(killed.error().message.find("hard"), std::string::npos) << killed.error().message;
+  EXPECT_TRUE(client_.enqueue(repeat, {"a", 1})->get(20s).ok());
+}
+
+TEST_F(WorkerTest, ARunningTaskCanBeRevoked) {
+  WorkerProgram worker(kTwo);
+  auto handle = client_.enqueue(until_stopped, 1);
+  const auto patience = std::chrono::steady_clock::now() + 20s;
+  while (*handle->state() != TaskState::kRunning && std::chrono::steady_clock::now() < patience) ::usleep(200);
+  ASSERT_EQ(*handle->state(), TaskState::kRunning);
+  EXPECT_EQ(*handle->revoke(), TaskState::kRunning);  // left alone
+  EXPECT_EQ(*handle->revoke(/*terminate=*/true), TaskState::kRunning);
+  const auto end = handle->wait(20s);
+  ASSERT_TRUE(end.ok()) << end.error().message;
+  EXPECT_EQ(*end, TaskState::kCancelled);
+}
+
+TEST_F(WorkerTest, BadFlagsAndBadOptionsAreErrors) {
+  EXPECT_EQ(WorkerProgram({"--pin", "nowhere"}).wait(), 2);
+  EXPECT_EQ(WorkerProgram({"--autoscale", "5,1"}).wait(), 2);
+  EXPECT_EQ(WorkerProgram({"--no-such-flag"}).wait(), 2);
+  EXPECT_EQ(WorkerProgram({"--max-memory-per-child", "lots"}).wait(), 2);
+  EXPECT_EQ(WorkerProgram({"--help"}).wait(), 0);
+  ::setenv("STEM_TEST_BAD_RATE", "1", 1);
+  EXPECT_EQ(WorkerProgram({"--namespace", "w"}).wait(), 70);
+  ::unsetenv("STEM_TEST_BAD_RATE");
+}
+
+}  // namespace
+}  // namespace stem::api_tests
