@@ -111,8 +111,10 @@ void Children::on_death(Child& child, std::int64_t now_ns) {
   if (group > 1) ::kill(-group, SIGKILL);
   if (redelivered != 0)
     log::warn("worker died, its tasks run elsewhere", {{"worker", child.name}, {"redelivered", redelivered}});
+  const auto reason = static_cast<ExitReason>(child.page->exit_reason.load(std::memory_order_acquire));
   departed_.push_back({child.pid, child.name, child.row, child.incarnation, std::move(child.page)});
-  plan_restart(child, true, now_ns);
+  plan_restart(child, reason == ExitReason::kNone, now_ns);
+  if (reason == ExitReason::kShutDown) child.state = Child::State::kDown;  // until the next resize
 }
 
 void Children::plan_restart(Child& child, bool crashed, std::int64_t now_ns) {
@@ -144,6 +146,7 @@ std::int64_t Children::step(std::int64_t now_ns) {
     if (child.state == Child::State::kDue && now_ns >= child.restart_ns) start(child, now_ns);
     if (child.state == Child::State::kDue) next = std::min(next, child.restart_ns);
     if (child.state != Child::State::kRunning) continue;
+    if (child.page->stop_mode() == StopMode::kHard && stop_ != StopMode::kHard) kill_now(child, now_ns);
     enforce_hard_limit(child, now_ns);
     if (child.state == Child::State::kRunning && child.page->hard_task.load(std::memory_order_acquire) != 0)
       next = std::min(next, child.page->hard_deadline_ns.load(std::memory_order_relaxed));
@@ -174,10 +177,20 @@ void Children::stop(StopMode mode, std::int64_t now_ns) {
     child.page->ring_bell();
     if (child.state == Child::State::kStarting) notice_joined(child);
     if (child.state == Child::State::kRunning) shm::ring(engine_.segment(), child.row);
-    if (mode != StopMode::kHard) continue;
-    ::kill(child.pid, SIGKILL);
-    if (child.state == Child::State::kRunning) release_held(child, now_ns);
+    if (mode == StopMode::kHard) kill_now(child, now_ns);
   }
+}
+
+// A stop, not a crash: what it holds goes back as it came, and nobody counts a death.
+void Children::kill_now(const Child& child, std::int64_t now_ns) {
+  child.page->exit_reason.store(
+      static_cast<std::uint32_t>(child.page->shut_down.load(std::memory_order_acquire) != 0 ? ExitReason::kShutDown
+                                                                                            : ExitReason::kStopped),
+      std::memory_order_release);
+  ::kill(child.pid, SIGKILL);
+  const std::int32_t group = child.page->command_group.load(std::memory_order_acquire);
+  if (group > 1) ::kill(-group, SIGKILL);
+  if (child.state == Child::State::kRunning) release_held(child, now_ns);
 }
 
 // What a worker that is being killed on purpose holds goes back as it came.

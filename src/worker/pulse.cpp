@@ -121,6 +121,9 @@ std::int64_t Pulse::advance_stop(std::int64_t now_ns) {
     }
     // Hard: the supervisor kills this process and requeues what it holds. An orphan ends by itself.
     if (mode == StopMode::kHard && ::getppid() != supervisor_pid_) ::_exit(1);
+    const auto supervisor = self_.row().supervisor.load(std::memory_order_relaxed) & 0xfff;
+    if (mode == StopMode::kHard && supervisor != 0)
+      shm::ring(self_.segment(), static_cast<std::uint32_t>(supervisor) - 1);
   }
   if (mode == StopMode::kNone || mode == StopMode::kHard) return INT64_MAX;
   const std::int64_t limit = mode == StopMode::kWarm ? options_.drain_timeout_ns : options_.soft_grace_ns;

@@ -215,7 +215,7 @@ std::int64_t WorkerProcess::clock_task(const engine::TaskView& task, std::int64_
   const std::int64_t ended = base::monotonic_ns();
   const std::int64_t each = std::max<std::int64_t>(0, ended - timing_.group_start_ns) / timing_.grouped;
   for (std::uint32_t i = 0; i < timing_.grouped; ++i) self_->record_duration(timing_.tasks[i], each);
-  timing_.mean_ns += (each - timing_.mean_ns) / 4;
+  timing_.mean_ns = tasks_run_ <= 1 ? each : timing_.mean_ns + (each - timing_.mean_ns) / 4;
   timing_.grouped = 0;
   timing_.group_start_ns = ended;
   return ended;
