@@ -186,7 +186,13 @@ constexpr RowState row_state(std::uint64_t status) { return static_cast<RowState
 // What a participant was doing, written before each counted change: recovery tells from it whether the
 // change happened and whether it was counted.
 //   63..60 kind | 59..36 slot (24) | 35..0 generation (36)
-enum class OpKind : std::uint8_t { kNone = 0, kPublish = 1, kSettle = 2, kItem = 3 };
+enum class OpKind : std::uint8_t {
+  kNone = 0,
+  kPublish = 1,  // ALLOC of the participant -> anything
+  kSettle = 2,   // LEASED of the participant -> FREE or DEAD, in one change
+  kItem = 3,     // the bit of an item of a run
+  kTake = 4,     // anything -> SETTLING or RETIRING of the participant, counted before it goes on
+};
 constexpr std::uint64_t op_word(OpKind kind, std::uint32_t slot, std::uint64_t generation) {
   return static_cast<std::uint64_t>(kind) << 60 | std::uint64_t{slot} << 36 |
          (generation & ((std::uint64_t{1} << 36) - 1));

@@ -29,7 +29,7 @@ inline constexpr std::uint16_t kLegalNext[kStateCount] = {
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) |
                                bit(State::kSettling) | bit(State::kDead) | bit(State::kQuarantine)),
     /* Settling */
-    static_cast<std::uint16_t>(bit(State::kSettling) | bit(State::kDone) | bit(State::kFree)),
+    static_cast<std::uint16_t>(bit(State::kSettling) | bit(State::kDone) | bit(State::kFree) | bit(State::kDead)),
     /* Done     */ bit(State::kRetiring),
     /* Retiring */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kDone) | bit(State::kRetiring)),

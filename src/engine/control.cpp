@@ -49,8 +49,11 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   if (queue >= shm::queue_total(segment_)) return false;
   const bool keep = (d.flags & shm::kKeepResult) != 0;
   const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
-  engine_.self().begin_op(shm::OpKind::kSettle, slot, word.generation(), queue, Counter::kCancelled);
-  if (!d.control.change(word, retiring)) return false;
+  engine_.self().begin_op(shm::OpKind::kTake, slot, word.generation(), queue, Counter::kCancelled);
+  if (!d.control.change(word, retiring)) {
+    engine_.self().drop_op();
+    return false;
+  }
   engine_.self().count(queue, Counter::kCancelled);
   if (!keep) {
     engine_.free_slot_now(slot, retiring);

@@ -62,8 +62,11 @@ bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::i
 bool DeadLetters::purge(const DeadLetter& letter) noexcept {
   ControlWord word = letter.word;
   const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
-  engine_.self().begin_op(shm::OpKind::kSettle, letter.slot, word.generation(), letter.queue, Counter::kDeadPurged);
-  if (!segment_.descriptor(letter.slot).control.change(word, retiring)) return false;
+  engine_.self().begin_op(shm::OpKind::kTake, letter.slot, word.generation(), letter.queue, Counter::kDeadPurged);
+  if (!segment_.descriptor(letter.slot).control.change(word, retiring)) {
+    engine_.self().drop_op();
+    return false;
+  }
   engine_.self().count(letter.queue, Counter::kDeadPurged);
   engine_.free_slot_now(letter.slot, retiring);
   return true;

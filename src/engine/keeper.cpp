@@ -96,8 +96,14 @@ std::int64_t Keeper::step(std::int64_t now_ns) noexcept {
   const auto share = static_cast<std::uint32_t>(used * static_cast<std::uint64_t>(elapsed) / kPassNs + 1);
   patrol(std::min(share, kStretch), now_ns);
   publish_due();
+  // A producer that saw the previous time did not ring; its hint came before this look.
+  for (int look = 0; look < 4 && !delayed_.empty(); ++look) {
+    take_delayed_hints(now_ns);
+    promote_due(now_ns);
+    publish_due();
+  }
   const std::int64_t next = heap_.empty() ? now_ns + kLongestSleepNs : heap_.top().at_ns;
-  const bool behind = share > kStretch;
+  const bool behind = share > kStretch || !delayed_.empty();
   return behind ? now_ns : std::min(next, now_ns + kLongestSleepNs);
 }
 
@@ -203,7 +209,9 @@ void Keeper::patrol_ready(std::uint32_t slot, ControlWord word, std::int64_t now
     return;
   }
   shm::Ring* ring = engine_.lanes().oldest(queue, priority);
-  bool lost = ring == nullptr || ring->empty();
+  // Without its lane's mark nobody looks at the ring: the pusher was killed between the two.
+  const bool marked = (segment_.queue(queue).lanes.load(std::memory_order_acquire) >> priority & 1) != 0;
+  bool lost = !marked || ring == nullptr || ring->empty();
   if (!lost) {
     shm::HintCell cell;
     if (ring->peek(ring->head(), cell) && cell.slot() < segment_.geometry().slot_count) {
@@ -252,9 +260,9 @@ void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t no
   if (by_clock) {
     const shm::TaggedWord until(d.due.load(std::memory_order_acquire));
     over = until.grant() == word.grant() && until.value() != 0 && engine_.from_due_us(until.value()) <= now_ns;
-  } else {
-    over = pulse.silent_ns > kSecondNs / 2 && pulse.silent_ns > visibility_ns(slot, word);
   }
+  // Also by the clock a worker that was stopped before it set the end must not keep the task.
+  over = over || (pulse.silent_ns > kSecondNs / 2 && pulse.silent_ns > visibility_ns(slot, word));
   if (!over) return;
   const std::uint64_t current = segment_.row(participant).current.load(std::memory_order_acquire);
   (void)engine_.redeliver(slot, word, current, /*died=*/false, now_ns);

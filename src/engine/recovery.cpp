@@ -196,6 +196,9 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
   const ControlWord word = segment_.descriptor(slot).control.load();
   const State before = kind == shm::OpKind::kPublish ? State::kAlloc : State::kLeased;
   bool happened = !(word.generation() == generation && word.state() == before && word.owner() == participant + 1);
+  if (kind == shm::OpKind::kTake)  // exact: it is counted before the slot goes on from there
+    happened = word.generation() == generation && word.owner() == participant + 1 &&
+               (word.state() == State::kSettling || word.state() == State::kRetiring);
   if (kind == shm::OpKind::kItem)
     happened = word.generation() != generation ||
                item_is_over(segment_.descriptor(slot), generation, op_item(which));

@@ -71,6 +71,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     // Nothing to keep and nothing to free: one change ends the task and frees the slot.
     self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, counter);
     if (!d.control.change(word, word.with(State::kFree, 0))) {
+      self_.drop_op();
       self_.count(task.queue, Counter::kFenced);
       return Settled::kFenced;
     }
@@ -90,10 +91,13 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     // The due word now says until when the result is kept.
     const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
     if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(now_ns + ttl)))) return Settled::kFenced;
+  } else if (obligations && !write_outcome(lease.slot, word, kind, shm::kNoBlock)) {
+    return Settled::kFenced;  // whoever finishes it must know which links to follow
   }
   const ControlWord settling = word.with(State::kSettling, self_.owner());
-  self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, counter);
+  self_.begin_op(shm::OpKind::kTake, lease.slot, word.generation(), task.queue, counter);
   if (!d.control.change(word, settling)) {
+    self_.drop_op();
     if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
     self_.count(task.queue, Counter::kFenced);
     return Settled::kFenced;
@@ -110,12 +114,15 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
 void Engine::after_commit(std::uint32_t slot, ControlWord settling, std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
-  const bool kept = (d.flags & shm::kKeepResult) != 0 && outcome.grant() == settling.grant();
-  if ((d.flags & shm::kHasObligations) != 0) {
-    const auto kind = kept ? static_cast<OutcomeKind>(outcome.value() >> 32) : OutcomeKind::kSucceeded;
-    if (kind == OutcomeKind::kSucceeded) enqueue_links(*this, slot, settling, /*error=*/false, now_ns);
-  }
-  if (!kept) {
+  const bool told = outcome.grant() == settling.grant();
+  const auto kind = told ? static_cast<OutcomeKind>(outcome.value() >> 32) : OutcomeKind::kNone;
+  const bool kept = told && (d.flags & shm::kKeepResult) != 0;
+  if ((d.flags & shm::kHasObligations) != 0 && (kind == OutcomeKind::kSucceeded || kind == OutcomeKind::kFailed))
+    enqueue_links(*this, slot, settling, /*error=*/kind == OutcomeKind::kFailed, now_ns);
+  if (kind == OutcomeKind::kFailed) {
+    ControlWord word = settling;
+    (void)d.control.change(word, settling.with(State::kDead, 0));
+  } else if (!kept) {
     free_slot_now(slot, settling);
   } else {
     if (d.block != 0) blocks_.give_back(d.block - 1, slot, settling.generation(), shm::BlockKind::kPayload);
@@ -167,10 +174,7 @@ bool Engine::regrant(std::uint32_t slot, ControlWord from, const shm::Tally& tal
   Descriptor& d = segment_.descriptor(slot);
   const bool delayed = due_ns > now_ns;
   const ControlWord next = from.regrant(delayed ? State::kDelayed : State::kReady);
-  auto& tally_word = d.tally[next.grant() % 2];
-  std::uint64_t was = tally_word.load(std::memory_order_acquire);
-  if (TaggedWord(was).grant() != next.grant() || was == 0)
-    tally_word.compare_exchange_strong(was, TaggedWord(next.grant(), tally.pack()).bits(), std::memory_order_acq_rel);
+  if (!change_tagged(d, d.tally[next.grant() % 2], from, TaggedWord(next.grant(), tally.pack()))) return false;
   if (delayed && !change_tagged(d, d.due, from, TaggedWord(next.grant(), to_due_us(due_ns)))) return false;
   // Read before the change: afterwards the slot is anybody's.
   const std::uint32_t queue = d.queue;
@@ -250,8 +254,12 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   const shm::BlockId block = store_result(lease, record.bytes());
   if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) return Settled::kFenced;
   ControlWord word = lease.word;
-  self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, Counter::kDeadAdded);
-  if (!segment_.descriptor(lease.slot).control.change(word, word.with(State::kDead, 0))) {
+  const bool obligations = (task.flags & shm::kHasObligations) != 0;
+  const ControlWord next = obligations ? word.with(State::kSettling, self_.owner()) : word.with(State::kDead, 0);
+  self_.begin_op(obligations ? shm::OpKind::kTake : shm::OpKind::kSettle, lease.slot, word.generation(), task.queue,
+                 Counter::kDeadAdded);
+  if (!segment_.descriptor(lease.slot).control.change(word, next)) {
+    self_.drop_op();
     if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
     self_.count(task.queue, Counter::kFenced);
     return Settled::kFenced;
@@ -259,9 +267,10 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   self_.count(task.queue, Counter::kDeadAdded);
   if (previous != shm::kNoBlock && previous != block)
     blocks_.give_back(previous, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
-  if ((task.flags & shm::kHasObligations) != 0)
-    enqueue_links(*this, lease.slot, lease.word.with(State::kDead, 0), /*error=*/true, now_ns);
-  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, task.id.handle);
+  if (obligations)
+    after_commit(lease.slot, next, now_ns);
+  else if (shm::anyone_awaits(segment_))
+    shm::wake_result_waiters(segment_, task.id.handle);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }

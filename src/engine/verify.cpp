@@ -104,7 +104,11 @@ class Verifier {
     if (!block_ok && word.state() != State::kQuarantine)
       broken("block", fmt::format("slot {} ({}): its payload block {} is not its own", slot,
                                   shm::to_string(word.state()), block - 1));
-    if (queue < live_.size() && word.state() != State::kDone && word.state() != State::kSettling)
+    const shm::TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
+    // Settling on its way to the dead letters (links first) is not over.
+    const bool dying = word.state() == State::kSettling && outcome.grant() == word.grant() &&
+                       outcome.value() >> 32 == static_cast<std::uint64_t>(OutcomeKind::kFailed);
+    if (queue < live_.size() && word.state() != State::kDone && (word.state() != State::kSettling || dying))
       live_[queue] += tasks_in(d, word);
   }
 
