@@ -2,6 +2,7 @@
 
 #include "base/random.hpp"
 #include "engine/extension.hpp"
+#include "shm/death.hpp"
 
 namespace stem::engine {
 namespace {
@@ -33,6 +34,12 @@ shm::UniqueBucket* Unique::bucket(std::uint64_t key) const noexcept {
   return segment_.commit_row(segment_.offset_of(b), sizeof *b) ? b : nullptr;
 }
 
+bool Unique::is_gone(std::uint32_t owner) const noexcept {
+  if (owner == 0 || owner > segment_.geometry().participant_count) return true;
+  shm::RosterRow& row = segment_.row(owner - 1);
+  return shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive || shm::signalled_dead(row);
+}
+
 // Whether an entry's task is alive and has `key` (or any key at all).
 bool Unique::holds(std::uint64_t entry, std::uint64_t key, bool any_key, std::int64_t now_ns) const noexcept {
   if (entry == 0) return false;
@@ -49,6 +56,10 @@ bool Unique::holds(std::uint64_t entry, std::uint64_t key, bool any_key, std::in
     case shm::State::kSettling:
     case shm::State::kQuarantine:
       return false;
+    case shm::State::kAlloc:
+      // Not published yet, and never will be when its producer has died in between.
+      if (is_gone(word.owner())) return false;
+      break;
     default:
       break;
   }
@@ -65,11 +76,21 @@ bool Unique::holds(std::uint64_t entry, std::uint64_t key, bool any_key, std::in
   return any_key ? extras->unique_key != 0 : extras->unique_key == key;
 }
 
+bool Unique::unpublished(std::uint64_t entry) const noexcept {
+  const shm::ControlWord word =
+      segment_.descriptor(static_cast<std::uint32_t>(entry) & (shm::kMaxSlots - 1)).control.load();
+  return word.generation() == entry >> shm::kSlotBits && word.state() == shm::State::kAlloc;
+}
+
 // Carries an open proposal into its entry and closes the turn. Any number of participants may do it.
 void Unique::complete(shm::UniqueBucket& b, std::uint64_t turn_bits) noexcept {
   const Turn turn{turn_bits};
   const std::uint32_t open = turn.open_entry();
-  if (open == 0 || open > 7 || turn.slot() >= segment_.geometry().slot_count) return;
+  if (open == 0) return;
+  if (turn.slot() >= segment_.geometry().slot_count) {  // nonsense in the segment must not hold the bucket up
+    b.turn.compare_exchange_strong(turn_bits, turn.closed().bits, std::memory_order_acq_rel);
+    return;
+  }
   auto& entry = b.entries[open - 1];
   std::uint64_t old = entry.load(std::memory_order_acquire);
   if (b.turn.load(std::memory_order_acquire) != turn_bits) return;  // done by somebody else
@@ -87,6 +108,7 @@ UniqueAnswer Unique::acquire(std::uint64_t key, std::uint32_t slot, shm::Control
   shm::UniqueBucket* b = bucket(key);
   if (b == nullptr) return {UniqueStatus::kTableFull, 0};
   const std::uint64_t mine = entry_word(slot, word.generation());
+  int patience = 4096;
   for (;;) {  // each failed round is another insert's progress
     const std::uint64_t turn = b->turn.load(std::memory_order_acquire);
     if (Turn{turn}.open_entry() != 0) {
@@ -99,6 +121,12 @@ UniqueAnswer Unique::acquire(std::uint64_t key, std::uint32_t slot, shm::Control
       const std::uint64_t entry = b->entries[i].load(std::memory_order_acquire);
       if (entry == mine) continue;
       if (holds(entry, key, false, now_ns)) {
+        // A holder that is not published yet most likely will be within some instructions; if it is killed
+        // before, its key is free and ours to take. A stopped one is believed.
+        if (unpublished(entry) && patience-- > 0) {
+          changed = true;
+          continue;
+        }
         // Believed only if no insert has happened since the turn was read.
         if (b->turn.load(std::memory_order_acquire) == turn) return {UniqueStatus::kHeld, entry};
         changed = true;

@@ -38,6 +38,8 @@ class Unique {
  private:
   shm::UniqueBucket* bucket(std::uint64_t key) const noexcept;
   bool holds(std::uint64_t entry, std::uint64_t key, bool any_key, std::int64_t now_ns) const noexcept;
+  bool is_gone(std::uint32_t owner) const noexcept;
+  bool unpublished(std::uint64_t entry) const noexcept;  // of an entry that holds
   void complete(shm::UniqueBucket& bucket, std::uint64_t turn) noexcept;
 
   shm::Segment& segment_;
