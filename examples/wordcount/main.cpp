@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <thread>
 
 #include "check.hpp"
@@ -22,7 +23,6 @@ namespace {
 
 using namespace std::chrono_literals;
 namespace fs = std::filesystem;
-using SteadyTime = std::chrono::steady_clock::time_point;
 
 constexpr std::size_t kSample = 25;
 constexpr int kRoundTrips = 500;
@@ -35,14 +35,22 @@ std::string human(double seconds) {
   return seconds < 1 ? fmt::format("{:.2f} ms", seconds * 1e3) : fmt::format("{:.2f} s", seconds);
 }
 
-// The segment of this run, gone at its end however it ends.
-struct Namespace {
-  std::string name = "wordcount-" + std::to_string(::getpid());
-  ~Namespace() { (void)stem::Client::destroy(name); }
+// A directory of this run's own for its segment, gone at the end however it ends; the worker program
+// inherits the variable.
+struct PrivateSegment {
+  std::string directory = "/dev/shm/stem-wordcount-XXXXXX";
+  std::string name_space = "wordcount";
+  PrivateSegment() {
+    if (::mkdtemp(directory.data()) == nullptr) throw std::runtime_error(directory + " cannot be made");
+    ::setenv("STEM_SHM_DIRECTORY", directory.c_str(), 1);
+  }
+  ~PrivateSegment() {
+    std::error_code ignored;
+    fs::remove_all(directory, ignored);
+  }
 };
 
-// Regular files that we may read; the largest stand in the middle, where the kill happens, so that the
-// victim is caught in the act.
+// Regular files that we may read, the largest last.
 std::vector<std::string> files_below(const fs::path& folder) {
   std::vector<std::pair<std::uintmax_t, std::string>> found;
   std::error_code error;
@@ -52,10 +60,7 @@ std::vector<std::string> files_below(const fs::path& folder) {
     if (at->is_symlink(ignored) || !at->is_regular_file(ignored)) continue;
     if (::access(at->path().c_str(), R_OK) == 0) found.emplace_back(at->file_size(ignored), at->path().string());
   }
-  const std::size_t large = std::min<std::size_t>(16, found.size() / 4);
-  std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(large), found.end(), std::greater<>());
-  std::rotate(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(large),
-              found.begin() + static_cast<std::ptrdiff_t>(large + (found.size() - large) / 2));
+  if (!found.empty()) std::iter_swap(std::max_element(found.begin(), found.end()), std::prev(found.end()));
   std::vector<std::string> paths;
   for (auto& [size, path] : found) paths.push_back(std::move(path));
   return paths;
@@ -64,7 +69,6 @@ std::vector<std::string> files_below(const fs::path& folder) {
 struct Kill {
   int pid = 0;
   std::int64_t at_ns = 0;
-  std::string task;  // what it was running, by its id
 };
 
 class Job {
@@ -72,24 +76,26 @@ class Job {
   Job(stem::Client& client, Observer& observer, std::vector<std::string> paths)
       : client_(client), observer_(observer), paths_(std::move(paths)), digests_(paths_.size()) {}
 
+  // All but the largest file, whose turn comes half way.
   void enqueue() {
     started_ns_ = now_ns();
-    auto many = client_.enqueue_many(file_digest, paths_);
+    auto many = client_.enqueue_many(file_digest, std::span(paths_).first(paths_.size() - 1));
     enqueued_ns_ = now_ns();
     if (many.error) throw std::runtime_error(many.error->message);
     handles_ = std::move(many.handles);
     for (std::size_t i = 0; i < handles_.size(); ++i) open_.push_back(i);
   }
 
-  // Collects what is over; kills a worker once half is done.
+  // Collects what is over. Once half is done, the largest file is enqueued ahead of all others, and the
+  // worker that runs it is killed in the act.
   void run(WorkerProgram& workers) {
     const bool terminal = ::isatty(STDOUT_FILENO) == 1;
     std::int64_t shown_ns = 0;
-    while (!open_.empty()) {
+    while (!open_.empty() || handles_.size() < paths_.size()) {
       if (interrupted) throw std::runtime_error("interrupted");
       if (!workers.running()) throw std::runtime_error("the worker program ended by itself");
       collect();
-      if (kills_.empty() && done() >= paths_.size() / 2) kill_one();
+      if (!kill_ && handles_.size() < paths_.size() && open_.size() <= paths_.size() / 2) kill_one();
       if (now_ns() - shown_ns > 100'000'000 && terminal) {
         shown_ns = now_ns();
         show_progress();
@@ -113,20 +119,16 @@ class Job {
                human(static_cast<double>(duration.percentile_ns(0.99)) / 1e9));
   }
 
-  // Which tasks were started again, and how soon after the kill.
+  // Where the victim's task was started again, and how soon after the kill.
   void report_kill() const {
-    for (const Kill& kill : kills_) {
-      bool caught = false;
-      for (std::size_t i = 0; i < digests_.size(); ++i) {
-        const Digest& d = digests_[i];
-        if (d.attempt == 0 || handles_[i].id_text() != kill.task) continue;
-        caught = true;
-        fmt::print("  worker {} got SIGKILL while it ran {}\n", kill.pid, paths_[i]);
-        fmt::print("  the task started again on worker {}, {} after the kill\n", d.pid,
-                   human(static_cast<double>(d.started_ns - kill.at_ns) / 1e9));
-      }
-      if (!caught) fmt::print("  worker {} got SIGKILL just after it had finished its task\n", kill.pid);
+    const Digest& again = digests_.back();
+    if (!kill_ || again.attempt == 0) {
+      fmt::print("  no worker was killed in the act: the largest file was done too soon; try a folder with larger ones\n");
+      return;
     }
+    fmt::print("  worker {} got SIGKILL while it ran {}\n", kill_->pid, paths_.back());
+    fmt::print("  the task started again on worker {}, {} after the kill\n", again.pid,
+               human(static_cast<double>(again.started_ns - kill_->at_ns) / 1e9));
   }
 
   // Every file once, by our own list and by the segment's counters.
@@ -158,7 +160,7 @@ class Job {
   }
 
  private:
-  std::size_t done() const { return paths_.size() - open_.size(); }
+  std::size_t done() const { return handles_.size() - open_.size(); }
 
   void collect() {
     std::erase_if(open_, [this](std::size_t i) {
@@ -174,12 +176,16 @@ class Job {
     });
   }
 
-  // A worker that is in the middle of a task.
   void kill_one() {
-    for (const SteadyTime patience = std::chrono::steady_clock::now() + 100ms; std::chrono::steady_clock::now() < patience;) {
+    auto last = client_.enqueue(file_digest, paths_.back(), {.priority = 9});
+    if (!last) throw std::runtime_error(last.error().message);
+    open_.push_back(handles_.size());
+    handles_.push_back(*last);
+    const auto patience = std::chrono::steady_clock::now() + 1s;
+    while (std::chrono::steady_clock::now() < patience && !stem::is_final(*last->state())) {
       for (const auto& worker : observer_.workers()) {
-        if (!worker.current) continue;
-        kills_.push_back({static_cast<int>(worker.pid), now_ns(), to_string(worker.current)});
+        if (worker.current != last->id()) continue;
+        kill_ = Kill{static_cast<int>(worker.pid), now_ns()};
         ::kill(static_cast<pid_t>(worker.pid), SIGKILL);
         return;
       }
@@ -201,7 +207,7 @@ class Job {
   std::vector<stem::Handle<Digest>> handles_;
   std::vector<std::size_t> open_;  // indices of what is not over
   std::vector<std::string> failed_;
-  std::vector<Kill> kills_;
+  std::optional<Kill> kill_;
   std::int64_t started_ns_ = 0, enqueued_ns_ = 0, finished_ns_ = 0;
 };
 
@@ -231,11 +237,11 @@ void wait_for_workers(const Observer& observer, WorkerProgram& program, std::siz
 bool run(const std::string& folder, int workers) {
   auto paths = files_below(folder);
   if (paths.size() < 4) throw std::runtime_error(folder + ": at least four readable files are needed");
-  const Namespace own;
-  auto client = stem::Client::open(own.name, {.task_capacity = static_cast<std::uint32_t>(paths.size() + 4096)});
+  const PrivateSegment own;
+  auto client = stem::Client::open(own.name_space, {.task_capacity = static_cast<std::uint32_t>(paths.size() + 4096)});
   if (!client) throw std::runtime_error(client.error().message);
-  Observer observer(own.name);
-  WorkerProgram program(own.name, workers);
+  Observer observer(own.name_space);
+  WorkerProgram program(own.name_space, workers);
   wait_for_workers(observer, program, static_cast<std::size_t>(workers));
   fmt::print("{} workers:", workers);
   for (const auto& w : observer.workers())

@@ -17,6 +17,10 @@
 
 #include "stem/handler.hpp"
 
+namespace stem::worker {
+class HandlerTable;
+}
+
 namespace stem {
 
 struct WorkerOptions {
@@ -61,6 +65,7 @@ class Worker {
   struct State;
   explicit Worker(std::unique_ptr<State> state) noexcept;
   const Result<void>& add(const TaskInfo& task, detail::RawHandler handler, RetryDelay retry_delay);
+  friend void register_app(worker::HandlerTable& table, const std::function<void(Worker&)>& register_handlers);
   friend int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers);
 
   std::unique_ptr<State> state_;
@@ -68,5 +73,12 @@ class Worker {
 
 // main() for a program that is a worker: the flags of `stem worker start`, then run().
 int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers);
+
+// For a shared object that `stem worker start --app` loads:
+//   extern "C" void stem_register(stem::worker::HandlerTable& table) {
+//     stem::register_app(table, [](stem::Worker& worker) { worker.on(...); });
+//   }
+// Ends the program with a sentence when a task's options make no sense.
+void register_app(worker::HandlerTable& table, const std::function<void(Worker&)>& register_handlers);
 
 }  // namespace stem

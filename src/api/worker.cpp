@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 
 #include "api/task_resolver.hpp"
 #include "api/worker_context.hpp"
@@ -72,6 +73,16 @@ int Worker::run() {
   if (done.ok()) return 0;
   std::fprintf(stderr, "worker: %s\n", done.error().message.c_str());
   return kFailed;
+}
+
+void register_app(worker::HandlerTable& table, const std::function<void(Worker&)>& register_handlers) {
+  Worker worker(std::make_unique<Worker::State>());
+  register_handlers(worker);
+  if (!worker.state_->registered.ok()) {
+    std::fprintf(stderr, "%s\n", worker.state_->registered.error().message.c_str());
+    std::exit(kFailed);
+  }
+  for (const auto& [name, entry] : worker.state_->handlers.entries()) table.on(name, entry.run);
 }
 
 int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers) {

@@ -74,7 +74,7 @@ void add_worker_flags(CLI::App& command, WorkerFlags& flags) {
   command.add_option("--max-memory-per-child", flags.max_memory_per_child, "Replace a process beyond this size, as in 512MiB");
   command.add_option("--autoscale", flags.autoscale, "MIN,MAX processes, by lag");
   command.add_option("--node", flags.node, "This worker's name [the host's]");
-  command.add_option("--spin", flags.spin, "How long an idle process looks before it sleeps [50us]");
+  command.add_option("--spin-us", flags.spin_us, "Microseconds an idle process spins before it parks [50]");
   command.add_option("--drain-timeout", flags.drain_timeout, "How long a warm stop waits for what runs [60s]");
   command.add_option("--soft-grace", flags.soft_grace, "How long a soft stop waits before it is hard [30s]");
 }
@@ -101,7 +101,12 @@ Result<worker::WorkerOptions> worker_options(const WorkerFlags& flags) {
     o.max_memory_per_child_bytes = *bytes;
   }
   if (auto good = read_autoscale(flags.autoscale, o); !good) return good.error();
-  if (auto good = read_duration("--spin", flags.spin, o.spin_ns); !good) return good.error();
+  if (!flags.spin_us.empty()) {
+    const auto us = base::parse_count(flags.spin_us);
+    if (!us || *us > 60'000'000)
+      return Error{Errc::kInvalidArgument, "--spin-us: \"" + flags.spin_us + "\" is not a number of microseconds up to a minute"};
+    o.spin_ns = static_cast<std::int64_t>(*us) * 1000;
+  }
   if (auto good = read_duration("--drain-timeout", flags.drain_timeout, o.drain_timeout_ns); !good) return good.error();
   if (auto good = read_duration("--soft-grace", flags.soft_grace, o.soft_grace_ns); !good) return good.error();
   return o;

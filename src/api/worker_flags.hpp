@@ -26,7 +26,7 @@ struct WorkerFlags {
   std::uint64_t max_tasks_per_child = 0;
   std::string max_memory_per_child;
   std::string autoscale;       // "MIN,MAX"
-  std::string spin;            // a duration
+  std::string spin_us;         // a whole number
   std::string drain_timeout;
   std::string soft_grace;
 };
