@@ -8,9 +8,9 @@ find_package(nlohmann_json REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET GLOBAL libxxhash)
 
-if(STEM_BUILD_TOOLS OR STEM_BUILD_BENCH OR STEM_BUILD_EXAMPLES)
-  find_package(CLI11 REQUIRED)
-endif()
+# Headers only: the flags of worker_main() and of the programs.
+find_package(CLI11 REQUIRED)
+
 if(STEM_BUILD_BENCH)
   find_package(benchmark REQUIRED)
   pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET GLOBAL hiredis)

@@ -7,12 +7,15 @@ set -euo pipefail
 build=$1 cxx=$2 version=$3
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# The programs' segments: their own, and away with them at the end.
+STEM_SHM_DIRECTORY=$(mktemp -d /dev/shm/stem-package-XXXXXX)
+export STEM_SHM_DIRECTORY
+trap 'rm -rf "$work" "$STEM_SHM_DIRECTORY"' EXIT
 
 step() { echo "== $*"; }
 expect_version() {
   local said
-  said=$("$1")
+  said=$(timeout 120 "$1")
   if [ "$said" != "stem $version" ]; then
     echo "$1 said '$said', expected 'stem $version'"
     exit 1
