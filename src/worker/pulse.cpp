@@ -30,7 +30,7 @@ std::uint64_t own_rss_bytes() noexcept {
 }
 
 Pulse::Pulse(shm::Participant& self, ChildPage& page, const WorkerOptions& options, int supervisor_pid)
-    : self_(self), page_(page), options_(options), supervisor_pid_(supervisor_pid), token_(source_.get_token()) {
+    : self_(self), page_(page), options_(options), supervisor_pid_(supervisor_pid) {
   // Signals are for the loop's thread, whose sleep they must end.
   sigset_t all, before;
   sigfillset(&all);
