@@ -15,5 +15,6 @@ std::vector<Command> engine_commands();  // see engine_commands.hpp
 std::vector<Command> version_commands();
 std::vector<Command> worker_control_commands();
 std::vector<Command> worker_start_commands();
+std::vector<Command> worker_status_commands();
 
 }  // namespace stem::cli

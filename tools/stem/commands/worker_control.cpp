@@ -1,0 +1,149 @@
+// `stem worker ping|shutdown|pause|resume|resize`: asks every worker by name, and says of each whether it
+// answered.
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "tools/stem/commands/commands.hpp"
+#include "tools/stem/json_output.hpp"
+#include "tools/stem/table.hpp"
+#include "tools/stem/worker_rows.hpp"
+#include "worker/child_page.hpp"
+#include "worker/control.hpp"
+
+namespace stem::cli {
+namespace {
+
+struct ControlOptions {
+  WorkerSelection selection;
+  std::int64_t timeout_ns = 2'000'000'000;
+  std::string mode = "warm";
+  std::string count;
+};
+
+void declare_common(CommandLine& line, ControlOptions& options) {
+  line.texts("-w,--worker", &options.selection.names, "a worker, or a node for all of its; may be repeated").named("NAME");
+  line.texts("-q,--queue", &options.selection.queues, "only workers that serve this queue; may be repeated").named("QUEUE");
+  line.duration_ns("--timeout", &options.timeout_ns, "how long to wait for the answers (default 2s)");
+}
+
+void print_for_people(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown, const Style& style) {
+  Table table({{"WORKER"}, {"NODE"}, {"PID", Align::kRight}, {"ANSWER"}, {"AFTER", Align::kRight}});
+  for (const WorkerRow& row : rows) {
+    table.add_row({row.stats.name, row.node, std::to_string(row.stats.pid),
+                   !row.answered ? Cell("no reply", Tone::kBad)
+                   : row.refused ? Cell("refused", Tone::kBad)
+                                 : Cell("ok", Tone::kGood),
+                   row.answered ? base::human_duration(row.answered_after_ns) : std::string()});
+  }
+  for (const std::string& name : unknown) table.add_row({name, "", "", Cell("unknown", Tone::kBad), ""});
+  table.print(style);
+}
+
+void print_for_programs(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown) {
+  auto workers = nlohmann::ordered_json::array();
+  for (const WorkerRow& row : rows) {
+    nlohmann::ordered_json object{{"worker", row.stats.name}, {"node", row.node},   {"pid", row.stats.pid},
+                                  {"supervisor", row.supervisor}, {"answered", row.answered}, {"refused", row.refused}};
+    object["afterNs"] = row.answered ? nlohmann::ordered_json(row.answered_after_ns) : nlohmann::ordered_json(nullptr);
+    workers.push_back(std::move(object));
+  }
+  print_json({{"workers", std::move(workers)}, {"unknown", unknown}});
+}
+
+int exit_code(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown) {
+  int code = kExitOk;
+  for (const WorkerRow& row : rows) {
+    if (!row.answered) return kExitTimeout;
+    if (row.refused) code = kExitFailed;
+  }
+  if (!unknown.empty()) return kExitNotFound;
+  return rows.empty() ? kExitTimeout : code;
+}
+
+// Which rows a command is for, beside the selection.
+enum class For { kAll, kSupervisors };
+
+int control(const ControlOptions& options, const Context& context, worker::Command command, std::uint32_t argument,
+            For whom = For::kAll) {
+  auto attachment = Attachment::open(context);
+  if (!attachment) return fail("worker", attachment.error());
+  std::vector<std::string> unknown;
+  auto rows = select_workers(*attachment, options.selection, unknown);
+  if (whom == For::kSupervisors) std::erase_if(rows, [](const WorkerRow& row) { return !row.supervisor; });
+  ask_workers(*attachment, rows, static_cast<std::uint8_t>(command), argument, options.timeout_ns);
+  if (context.json) {
+    print_for_programs(rows, unknown);
+  } else if (rows.empty() && unknown.empty()) {
+    print_error("no worker is attached to namespace " + context.namespace_name);
+  } else {
+    print_for_people(rows, unknown, context.style);
+  }
+  return exit_code(rows, unknown);
+}
+
+Run build_ping(CommandLine& line) {
+  auto options = std::make_shared<ControlOptions>();
+  declare_common(line, *options);
+  return [options](const Context& context) { return control(*options, context, worker::Command::kPing, 0); };
+}
+
+Run build_pause(CommandLine& line) {
+  auto options = std::make_shared<ControlOptions>();
+  declare_common(line, *options);
+  return [options](const Context& context) { return control(*options, context, worker::Command::kPause, 0); };
+}
+
+Run build_resume(CommandLine& line) {
+  auto options = std::make_shared<ControlOptions>();
+  declare_common(line, *options);
+  return [options](const Context& context) { return control(*options, context, worker::Command::kResume, 0); };
+}
+
+Run build_shutdown(CommandLine& line) {
+  auto options = std::make_shared<ControlOptions>();
+  declare_common(line, *options);
+  line.choice("--mode", &options->mode, {"warm", "soft", "hard"}, "how (default warm)");
+  return [options](const Context& context) {
+    const auto mode = options->mode == "hard"   ? worker::StopMode::kHard
+                      : options->mode == "soft" ? worker::StopMode::kSoft
+                                                : worker::StopMode::kWarm;
+    return control(*options, context, worker::Command::kShutdown, static_cast<std::uint32_t>(mode));
+  };
+}
+
+Run build_resize(CommandLine& line) {
+  auto options = std::make_shared<ControlOptions>();
+  declare_common(line, *options);
+  line.argument("COUNT", &options->count, "worker processes that each node shall have").required();
+  return [options](const Context& context) {
+    const auto count = base::parse_count(options->count);
+    if (!count || *count > 1024) {
+      print_error("worker resize: COUNT is 0 to 1024, not '" + options->count + "'");
+      return kExitUsage;
+    }
+    return control(*options, context, worker::Command::kResize, static_cast<std::uint32_t>(*count), For::kSupervisors);
+  };
+}
+
+}  // namespace
+
+std::vector<Command> worker_control_commands() {
+  return {{.path = "worker ping", .group = Group::kRun, .help = "Ask workers for a sign of life",
+           .details = "Exit code 3 when one did not answer.",
+           .examples = {{"stem worker ping", "every worker"}}, .traits = kReads, .build = build_ping},
+          {.path = "worker pause", .group = Group::kRun, .help = "Let workers take no more tasks until resumed",
+           .examples = {{"stem worker pause -w alpha-2", ""}}, .traits = kReads, .build = build_pause},
+          {.path = "worker resume", .group = Group::kRun, .help = "Let paused workers go on",
+           .examples = {{"stem worker resume", ""}}, .traits = kReads, .build = build_resume},
+          {.path = "worker shutdown", .group = Group::kRun, .help = "Stop workers",
+           .details = "warm: finish what runs; soft: ask handlers to stop; hard: give everything back at once.",
+           .examples = {{"stem worker shutdown --mode warm", "every worker"}, {"stem worker shutdown -w alpha", "one node"}},
+           .traits = kReads, .build = build_shutdown},
+          {.path = "worker resize", .group = Group::kRun, .help = "Change how many processes a node has, while it runs",
+           .examples = {{"stem worker resize 4 -w alpha", ""}}, .traits = kReads, .build = build_resize}};
+}
+
+}  // namespace stem::cli

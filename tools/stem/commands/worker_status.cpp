@@ -1,0 +1,163 @@
+// `stem worker status|stats|inspect`: what workers are, have done, and are doing.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.hpp"
+#include "tools/stem/commands/commands.hpp"
+#include "tools/stem/json_output.hpp"
+#include "tools/stem/table.hpp"
+#include "tools/stem/worker_rows.hpp"
+#include "worker/control.hpp"
+
+namespace stem::cli {
+namespace {
+
+enum class View { kStatus, kStats, kInspect };
+
+struct StatusOptions {
+  WorkerSelection selection;
+  std::int64_t timeout_ns = 500'000'000;
+  bool once = false;
+  bool follow = false;
+  View view = View::kStatus;
+};
+
+std::string core_text(int cpu) { return cpu < 0 ? std::string() : std::to_string(cpu); }
+
+// A worker that answers is alive now; of a silent one nobody knows since when.
+std::string heartbeat_text(const WorkerRow& row) { return row.answered ? "now" : "no reply"; }
+
+std::string task_text(const Attachment& attachment, engine::TaskId id) {
+  const auto info = engine::Query(attachment.engine()).task(id);
+  return info ? info->task : std::string();
+}
+
+void print_status(const std::vector<WorkerRow>& rows, const Style& style) {
+  Table table({{"WORKER"}, {"NODE"}, {"PID", Align::kRight}, {"CORE", Align::kRight}, {"STATE"},
+               {"INFLIGHT", Align::kRight}, {"DONE", Align::kRight}, {"FAILED", Align::kRight}, {"RSS", Align::kRight},
+               {"LAST-HEARTBEAT"}});
+  for (const WorkerRow& row : rows) {
+    const auto& s = row.stats;
+    const std::string state = state_text(row);
+    table.add_row({s.name, row.node, std::to_string(s.pid), core_text(s.cpu),
+                   Cell(state, state == "silent" || state == "dead" ? Tone::kBad : Tone::kPlain),
+                   std::to_string(s.inflight), std::to_string(s.succeeded), std::to_string(s.failed),
+                   s.rss_bytes == 0 ? std::string() : base::human_size(s.rss_bytes), heartbeat_text(row)});
+  }
+  table.print(style);
+}
+
+void print_stats(const std::vector<WorkerRow>& rows, const Style& style) {
+  Table table({{"WORKER"}, {"STARTED", Align::kRight}, {"DONE", Align::kRight}, {"FAILED", Align::kRight},
+               {"INFLIGHT", Align::kRight}, {"RSS", Align::kRight}, {"BEATS", Align::kRight}, {"KEEPER"}});
+  for (const WorkerRow& row : rows) {
+    const auto& s = row.stats;
+    table.add_row({s.name, std::to_string(s.started), std::to_string(s.succeeded), std::to_string(s.failed),
+                   std::to_string(s.inflight), s.rss_bytes == 0 ? std::string() : base::human_size(s.rss_bytes),
+                   std::to_string(s.heartbeat), s.keeper ? "yes" : ""});
+  }
+  table.print(style);
+}
+
+void print_inspect(const Attachment& attachment, const std::vector<WorkerRow>& rows, const Style& style) {
+  Table table({{"WORKER"}, {"STATE"}, {"TASK-ID"}, {"TASK"}, {"RUNNING-FOR", Align::kRight}});
+  const std::int64_t now = base::monotonic_ns();
+  for (const WorkerRow& row : rows) {
+    if (row.supervisor) continue;
+    const bool running = row.stats.current.handle != 0;
+    table.add_row({row.stats.name, state_text(row), running ? engine::to_string(row.stats.current) : std::string(),
+                   running ? task_text(attachment, row.stats.current) : std::string(),
+                   running ? base::human_duration(now - row.stats.current_since_ns) : std::string()});
+  }
+  table.print(style);
+}
+
+nlohmann::ordered_json document_of(const Attachment& attachment, const std::vector<WorkerRow>& rows) {
+  auto workers = nlohmann::ordered_json::array();
+  const std::int64_t now = base::monotonic_ns();
+  for (const WorkerRow& row : rows) {
+    const auto& s = row.stats;
+    nlohmann::ordered_json object{{"worker", s.name},         {"node", row.node},
+                                  {"supervisor", row.supervisor}, {"pid", s.pid},
+                                  {"core", s.cpu},            {"state", state_text(row)},
+                                  {"inflight", s.inflight},   {"started", s.started},
+                                  {"done", s.succeeded},      {"failed", s.failed},
+                                  {"rssBytes", s.rss_bytes},  {"heartbeat", s.heartbeat},
+                                  {"answered", row.answered}, {"keeper", s.keeper},
+                                  {"task", nullptr}};
+    if (s.current.handle != 0 && !row.supervisor) {
+      object["task"] = {{"id", engine::to_string(s.current)},
+                        {"name", task_text(attachment, s.current)},
+                        {"runningForNs", now - s.current_since_ns}};
+    }
+    workers.push_back(std::move(object));
+  }
+  return {{"workers", std::move(workers)}};
+}
+
+int show_once(const Attachment& attachment, const StatusOptions& options, const Context& context) {
+  std::vector<std::string> unknown;
+  auto rows = select_workers(attachment, options.selection, unknown);
+  ask_workers(attachment, rows, static_cast<std::uint8_t>(worker::Command::kPing), 0, options.timeout_ns);
+  if (context.json) {
+    const auto document = document_of(attachment, rows);
+    options.follow ? print_json_line(document) : print_json(document);
+  } else if (options.view == View::kStats) {
+    print_stats(rows, context.style);
+  } else if (options.view == View::kInspect) {
+    print_inspect(attachment, rows, context.style);
+  } else {
+    print_status(rows, context.style);
+  }
+  for (const std::string& name : unknown) print_error("no worker is named " + name);
+  if (!unknown.empty()) return kExitNotFound;
+  for (const WorkerRow& row : rows)
+    if (!row.answered) return kExitTimeout;
+  return kExitOk;
+}
+
+int show(const StatusOptions& options, const Context& context) {
+  const auto attachment = Attachment::open(context);
+  if (!attachment) return fail("worker", attachment.error());
+  for (;;) {
+    const int code = show_once(*attachment, options, context);
+    if (!options.follow) return code;
+    if (std::fflush(stdout) != 0) return kExitFailed;  // whoever read it has gone
+    attachment->engine().self().beat();
+    const timespec second{1, 0};
+    ::nanosleep(&second, nullptr);
+    if (!context.json) fmt::print("\n");
+  }
+}
+
+template <View view>
+Run build_view(CommandLine& line) {
+  auto options = std::make_shared<StatusOptions>();
+  options->view = view;
+  line.texts("-w,--worker", &options->selection.names, "a worker, or a node for all of its; may be repeated").named("NAME");
+  line.texts("-q,--queue", &options->selection.queues, "only workers that serve this queue; may be repeated").named("QUEUE");
+  line.duration_ns("--timeout", &options->timeout_ns, "how long to wait for a sign of life (default 500ms)");
+  if (view == View::kStatus) line.flag("--once", &options->once, "print once (the default)");
+  line.flag("--follow", &options->follow, "again every second, until interrupted");
+  return [options](const Context& context) { return show(*options, context); };
+}
+
+}  // namespace
+
+std::vector<Command> worker_status_commands() {
+  return {{.path = "worker status", .group = Group::kRun, .help = "Workers, their cores, and how they are",
+           .details = "Exit code 3 when one gave no sign of life.",
+           .examples = {{"stem worker status", ""}, {"stem worker status --follow --json", "one object a second"}},
+           .traits = kReads, .build = build_view<View::kStatus>},
+          {.path = "worker stats", .group = Group::kRun, .help = "What workers have done",
+           .examples = {{"stem worker stats", ""}}, .traits = kReads, .build = build_view<View::kStats>},
+          {.path = "worker inspect", .group = Group::kRun, .help = "What workers are running right now",
+           .examples = {{"stem worker inspect -w alpha", "all processes of one node"}}, .traits = kReads,
+           .build = build_view<View::kInspect>}};
+}
+
+}  // namespace stem::cli
