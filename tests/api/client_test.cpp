@@ -7,7 +7,7 @@
 #include <set>
 #include <thread>
 
-#include "engine/query.hpp"
+#include "engine/control.hpp"
 #include "engine_worker.hpp"
 #include "private_segments.hpp"
 #include "stem/json.hpp"
@@ -255,6 +255,72 @@ TEST_F(ClientTest, AFullSegmentSaysFullAndWaitsWhenAsked) {
   EXPECT_GE(std::chrono::steady_clock::now() - started, 30ms);
   EngineWorker worker("t", "default", [](const engine::TaskView&) { return ""; });
   EXPECT_TRUE(client.enqueue(note, "x", {.full_timeout = 20s}).ok());
+}
+
+// The queue's own limit, with each overflow policy.
+class OverflowTest : public ClientTest {
+ protected:
+  OverflowTest() : client_(open()), segment_(*shm::Segment::attach("t")), self_(*shm::Participant::join(segment_, {})) {}
+  void limit(shm::Overflow overflow) {
+    engine::Engine e(*self_);
+    engine::Control::Limits limits;
+    limits.max_length = 3;
+    limits.overflow = static_cast<int>(overflow);
+    engine::Control(e).set_limits(*shm::intern_queue(*segment_, "default"), limits);
+  }
+  std::vector<Handle<void>> fill() {
+    std::vector<Handle<void>> handles;
+    for (int i = 0; i < 3; ++i) handles.push_back(*client_.enqueue(note, "x", {.result_ttl = 1h}));
+    return handles;
+  }
+  Client client_;
+  std::shared_ptr<shm::Segment> segment_;
+  std::unique_ptr<shm::Participant> self_;
+};
+
+TEST_F(OverflowTest, RejectSaysFullAtOnce) {
+  limit(shm::Overflow::kReject);
+  (void)fill();
+  EXPECT_EQ(client_.enqueue(note, "x").error().code, Errc::kFull);
+}
+
+TEST_F(OverflowTest, BlockWaitsUntilThereIsRoomOrTheTimeIsOver) {
+  limit(shm::Overflow::kBlock);
+  (void)fill();
+  const auto started = std::chrono::steady_clock::now();
+  EXPECT_EQ(client_.enqueue(note, "x", {.full_timeout = 40ms}).error().code, Errc::kFull);
+  EXPECT_GE(std::chrono::steady_clock::now() - started, 40ms);
+  EXPECT_EQ(client_.enqueue(note, "x", {.full_timeout = 0ms}).error().code, Errc::kFull);
+  EngineWorker worker("t", "default", [](const engine::TaskView&) { return ""; });
+  EXPECT_TRUE(client_.enqueue(note, "x", {.full_timeout = 20s}).ok());
+}
+
+TEST_F(OverflowTest, DropOldestCancelsTheOldest) {
+  limit(shm::Overflow::kDropOldest);
+  const auto handles = fill();
+  EXPECT_TRUE(client_.enqueue(note, "x").ok());
+  EXPECT_EQ(*handles[0].state(), TaskState::kCancelled);
+  EXPECT_EQ(*handles[1].state(), TaskState::kQueued);
+}
+
+TEST_F(ClientTest, AThreadThatWasTakenForDeadAttachesAnew) {
+  Client client = open();
+  ASSERT_TRUE(client.enqueue(note, "x").ok());
+  auto segment = shm::Segment::attach("t");
+  ASSERT_TRUE(segment.ok());
+  int taken = 0;
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    shm::RosterRow& row = (*segment)->row(i);
+    const std::uint64_t status = row.status.load();
+    if (shm::row_state(status) != shm::RowState::kLive) continue;
+    row.status.store(shm::row_status(shm::row_incarnation(status), shm::RowState::kDead));
+    ++taken;
+  }
+  ASSERT_EQ(taken, 1);
+  auto again = client.enqueue(note, "y");
+  EXPECT_TRUE(again.ok()) << again.error().message;
+  auto many = client.enqueue_many(note, std::vector<std::string>(10, "z"));
+  EXPECT_FALSE(many.error);
 }
 
 }  // namespace
