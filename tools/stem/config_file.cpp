@@ -1,12 +1,12 @@
 // Reading stem.toml. The only file that sees the TOML library.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <toml++/toml.h>
 
 #include <cstdio>
 #include <memory>
 
 #include "tools/stem/config.hpp"
+#include "tools/stem/hardened_toml.hpp"
 #include "tools/stem/nearest.hpp"
 #include "tools/stem/settings.hpp"
 
@@ -114,6 +114,8 @@ Result<ConfigValues> read_config_file(const std::string& path) {
   } catch (const toml::parse_error& error) {
     return Error{Errc::kInvalidArgument,
                  fmt::format("{}:{}: {}", path, error.source().begin.line, error.description())};
+  } catch (const TomlAssertion&) {
+    return Error{Errc::kInvalidArgument, fmt::format("{}: this is not valid TOML", path)};
   }
 }
 
