@@ -20,9 +20,16 @@ namespace stem::worker {
 namespace {
 
 constexpr std::int64_t kHealthyNs = 60'000'000'000;
+constexpr std::int64_t kSettledNs = 1'000'000'000;
 constexpr std::int64_t kFirstBackOffNs = 100'000'000;
 constexpr std::int64_t kLongestBackOffNs = 30'000'000'000;
 constexpr std::int64_t kLongestSleepNs = 100'000'000;
+
+// At once after the first crash.
+std::int64_t back_off_ns(std::uint32_t crashes) {
+  if (crashes == 0) return 0;
+  return std::min(kFirstBackOffNs << std::min(crashes - 1, 20u), kLongestBackOffNs);
+}
 
 bool same_life(const shm::RosterRow& row, std::uint64_t incarnation) {
   return shm::row_incarnation(row.status.load(std::memory_order_acquire)) == incarnation;
@@ -127,12 +134,12 @@ void Children::plan_restart(Child& child, bool crashed, std::int64_t now_ns) {
   child.state = Child::State::kDue;
   child.restart_ns = now_ns;
   if (!crashed) return;
-  if (now_ns - child.started_ns >= kHealthyNs) child.crashes = 0;
-  if (child.crashes > 0) {
-    const std::uint32_t doublings = std::min(child.crashes - 1, 20u);
-    child.restart_ns += std::min(kFirstBackOffNs << doublings, kLongestBackOffNs);
-  }
-  ++child.crashes;
+  // A loop of crashes backs off further each time; crashes far apart (somebody kills, a rare input) do not.
+  const std::int64_t lived_ns = now_ns - child.started_ns;
+  if (lived_ns >= kHealthyNs) child.crashes = 0;
+  const std::int64_t delay_ns = back_off_ns(child.crashes);
+  child.restart_ns += delay_ns;
+  if (child.crashes == 0 || lived_ns < kSettledNs + 10 * delay_ns) ++child.crashes;
 }
 
 std::int64_t Children::step(std::int64_t now_ns) {

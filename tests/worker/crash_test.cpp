@@ -135,8 +135,9 @@ TEST(Worker, StoppedPastItsLeaseIsRefusedWhenItGoesOn) {
   ::kill(zombie, SIGSTOP);
   ASSERT_TRUE(wait_until([&] { return succeeded(fleet, id); }, kPatience));
   fleet.note("release");
+  EXPECT_EQ(fleet.busy_pid(), zombie);
   ::kill(zombie, SIGCONT);
-  EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kFenced) == 1; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return fleet.busy_pid() == 0; }, kPatience)) << "its late acknowledgement";
   EXPECT_EQ(fleet.count(shm::Counter::kSucceeded), 1u);
   const auto result = fleet.task(id)->result;
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(result.data()), result.size()), "second");
