@@ -36,6 +36,13 @@ struct Command {
 };
 
 CommandBody declare_floor(CLI::App& app);
+CommandBody declare_throughput(CLI::App& app);
+CommandBody declare_latency(CLI::App& app);
+CommandBody declare_recovery(CLI::App& app);
+CommandBody declare_depth(CLI::App& app);
+CommandBody declare_fanin(CLI::App& app);
+CommandBody declare_payload(CLI::App& app);
+CommandBody declare_memory(CLI::App& app);
 CommandBody declare_peers(CLI::App& app);
 
 }  // namespace stem::bench

@@ -15,8 +15,16 @@ namespace {
 constexpr Command kCommands[] = {
     {"floor", "what this machine can do at best now: hand-off, bare ring, futex wake, clocks",
      declare_floor},
+    {"throughput", "the full life of tasks that do nothing, beside the bare ring",
+     declare_throughput},
+    {"latency", "one task at a time: until it starts, until its result is back, how late it starts",
+     declare_latency},
+    {"recovery", "a worker dies in the middle of a task: until it starts in another", declare_recovery},
+    {"depth", "cost of a task with a thousand to four million queued", declare_depth},
+    {"fanin", "1 to 32 producer processes, one worker", declare_fanin},
+    {"payload", "payloads of 16 bytes to 1 MiB, copied in and in place, beside memcpy", declare_payload},
+    {"memory", "bytes behind each queued task, and the time to attach", declare_memory},
     {"peers", "the same work through Redis lists, Redis Streams and beanstalkd", declare_peers},
-
 };
 
 // Above this much CPU time taken by others, whole rates and tails say more about them than about us.

@@ -43,6 +43,7 @@ struct Peer {
   std::function<PeerResult(const Work&)> run;
 };
 
+std::vector<Peer> stem_subjects();
 std::vector<Peer> redis_peers();
 std::vector<Peer> beanstalkd_peers();
 std::vector<Peer> all_peers();

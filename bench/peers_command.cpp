@@ -12,7 +12,8 @@
 namespace stem::bench {
 
 std::vector<Peer> all_peers() {
-  std::vector<Peer> peers = redis_peers();
+  std::vector<Peer> peers = stem_subjects();
+  for (Peer& peer : redis_peers()) peers.push_back(std::move(peer));
   for (Peer& peer : beanstalkd_peers()) peers.push_back(std::move(peer));
   return peers;
 }

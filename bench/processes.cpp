@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +29,7 @@ volatile std::sig_atomic_t interrupt_signal = 0;
 void note_interrupt(int signal) { interrupt_signal = signal; }
 
 constexpr int kChildFailed = 70;
+constexpr int kGateSpins = 100'000;  // some milliseconds
 
 struct Reason {
   std::array<char, 400> text{};
@@ -162,7 +164,14 @@ SharedMemory::~SharedMemory() { munmap(data_, bytes_); }
 void StartGate::arrive_and_wait(std::uint32_t parties) noexcept {
   // order(bench.gate): release and acquire; what a party wrote before the gate is seen after it
   arrived_.fetch_add(1, std::memory_order_acq_rel);
-  while (arrived_.load(std::memory_order_acquire) < parties) cpu_relax();
+  for (int looks = 0; arrived_.load(std::memory_order_acquire) < parties; ++looks) {
+    if (looks < kGateSpins) {
+      cpu_relax();
+    } else {
+      const timespec nap{0, 50'000};
+      nanosleep(&nap, nullptr);
+    }
+  }
 }
 
 void run_processes(const std::vector<Role>& roles, std::chrono::milliseconds deadline) {

@@ -58,7 +58,8 @@ class Shared {
   T* value_;
 };
 
-// Lets `parties` processes start together. Spins; to be used once.
+// Lets `parties` processes start together; to be used once. Spins for some milliseconds, then naps, so that
+// parties which share a core do not keep each other from arriving.
 class StartGate {
  public:
   void arrive_and_wait(std::uint32_t parties) noexcept;

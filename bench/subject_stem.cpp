@@ -1,0 +1,97 @@
+// Stem itself, doing the peers' work: a producer process, a worker process, every payload checked, every
+// task acknowledged.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "bench/failure.hpp"
+#include "bench/peer.hpp"
+#include "bench/scene.hpp"
+
+namespace stem::bench {
+
+namespace {
+
+constexpr std::uint32_t kPrefetch = 64;
+
+void produce(Seat& seat, const Work& work, std::uint32_t batch) {
+  std::vector<char> payloads(std::size_t{batch} * work.payload_bytes);
+  std::vector<engine::TaskSpec> specs(batch);
+  for (std::uint64_t sent = 0; sent < work.tasks;) {
+    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(batch, work.tasks - sent));
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::span<char> payload(payloads.data() + i * work.payload_bytes, work.payload_bytes);
+      write_payload(sent + i, payload);
+      specs[i].queue = seat.queue();
+      specs[i].task = seat.task();
+      specs[i].payload = std::as_bytes(payload);
+    }
+    std::size_t done = 0;
+    const std::int64_t now_ns = base::monotonic_ns();
+    if (batch == 1) {
+      done = seat.engine().enqueue(specs[0], now_ns).status == engine::EnqueueStatus::kOk ? 1 : 0;
+    } else if (seat.engine().enqueue_many(specs.data(), n, nullptr, done, now_ns) != engine::EnqueueStatus::kOk) {
+      done = 0;
+    }
+    if (done != n) throw Failure("Stem did not accept a task");
+    sent += n;
+  }
+}
+
+void consume(Seat& seat, const Work& work) {
+  engine::Engine& engine = seat.engine();
+  TaskLedger ledger(work.tasks, work.payload_bytes);
+  engine::Lease leases[kPrefetch];
+  engine::TaskView view;
+  while (ledger.seen() < work.tasks) {
+    std::int64_t now_ns = base::monotonic_ns();
+    const std::uint32_t n = engine.claim(seat.queue(), leases, kPrefetch, now_ns);
+    seat.participant().beat();
+    for (std::uint32_t i = 0; i < n; ++i) {
+      if (!engine.view(leases[i], view) || engine.begin(leases[i], view, now_ns) != engine::Begin::kStart)
+        throw Failure("Stem lost a lease");
+      ledger.mark({reinterpret_cast<const char*>(view.payload.data()), view.payload.size()});
+      const std::int64_t end_ns = base::monotonic_ns();
+      if (engine.succeed(leases[i], view, {}, end_ns) != engine::Settled::kDone)
+        throw Failure("Stem refused an acknowledgement");
+      seat.participant().record_duration(view.task, end_ns - now_ns);
+      now_ns = end_ns;
+    }
+  }
+  if (engine.lanes().queued(seat.queue()) != 0) throw Failure("Stem's queue is not empty");
+}
+
+PeerResult run(const Work& work, std::uint32_t batch) {
+  shm::SegmentOptions options;
+  options.slot_count = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(work.tasks + work.tasks / 8, 1u << 16, shm::kMaxSlots));
+  Scene scene(options);
+  const auto seat = [&](shm::Role role) { return std::make_shared<Seat>(scene, role, "peers"); };
+  const Side producer = [&]() -> std::function<void()> {
+    return [&work, batch, place = seat(shm::Role::kClient)] { produce(*place, work, batch); };
+  };
+  const Side consumer = [&]() -> std::function<void()> {
+    return [&work, place = seat(shm::Role::kWorker)] { consume(*place, work); };
+  };
+  return run_sides("Stem", work, producer, consumer);
+}
+
+Peer stem_by(std::uint32_t batch) {
+  Peer peer;
+  peer.key = fmt::format("stem_{}", batch);
+  peer.name = batch == 1 ? "Stem, one at a time" : fmt::format("Stem, by {}", batch);
+  peer.how = batch == 1 ? "enqueue; claim up to 64, succeed each" : "enqueue_many; claim up to 64, succeed each";
+  peer.is_subject = true;
+  peer.missing = [] { return std::string(); };
+  peer.run = [batch](const Work& work) { return run(work, batch); };
+  return peer;
+}
+
+}  // namespace
+
+std::vector<Peer> stem_subjects() { return {stem_by(1), stem_by(64)}; }
+
+}  // namespace stem::bench
