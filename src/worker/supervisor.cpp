@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
 #include "shm/names.hpp"
+#include "worker/autoscale.hpp"
 #include "worker/banner.hpp"
 #include "worker/children.hpp"
 #include "worker/control.hpp"
@@ -35,7 +36,11 @@ class Supervisor {
         engine_(self),
         keeper_(engine_),
         signals_(self.row().doorbell),
-        children_(options, handlers, engine_) {}
+        children_(options, handlers, engine_),
+        autoscale_(options.autoscale_min, options.autoscale_max) {
+    for (const std::string& name : options.queues)
+      if (const auto queue = shm::find_queue(self.segment(), name)) queues_.push_back(*queue);
+  }
 
   void run() {
     children_.set_target(options_.concurrency, base::monotonic_ns());
@@ -44,7 +49,7 @@ class Supervisor {
       const std::int64_t now = base::monotonic_ns();
       std::int64_t next = children_.step(now);  // first: a death must not wait for the patrol
       obey(now);
-      next = std::min(next, advance_stop(now));
+      next = std::min({next, advance_stop(now), scale(now)});
       next = std::min(next, keeper_.step(now));
       announce();
       sleep_until(next, bell);
@@ -88,6 +93,21 @@ class Supervisor {
            (paused_ ? kPausedValue : 0) | (stop_ != StopMode::kNone ? kStoppingValue : 0));
   }
 
+  std::int64_t scale(std::int64_t now_ns) {
+    if (stop_ != StopMode::kNone || paused_) return INT64_MAX;
+    if (!autoscale_.due(now_ns)) return autoscale_.next_ns();
+    std::uint64_t backlog = 0;
+    for (const std::uint32_t queue : queues_)
+      if (self_.segment().queue(queue).paused.load(std::memory_order_relaxed) == 0)
+        backlog += engine_.lanes().queued(queue);
+    const std::uint32_t wanted = autoscale_.tick(backlog, children_.target(), now_ns);
+    if (wanted != children_.target()) {
+      log::info("scaled", {{"node", options_.node}, {"processes", wanted}, {"backlog", backlog}});
+      children_.set_target(wanted, now_ns);
+    }
+    return autoscale_.next_ns();
+  }
+
   void raise_stop(StopMode mode, std::int64_t now_ns) {
     if (mode <= stop_) return;
     stop_ = mode;
@@ -127,6 +147,8 @@ class Supervisor {
   engine::Keeper keeper_;
   StopSignals signals_;
   Children children_;
+  Autoscale autoscale_;
+  std::vector<std::uint32_t> queues_;
   FutexSet futexes_;
   StopMode stop_ = StopMode::kNone;
   std::int64_t stop_since_ns_ = 0;
@@ -141,6 +163,7 @@ Result<void> run(const WorkerOptions& given, const HandlerTable& handlers) {
   if (options.node.empty()) options.node = host_name();
   if (options.concurrency == 0)
     options.concurrency = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(allowed_cores().size()));
+  if (options.autoscale_max != 0) options.concurrency = options.autoscale_min;
   if (options.queues.empty()) return Error{Errc::kInvalidArgument, "a worker needs a queue to serve"};
   if (handlers.entries().empty())
     return Error{Errc::kInvalidArgument, "a worker needs a handler: --app LIB.so or --exec 'NAME=COMMAND'"};

@@ -202,6 +202,24 @@ TEST(Control, ResizeStartsAndEndsProcesses) {
   EXPECT_EQ(fleet.supervisor().wait(), 0);
 }
 
+TEST(Control, EveryProcessAnswersAShutdownThatReachesItsSupervisorFirst) {
+  Fleet fleet(2);
+  fleet.handlers.on("x", [](TaskContext&) { return Outcome::success(); });
+  fleet.start();
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> asked;
+  const auto send = [&](std::uint32_t row) {
+    asked.emplace_back(row, worker::send_request(fleet.segment(), row, worker::Command::kShutdown, 1));
+  };
+  const auto workers = fleet.workers();
+  send(supervisor_row(fleet));
+  for (const auto& w : workers) send(w.participant);
+  EXPECT_EQ(fleet.supervisor().wait(), 0);
+  for (const auto& [row, number] : asked) {
+    worker::ControlReply reply;
+    EXPECT_TRUE(worker::read_reply(fleet.segment(), row, number, reply)) << "row " << row;
+  }
+}
+
 TEST_F(Stop, ARunningTaskThatIsRevokedIsToldAndCancelled) {
   start();
   const auto revoked = engine::Control(fleet.engine()).revoke(running, /*terminate=*/true, base::monotonic_ns());
