@@ -421,5 +421,130 @@ TEST_F(EveryInstruction, Sweep) {
       });
 }
 
+// ---- runs: several tasks under one control word
+
+void add_run(World& w, std::uint64_t first, std::uint64_t count) {
+  std::vector<std::unique_ptr<Numbered>> tasks;
+  std::vector<TaskSpec> specs;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    tasks.push_back(std::make_unique<Numbered>(w.queue, w.task, first + i));
+    specs.push_back(tasks.back()->spec);
+  }
+  std::size_t done = 0;
+  ASSERT_EQ(w.self->enqueue_many(specs.data(), specs.size(), nullptr, done, w.now), EnqueueStatus::kOk);
+  ASSERT_EQ(done, count);
+}
+
+// Everything that was enqueued ran exactly once to its acknowledgement, before or after the kill.
+void expect_each_acknowledged_once(World& w, std::uint64_t count) {
+  const auto seen = w.drain();
+  EXPECT_EQ(w.count(Counter::kEnqueued), count);
+  EXPECT_EQ(w.count(Counter::kSucceeded), count);
+  for (const auto& [number, times] : seen) EXPECT_EQ(times, 1) << "task " << number;
+}
+
+TEST_F(EveryInstruction, EnqueueOfARun) {
+  everywhere([](World& w) { add_run(w, 1, 5); },
+             [](World& w, Attached& mine) {
+               (void)mine->enqueue(Numbered(w.queue, w.task, 6).spec, w.now);
+               return Work([&w, &mine] {
+                 std::vector<std::unique_ptr<Numbered>> tasks;
+                 std::vector<TaskSpec> specs;
+                 for (std::uint64_t i = 0; i < 5; ++i) {
+                   tasks.push_back(std::make_unique<Numbered>(w.queue, w.task, 7 + i));
+                   specs.push_back(tasks.back()->spec);
+                 }
+                 std::size_t done = 0;
+                 (void)mine->enqueue_many(specs.data(), specs.size(), nullptr, done, w.now);
+               });
+             },
+             [](World& w, bool finished) {
+               const std::uint64_t there = w.count(Counter::kEnqueued);
+               EXPECT_TRUE(there == 6 || there == 11) << there;
+               if (finished) {
+                 EXPECT_EQ(there, 11u);
+               }
+               expect_each_acknowledged_once(w, there);
+             });
+}
+
+TEST_F(EveryInstruction, ClaimAndSettleARun) {
+  everywhere([](World& w) { add_run(w, 1, 5); },
+             [](World& w, Attached& mine) {
+               return Work([&w, &mine] {
+                 Lease leases[8];
+                 const std::uint32_t n = mine->claim(w.queue, leases, 8, w.now);
+                 for (std::uint32_t i = 0; i < n; ++i) {
+                   TaskView view;
+                   if (!mine->view(leases[i], view)) continue;
+                   if (mine->begin(leases[i], view, w.now) != Begin::kStart) continue;
+                   (void)mine->succeed(leases[i], view, {}, w.now);
+                 }
+               });
+             },
+             [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
+}
+
+TEST_F(EveryInstruction, ClaimOfLessThanARun) {
+  everywhere([](World& w) { add_run(w, 1, 5); },
+             [](World& w, Attached& mine) {
+               return Work([&w, &mine] {
+                 Lease leases[2];
+                 const std::uint32_t n = mine->claim(w.queue, leases, 2, w.now);
+                 for (std::uint32_t i = 0; i < n; ++i) {
+                   TaskView view;
+                   if (!mine->view(leases[i], view)) continue;
+                   if (mine->begin(leases[i], view, w.now) != Begin::kStart) continue;
+                   (void)mine->succeed(leases[i], view, {}, w.now);
+                 }
+               });
+             },
+             [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
+}
+
+TEST_F(EveryInstruction, RetryOfAnItemOfARun) {
+  everywhere([](World& w) { add_run(w, 1, 5); },
+             [](World& w, Attached& mine) {
+               return Work([&w, &mine] {
+                 Lease leases[8];
+                 const std::uint32_t n = mine->claim(w.queue, leases, 8, w.now);
+                 for (std::uint32_t i = 0; i < n; ++i) {
+                   TaskView view;
+                   if (!mine->view(leases[i], view)) continue;
+                   if (mine->begin(leases[i], view, w.now) != Begin::kStart) continue;
+                   bool retried = false;
+                   if (i == 2) {
+                     (void)mine->fail(leases[i], view, {"kind", "message"}, 0, w.now, retried);
+                   } else {
+                     (void)mine->succeed(leases[i], view, {}, w.now);
+                   }
+                 }
+               });
+             },
+             [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
+}
+
+TEST_F(EveryInstruction, SweepOfARun) {
+  everywhere(
+      [](World& w) {
+        add_run(w, 1, 5);
+        test::Process victim([&w] {
+          auto* mine = new Attached(test::must_attach("test", w.scratch.path()), shm::Role::kWorker);
+          Lease leases[8];
+          TaskView view;
+          const std::uint32_t n = (*mine)->claim(w.queue, leases, 8, w.now);
+          for (std::uint32_t i = 0; i < n && i < 3; ++i) {
+            if (!(*mine)->view(leases[i], view) || (*mine)->begin(leases[i], view, w.now) != Begin::kStart) continue;
+            if (i < 2) (void)(*mine)->succeed(leases[i], view, {}, w.now);
+          }
+          ::raise(SIGKILL);  // two are acknowledged, the third runs, two have not been started
+          return 0;
+        });
+        ASSERT_EQ(victim.wait(), 128 + SIGKILL);
+      },
+      [](World& w, Attached& mine) { return Work([&w, &mine] { (void)mine->sweep_all(w.now); }); },
+      [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
+}
+
 }  // namespace
 }  // namespace stem::engine

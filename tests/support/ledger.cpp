@@ -35,7 +35,16 @@ Ledger::Ledger(const std::string& path, std::size_t capacity) : capacity_(capaci
   }
   words_ = map_words(fd, bytes);
   ::close(fd);
-  while (next_ < capacity_ && words_[next_].load(std::memory_order_acquire) != 0) ++next_;
+  // The entries are a prefix without gaps: halve.
+  std::size_t end = capacity_;
+  while (next_ < end) {
+    const std::size_t middle = next_ + (end - next_) / 2;
+    if (words_[middle].load(std::memory_order_acquire) != 0) {
+      next_ = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
 }
 
 Ledger::~Ledger() { ::munmap(static_cast<void*>(words_), capacity_ * sizeof(std::uint64_t)); }

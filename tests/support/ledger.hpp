@@ -57,6 +57,8 @@ class Ledger {
   }
   bool full() const { return next_ + 8 >= capacity_; }
   std::vector<Entry> entries() const;
+  std::size_t size() const { return next_; }  // as this object knows it
+  Entry at(std::size_t i) const { return Entry::unpack(words_[i].load(std::memory_order_acquire)); }
   // Entries so far, also those of another process.
   bool empty() const { return words_[0].load(std::memory_order_acquire) == 0; }
   // Forgets everything; only while nobody writes.
