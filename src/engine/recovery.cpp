@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "engine/affinity.hpp"
 #include "engine/engine.hpp"
 #include "shm/death.hpp"
 #include "shm/names.hpp"
@@ -44,6 +45,24 @@ void forget_settle(const Descriptor& d, shm::RosterRow& row, std::uint32_t slot,
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
 
+// A redelivered task has waited once already: besides its lane's tail it is named in the inboxes of live
+// workers of its queue, which they look into first. Whoever claims it makes the other hints stale.
+void hint_ahead(shm::Segment& segment, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue) {
+  constexpr int kMostWorkers = 8;
+  const std::uint32_t rows =
+      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  int told = 0;
+  for (std::uint32_t i = 0; i < rows && told < kMostWorkers; ++i) {
+    shm::RosterRow& row = segment.row(i);
+    if (shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
+        row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
+        shm::signalled_dead(row) || !shm::serves(segment, i, queue))
+      continue;
+    shm::Ring inbox = inbox_of(segment, i);
+    if (inbox.size() < kInboxBound && inbox.push(generation, slot)) ++told;
+  }
+}
+
 }  // namespace
 
 bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, bool died,
@@ -69,6 +88,7 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
   if (poison || exhausted) return bury_lost(slot, word, tally, poison, now_ns);
   if (!regrant(slot, word, tally, 0, now_ns)) return false;
   self_.count(queue, Counter::kRedelivered);
+  if (started) hint_ahead(segment_, slot, word.generation(), queue);
   return true;
 }
 

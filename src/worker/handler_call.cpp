@@ -48,13 +48,16 @@ void WorkerProcess::settle(const engine::Lease& lease, const engine::TaskView& t
     case Kind::kRetry: return settle_failure(lease, task, outcome, outcome.delay_ns(), now_ns);
     case Kind::kFail: return settle_failure(lease, task, outcome, -1, now_ns);
     case Kind::kSnooze: settled = engine_->snooze(lease, task, outcome.delay_ns(), now_ns); break;
-    case Kind::kFailPermanently:
-      settled = engine_->bury(lease, task, engine::DeadReason::kPermanentFailure,
-                              {outcome.error_kind(), outcome.message()}, now_ns);
+    case Kind::kFailPermanently: {
+      // A kind that is a reason of its own (payload-invalid, signature-invalid) is filed under it.
+      engine::DeadReason reason = engine::DeadReason::kPermanentFailure;
+      (void)engine::parse_dead_reason(outcome.error_kind(), reason);
+      settled = engine_->bury(lease, task, reason, {outcome.error_kind(), outcome.message()}, now_ns);
       log::warn("task failed for good", {{"task", engine::to_string(task.id)},
                                          {"kind", outcome.error_kind()},
                                          {"error", outcome.message()}});
       break;
+    }
     case Kind::kDiscard:
       settled = engine_->cancel(lease, task, shm::Counter::kCancelled, {outcome.error_kind(), outcome.message()}, now_ns);
       break;
