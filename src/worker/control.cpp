@@ -24,7 +24,7 @@ std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, Command c
   shm::RosterRow& row = segment.row(index);
   base::Random random(static_cast<std::uint64_t>(base::monotonic_ns()) ^ std::uint64_t{index} << 48);
   const auto number = static_cast<std::uint32_t>(random.next() >> 32) | 1;
-  // order(control.request): release; pairs with the acquire in take_request(); one word, nothing beside it.
+  // Release: pairs with the acquire in take_request(); one word, nothing beside it.
   row.control_request.store(ControlRequest{number, argument, command}.pack(), std::memory_order_release);
   ::syscall(SYS_futex, const_cast<std::atomic<std::uint32_t>*>(&request_futex(row)), FUTEX_WAKE, INT_MAX, nullptr,
             nullptr, 0);
@@ -38,7 +38,7 @@ bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t nu
 }
 
 bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept {
-  // order(control.request): acquire; see send_request().
+  // Acquire: see send_request().
   request = ControlRequest::unpack(row.control_request.load(std::memory_order_acquire));
   if (request.number == 0 || request.command == Command::kNone) return false;
   return ControlReply::unpack(row.control_reply.load(std::memory_order_relaxed)).number != request.number;

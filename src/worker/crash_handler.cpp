@@ -33,7 +33,7 @@ void on_crash(int signal, siginfo_t* info, void*) {
     row->crash.code = info->si_code;
     row->crash.fault_address = reinterpret_cast<std::uint64_t>(info->si_addr);
     row->crash.at_realtime_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec;
-    // order(crash.record): release; pairs with the acquire of whoever reads the record: it is complete.
+    // Release: pairs with the acquire of whoever reads the record: it is complete.
     row->crash.task.store(row->current.load(std::memory_order_relaxed), std::memory_order_release);
     shm::ring(*g_witness.segment, g_witness.supervisor);
   }
