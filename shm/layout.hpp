@@ -86,6 +86,7 @@ enum DescriptorFlag : std::uint8_t {
   kInPlace = 16,       // trivially copyable argument with a layout hash
   kIsRun = 64,         // several small tasks under one control word, see engine/run.hpp
   kHasAffinity = 32,   // its hint goes to one worker's inbox
+  kMovedOut = 128,     // was an item of a run; while it waits, the run's mask word says whether it is a task
 };
 
 // One task. The first line is all that a claim touches for an inline payload's bookkeeping; the second is

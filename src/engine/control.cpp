@@ -17,6 +17,11 @@ using shm::TaggedWord;
 
 namespace {
 
+// The copy of a run's item that has not moved yet, or only just: no task of its own.
+bool is_undecided_copy(ControlWord word, const Descriptor& d) {
+  return word.state() == State::kWaiting && (d.flags & shm::kMovedOut) != 0;
+}
+
 // Progress lives in the tally word that the current grant does not use: tagged with the grant it belongs
 // to, it cannot be taken for the tally of the next one, which will overwrite it.
 //   value: 51 .. 32 parts of a million (20) | 31 .. 0 block id + 1
@@ -89,6 +94,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
       case State::kReady:
       case State::kDelayed:
       case State::kWaiting:
+        if (is_undecided_copy(word, d)) return Revoked::kUnknown;
         if (cancel_waiting(id.slot(), word, now_ns)) return Revoked::kCancelled;
         continue;  // it moved on meanwhile: look again
       case State::kLeased: {
@@ -142,7 +148,8 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
     const bool waiting =
-        word.state() == State::kReady || word.state() == State::kDelayed || word.state() == State::kWaiting;
+        word.state() == State::kReady || word.state() == State::kDelayed ||
+        (word.state() == State::kWaiting && !is_undecided_copy(word, d));
     if (!waiting || d.queue != queue) continue;
     if (is_run(d)) {
       const std::int32_t cancelled = cancel_items(slot, word, full_mask(kRunItems));

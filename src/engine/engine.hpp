@@ -184,6 +184,12 @@ class Engine {
   // DELAYED -> READY if `word` still stands; pushes the hint.
   bool promote(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
 
+  // A copy of a run's item that waits (kMovedOut): lets it go when the item has moved, drops it when the
+  // item was acknowledged or the run is over. False when the run's holder has not decided yet.
+  bool resolve_moved(std::uint32_t slot, shm::ControlWord word) noexcept;
+  // True when such a copy is a task (its item has moved); `final` = nothing can change that any more.
+  bool moved_item_counts(std::uint32_t slot, shm::ControlWord word, bool& final) noexcept;
+
   // Frees a task's blocks and slot after it left kSettling, kDone, kDead or kRetiring by our hand.
   void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
 
@@ -232,7 +238,8 @@ class Engine {
   std::uint32_t lift_mask(const Lease& run) noexcept;
   bool view_item(const Lease& lease, TaskView& into) noexcept;
   Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter) noexcept;
-  bool mark_item(const Lease& lease, bool& last) noexcept;
+  bool mark_item(const Lease& lease, bool moved, bool& last) noexcept;
+  void let_moved_go(std::uint32_t slot, shm::ControlWord word) noexcept;
   void end_run(const Lease& lease) noexcept;
   bool move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept;
   bool release_run(const Lease& run) noexcept;

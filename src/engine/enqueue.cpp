@@ -49,6 +49,7 @@ void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t
     const TaskExtras& e = *spec.extras;
     if (!e.link.empty() || !e.link_error.empty()) flags |= shm::kHasObligations;
     if (e.affinity_key != 0) flags |= shm::kHasAffinity;
+    if (e.run_item != 0) flags |= shm::kMovedOut;
   }
   d.flags = flags;
 }

@@ -45,6 +45,7 @@ void write_extension(const TaskExtras& e, std::int64_t now_ns, std::span<std::by
   x.concurrency_key = e.concurrency_key;
   x.concurrency_limit = e.concurrency_limit;
   x.affinity_key = e.affinity_key;
+  x.run_item = e.run_item;
   TaskExtras copy = e;
   std::byte* at = into.data() + sizeof x;
   const Texts all = texts(copy);
@@ -87,6 +88,7 @@ std::optional<TaskExtras> read_extension(std::span<const std::byte> block, std::
   e.concurrency_key = x.concurrency_key;
   e.concurrency_limit = x.concurrency_limit;
   e.affinity_key = x.affinity_key;
+  e.run_item = x.run_item;
   return e;
 }
 

@@ -32,7 +32,7 @@ std::uint32_t op_queue(std::uint64_t which) { return static_cast<std::uint32_t>(
 // True when the bit of this item of a run is set, or the run's life is over.
 bool item_is_over(const Descriptor& d, std::uint64_t generation, std::uint32_t item) {
   const MaskWord mask(d.due.load(std::memory_order_acquire));
-  return mask.generation() != generation || item == 0 || (mask.mask() >> (item - 1) & 1) != 0;
+  return !mask.of(generation) || item == 0 || (mask.over() >> (item - 1) & 1) != 0;
 }
 
 // The lease in `slot` is being taken from a dead participant: if it was about to settle it, it did not.

@@ -6,6 +6,8 @@
 
 #include "base/random.hpp"
 #include "engine/engine.hpp"
+#include "engine/extension.hpp"
+#include "engine/unique.hpp"
 #include "shm/names.hpp"
 
 namespace stem::engine {
@@ -26,6 +28,9 @@ bool same_kind(const TaskSpec& a, const TaskSpec& b) {
   return a.queue == b.queue && a.task == b.task && a.priority == b.priority && a.max_retries == b.max_retries &&
          a.in_place == b.in_place;
 }
+
+// The unique key of the copy of an item that moves out: there is one at a time.
+std::uint64_t moved_key(std::uint64_t item_handle) { return base::mix64(item_handle ^ 0x72756e206974656dull) | 1; }
 
 constexpr std::uint32_t item_bit(std::uint32_t item) { return 1u << (item - 1); }
 
@@ -76,7 +81,7 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   Descriptor& d = segment_.descriptor(filled.slot);
   write_descriptor(d, specs[0], bytes, now_ns, block);
   d.flags = static_cast<std::uint8_t>(d.flags | shm::kIsRun);
-  d.due.store(MaskWord(generation, 0, 0).bits(), std::memory_order_relaxed);
+  d.due.store(MaskWord(generation, 0, 0, 0).bits(), std::memory_order_relaxed);
   std::memcpy(d.inline_payload, &head, sizeof head);
 
   const std::uint32_t queue = specs[0].queue;
@@ -100,12 +105,11 @@ std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
   std::uint64_t bits = cell.load(std::memory_order_acquire);
   for (;;) {
     const MaskWord word(bits);
-    if (word.generation() != run.word.generation() || word.grant() > run.word.grant()) return full_mask(kRunItems);
-    if (word.grant() == run.word.grant()) return word.mask();
+    if (!word.of(run.word.generation()) || word.grant() > run.word.grant()) return full_mask(kRunItems);
+    if (word.grant() == run.word.grant()) return word.gone();
     // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
-    if (cell.compare_exchange_strong(bits, MaskWord(word.generation(), run.word.grant(), word.mask()).bits(),
-                                     std::memory_order_acq_rel))
-      return word.mask();
+    if (cell.compare_exchange_strong(bits, word.under(run.word.grant()).bits(), std::memory_order_acq_rel))
+      return word.gone();
   }
 }
 
@@ -186,22 +190,21 @@ bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
 
 // ---- settling
 
-// Sets the item's bit. False when the run is no longer ours, or the item is over. `last`: nothing is left.
-bool Engine::mark_item(const Lease& lease, bool& last) noexcept {
+// Sets the item's bit: over, or moved. False when the run is no longer ours, or the item is gone. `last`:
+// nothing is left.
+bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
   Descriptor& d = segment_.descriptor(lease.slot);
   const auto count = std::min(static_cast<std::uint32_t>(d.inline_payload[0]), kRunItems);
+  const std::uint64_t bit = std::uint64_t{item_bit(lease.item)} << (moved ? 16 : 0);
   std::uint64_t bits = d.due.load(std::memory_order_acquire);
   for (;;) {
     const MaskWord word(bits);
-    if (word.generation() != lease.word.generation() || word.grant() != lease.word.grant() ||
-        (word.mask() & item_bit(lease.item)) != 0)
+    if (!word.of(lease.word.generation()) || word.grant() != lease.word.grant() ||
+        (word.gone() & item_bit(lease.item)) != 0)
       return false;
-    const std::uint32_t mask = word.mask() | item_bit(lease.item);
     // order(run.mask): acq_rel; the acknowledgement of the item, after everything its handler did.
-    if (!d.due.compare_exchange_strong(bits, MaskWord(word.generation(), word.grant(), mask).bits(),
-                                       std::memory_order_acq_rel))
-      continue;
-    last = mask == full_mask(count);
+    if (!d.due.compare_exchange_strong(bits, bits | bit, std::memory_order_acq_rel)) continue;
+    last = MaskWord(bits | bit).gone() == full_mask(count);
     return true;
   }
 }
@@ -209,7 +212,7 @@ bool Engine::mark_item(const Lease& lease, bool& last) noexcept {
 Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter counter) noexcept {
   self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, lease.item);
   bool last = false;
-  if (!mark_item(lease, last)) {
+  if (!mark_item(lease, /*moved=*/false, last)) {
     self_.drop_op();
     self_.count(task.queue, Counter::kFenced);
     return Settled::kFenced;
@@ -242,7 +245,8 @@ bool Engine::release_run(const Lease& run) noexcept {
 bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept {
   const std::string meta = "{\"stem.run_item\":\"" + to_string(task.id) + "\"}";
   TaskExtras extras;
-  extras.unique_key = base::mix64(task.id.handle ^ 0x72756e206974656dull) | 1;
+  extras.unique_key = moved_key(task.id.handle);
+  extras.run_item = task.id.handle;
   extras.meta = meta;
   TaskSpec spec;
   spec.queue = task.queue;
@@ -256,8 +260,12 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
   EnqueueResult made;
   made.status = fill_admitted(spec, task.enqueued_ns, filled, made);
   bool last = false;
-  if (made.status == EnqueueStatus::kDuplicate) {  // moved out before, by somebody who was killed then
-    if (mark_item(lease, last) && last) end_run({lease.slot, lease.word});
+  if (made.status == EnqueueStatus::kDuplicate) {  // a copy waits already, of somebody who was killed or lost the run
+    if (mark_item(lease, /*moved=*/true, last)) {
+      const TaskId copy = made.id;
+      (void)resolve_moved(copy.slot(), segment_.descriptor(copy.slot()).control.load());
+      if (last) end_run({lease.slot, lease.word});
+    }
     return false;
   }
   if (made.status != EnqueueStatus::kOk) {
@@ -266,22 +274,67 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
   }
   Descriptor& d = segment_.descriptor(filled.slot);
   d.tally[0].store(shm::TaggedWord(0, tally.pack()).bits(), std::memory_order_relaxed);
-  const ControlWord ready = filled.word.with(State::kReady, 0);
+  const ControlWord waiting = filled.word.with(State::kWaiting, 0);
   ControlWord word = filled.word;
-  self_.row().held[held_next_++ % shm::kHeldSlots].store(filled.slot + 1, std::memory_order_relaxed);
-  single = {filled.slot, ready.with(State::kLeased, self_.owner())};
-  if (!d.control.change(word, ready)) return false;
-  word = ready;
-  const bool ours = d.control.change(word, single.word);  // nobody has a hint of it; the patrol may have been here
-  if (!mark_item(lease, last)) {
-    // Not ours any more: its new holder runs the item, the copy must not.
-    word = single.word;
-    const ControlWord settling = single.word.with(State::kSettling, self_.owner());
-    if (ours && d.control.change(word, settling)) free_slot_now(filled.slot, settling);
+  if (!d.control.change(word, waiting)) return false;
+  if (!mark_item(lease, /*moved=*/true, last)) {
+    // Not ours any more. Somebody may have moved it by this very copy, or run it: the item's bits decide.
+    (void)resolve_moved(filled.slot, waiting);
     return false;
   }
+  self_.row().held[held_next_++ % shm::kHeldSlots].store(filled.slot + 1, std::memory_order_relaxed);
+  word = waiting;
+  const ControlWord ready = waiting.with(State::kReady, 0);
+  single = {filled.slot, ready.with(State::kLeased, self_.owner())};
+  bool ours = d.control.change(word, ready);
+  word = ready;
+  ours = ours && d.control.change(word, single.word);  // the patrol may have been here before us
   if (last) end_run({lease.slot, lease.word});
   return ours;
+}
+
+bool Engine::moved_item_counts(std::uint32_t slot, ControlWord word, bool& final) noexcept {
+  final = false;
+  const Descriptor& d = segment_.descriptor(slot);
+  std::uint32_t offset = 0;
+  const auto extras = d.block == 0 ? std::nullopt
+                                   : read_extension(blocks_.bytes(d.block - 1, shm::block_tag(slot, word.generation(),
+                                                                                             shm::BlockKind::kPayload)),
+                                                    offset);
+  if (!extras || d.control.load() != word) return false;
+  const TaskId item{1, extras->run_item};
+  if (item.item() == 0 || item.item() > kRunItems || item.slot() >= segment_.geometry().slot_count) return false;
+  const Descriptor& run = segment_.descriptor(item.slot());
+  const MaskWord mask(run.due.load(std::memory_order_acquire));
+  const ControlWord parent = run.control.load();
+  // A run that has ended lets its moved items go first: a copy that still waits after that had not moved.
+  final = parent.generation() != item.generation() || parent.state() == State::kFree;
+  if (final || !mask.of(item.generation())) return false;
+  final = (mask.gone() & item_bit(item.item())) != 0;
+  return (mask.moved() & item_bit(item.item())) != 0;
+}
+
+bool Engine::resolve_moved(std::uint32_t slot, ControlWord word) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  if (word.state() != State::kWaiting || (d.flags & shm::kMovedOut) == 0) return false;
+  bool final = false;
+  if (moved_item_counts(slot, word, final)) return promote(slot, word, 0);
+  if (!final) return false;  // the run's holder decides
+  const ControlWord retiring = word.with(State::kRetiring, self_.owner());
+  if (d.control.change(word, retiring)) free_slot_now(slot, retiring);
+  return true;
+}
+
+// Before a run's slot is freed: copies that wait for an item that has moved become ready.
+void Engine::let_moved_go(std::uint32_t slot, ControlWord word) noexcept {
+  const MaskWord mask(segment_.descriptor(slot).due.load(std::memory_order_acquire));
+  if (!mask.of(word.generation())) return;
+  for (std::uint32_t moved = mask.moved() & full_mask(kRunItems); moved != 0; moved &= moved - 1) {
+    const auto item = static_cast<std::uint32_t>(std::countr_zero(moved)) + 1;
+    const std::uint64_t handle = TaskId::make(1, slot, word.generation(), item).handle;
+    const TaskId copy{1, Unique(segment_, blocks_).holder(moved_key(handle), 0)};
+    if (copy.handle != 0) (void)resolve_moved(copy.slot(), segment_.descriptor(copy.slot()).control.load());
+  }
 }
 
 // ---- recovery

@@ -54,6 +54,7 @@ void Engine::free_blocks(std::uint32_t slot, ControlWord word) noexcept {
 }
 
 void Engine::free_slot_now(std::uint32_t slot, ControlWord expected) noexcept {
+  if (is_run(segment_.descriptor(slot))) let_moved_go(slot, expected);
   free_blocks(slot, expected);
   if (segment_.descriptor(slot).control.change(expected, expected.with(State::kFree, 0)))
     self_.offer_free(slot);

@@ -77,6 +77,7 @@ struct TaskExtras {
   std::uint64_t concurrency_key = 0;
   std::uint32_t concurrency_limit = 0;
   std::uint64_t affinity_key = 0;
+  std::uint64_t run_item = 0;  // the engine's own: TaskId::handle of the item of a run that it was
   std::string_view headers;          // JSON object text
   std::string_view meta;             // JSON object text
   std::string_view idempotency_key;

@@ -108,6 +108,10 @@ class Verifier {
     // Settling on its way to the dead letters (links first) is not over.
     const bool dying = word.state() == State::kSettling && outcome.grant() == word.grant() &&
                        outcome.value() >> 32 == static_cast<std::uint64_t>(OutcomeKind::kFailed);
+    bool final = false;
+    if (word.state() == State::kWaiting && (d.flags & shm::kMovedOut) != 0 &&
+        !engine_.moved_item_counts(slot, word, final))
+      return;  // counted as an item of its run still
     if (queue < live_.size() && word.state() != State::kDone && (word.state() != State::kSettling || dying))
       live_[queue] += tasks_in(d, word);
   }

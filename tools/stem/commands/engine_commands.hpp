@@ -9,9 +9,12 @@ namespace stem::cli {
 
 std::vector<Command> dlq_commands();
 std::vector<Command> enqueue_commands();
+std::vector<Command> health_commands();
+std::vector<Command> observe_commands();
 std::vector<Command> queue_commands();
 std::vector<Command> segment_commands();
 std::vector<Command> segment_verify_commands();
 std::vector<Command> task_commands();
+std::vector<Command> top_commands();
 
 }  // namespace stem::cli

@@ -45,6 +45,7 @@ Result<void> check(const EnqueueFlags& f) {
   if (sources > 1) return refusal("give one of --args, --payload-file and --jsonl");
   if (!f.task && !f.jsonl) return refusal("TASK is missing");
   if (f.task && f.task->empty()) return refusal("TASK is empty");
+  if (f.queue && f.queue->empty()) return refusal("--queue: the name is empty");
   if (f.jsonl && f.wait) return refusal("--wait goes with one task, not with --jsonl");
   if (!f.jsonl && (f.keep_going || f.ids)) return refusal("--keep-going and --ids go with --jsonl");
   if (f.delay_ns && f.eta_ns) return refusal("give --delay or --eta, not both");
