@@ -4,11 +4,11 @@
 #include <map>
 #include <set>
 
-#include "attached.hpp"
+#include "support/attached.hpp"
 #include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
-#include "scratch.hpp"
+#include "support/scratch.hpp"
 
 namespace stem::test {
 namespace {

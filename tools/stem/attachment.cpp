@@ -1,6 +1,7 @@
 #include "tools/stem/attachment.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <string>
 #include <vector>
@@ -37,6 +38,13 @@ Result<Attachment> Attachment::open(const Context& context) {
   attachment.participant_ = std::move(*participant);
   attachment.engine_ = std::make_unique<engine::Engine>(*attachment.participant_);
   return attachment;
+}
+
+bool is_named(const shm::Segment& segment) {
+  struct stat named {};
+  struct stat ours {};
+  return ::stat(segment.path().c_str(), &named) == 0 && ::fstat(segment.fd(), &ours) == 0 &&
+         named.st_dev == ours.st_dev && named.st_ino == ours.st_ino;
 }
 
 Result<std::uint32_t> queue_named(const shm::Segment& segment, std::string_view name) {

@@ -33,6 +33,9 @@ class Attachment {
 // The segment alone, for what needs no row in its roster. The same errors.
 Result<std::shared_ptr<shm::Segment>> attach_segment(const Context& context);
 
+// False once its name was removed or given to another segment.
+bool is_named(const shm::Segment& segment);
+
 // The number of a queue or task; kNotFound with the nearest name that exists.
 Result<std::uint32_t> queue_named(const shm::Segment& segment, std::string_view name);
 Result<std::uint32_t> task_named(const shm::Segment& segment, std::string_view name);

@@ -183,6 +183,7 @@ Result<void> read_keys(const json& document, Order& order) {
     }
   }
   if (order.task.empty()) return refusal("names no task");
+  if (order.options.queue.empty()) return refusal("\"queue\": the name is empty");
   return {};
 }
 

@@ -1,0 +1,37 @@
+#include "tools/stem/interrupts.hpp"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <initializer_list>
+
+namespace stem::cli {
+
+Interrupts::Interrupts() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, &previous_);
+  descriptor_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+Interrupts::~Interrupts() {
+  // What came is done with: taken off, so that it does not end the process now.
+  signalfd_siginfo info;
+  while (descriptor_ >= 0 && ::read(descriptor_, &info, sizeof info) == sizeof info) {
+  }
+  if (descriptor_ >= 0) ::close(descriptor_);
+  pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+}
+
+bool Interrupts::wait_ns(std::int64_t timeout_ns, int descriptor) {
+  pollfd waits[2] = {{descriptor_, POLLIN, 0}, {descriptor, POLLIN, 0}};
+  const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+  (void)::ppoll(waits, 2, &timeout, nullptr);
+  came_ = came_ || (waits[0].revents & POLLIN) != 0;
+  return came_;
+}
+
+}  // namespace stem::cli
