@@ -15,7 +15,7 @@
 #include <regex>
 
 #include "scene.hpp"
-#include "support/attached.hpp"
+#include "tests/support/attached.hpp"
 #include "tools/stem/terminal.hpp"
 #include "tools/stem/top/frame.hpp"
 

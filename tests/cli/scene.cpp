@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "base/clock.hpp"
-#include "support/attached.hpp"
+#include "tests/support/attached.hpp"
 
 namespace stem::cli_test {
 namespace {

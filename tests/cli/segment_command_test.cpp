@@ -11,7 +11,7 @@
 
 #include "base/clock.hpp"
 #include "scene.hpp"
-#include "support/attached.hpp"
+#include "tests/support/attached.hpp"
 
 namespace stem::cli_test {
 namespace {

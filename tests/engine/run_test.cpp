@@ -4,11 +4,11 @@
 #include <map>
 #include <set>
 
-#include "support/attached.hpp"
+#include "tests/support/attached.hpp"
 #include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
-#include "support/scratch.hpp"
+#include "tests/support/scratch.hpp"
 
 namespace stem::test {
 namespace {
