@@ -9,7 +9,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "base/clock.hpp"
 #include "base/histogram.hpp"
 #include "shm/death.hpp"
 
@@ -35,8 +34,8 @@ std::uint64_t own_start_time() {
 Participant::Participant(std::shared_ptr<Segment> segment)
     : segment_(std::move(segment)),
       pid_(::getpid()),
-      random_(static_cast<std::uint64_t>(base::monotonic_ns()) ^
-              static_cast<std::uint64_t>(::syscall(SYS_gettid)) << 32),
+      random_(reinterpret_cast<std::uintptr_t>(this) ^ static_cast<std::uint64_t>(::syscall(SYS_gettid)) << 32 ^
+              segment_->header().slab_used.load(std::memory_order_relaxed)),
       free_ring_(segment_->at<RingHeader>(segment_->layout().free_ring), segment_->layout().free_ring_log2),
       queues_seen_(std::make_unique<std::uint64_t[]>((segment_->geometry().queue_count + 63) / 64)),
       tasks_seen_(std::make_unique<std::uint64_t[]>((segment_->geometry().task_count + 63) / 64)),

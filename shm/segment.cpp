@@ -13,15 +13,22 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 
 #include "base/check.hpp"
-#include "base/clock.hpp"
 #include "base/histogram.hpp"
 #include "base/random.hpp"
 
 namespace stem::shm {
 namespace {
+
+// When a segment was made: the only time this floor reads.
+std::int64_t read_clock(clockid_t id) {
+  timespec ts{};
+  ::clock_gettime(id, &ts);
+  return static_cast<std::int64_t>(ts.tv_sec) * 1'000'000'000 + ts.tv_nsec;
+}
 
 // Names become file names: letters, digits, dot, dash, underscore; not starting with a dot.
 bool good_name(const std::string& name) {
@@ -235,8 +242,8 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
   h.owner_uid = ::geteuid();
   h.boot_id_hash = boot_id_hash();
   h.time_namespace = namespace_inode("time");
-  h.created_realtime_ns = base::realtime_ns();
-  h.created_monotonic_ns = base::monotonic_ns();
+  h.created_realtime_ns = read_clock(CLOCK_REALTIME);
+  h.created_monotonic_ns = read_clock(CLOCK_MONOTONIC);
   // order(segment.ready): release; pairs with the acquire in attach(); the header above is complete.
   h.ready.store(1, std::memory_order_release);
 

@@ -235,8 +235,8 @@ bool Engine::release_run(const Lease& run) noexcept {
     quarantine(run);
     return false;
   }
-  shm::Tally tally = tally_of(segment_.descriptor(run.slot), run.word.grant());
-  ++tally.releases;
+  // Going back untouched is nothing that its items could tell.
+  const shm::Tally tally = tally_of(segment_.descriptor(run.slot), run.word.grant());
   return regrant(run.slot, run.word, tally, 0, 0);
 }
 

@@ -327,7 +327,8 @@ Settled Engine::extend(const Lease& lease, std::int64_t until_ns) noexcept {
 std::uint64_t Engine::to_due_us(std::int64_t ns) const noexcept {
   // Rounded up: a task never starts before its time.
   const std::int64_t since = ns - segment_.header().created_monotonic_ns;
-  return since <= 0 ? 1 : static_cast<std::uint64_t>((since + 999) / 1000);
+  // Times beyond the word's 142 years are the last one it can name.
+  return since <= 0 ? 1 : std::min(static_cast<std::uint64_t>(since - 1) / 1000 + 1, TaggedWord::kValueMask);
 }
 
 std::int64_t Engine::from_due_us(std::uint64_t us) const noexcept {

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <clocale>
+
 #include <pty.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -211,6 +213,7 @@ TEST(Observe, MetricsAreInPrometheusForm) {
 }
 
 TEST(Top, OneFrameFitsEightyColumns) {
+  std::setlocale(LC_CTYPE, "C.UTF-8");  // widths are counted in characters, as the program does
   Scene scene;
   fill(scene);
   for (int i = 0; i < 30; ++i) {
