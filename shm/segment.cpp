@@ -13,22 +13,15 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 
 #include "base/check.hpp"
 #include "base/histogram.hpp"
+#include "base/moment.hpp"
 #include "base/random.hpp"
 
 namespace stem::shm {
 namespace {
-
-// When a segment was made: the only time this floor reads.
-std::int64_t read_clock(clockid_t id) {
-  timespec ts{};
-  ::clock_gettime(id, &ts);
-  return static_cast<std::int64_t>(ts.tv_sec) * 1'000'000'000 + ts.tv_nsec;
-}
 
 // Names become file names: letters, digits, dot, dash, underscore; not starting with a dot.
 bool good_name(const std::string& name) {
@@ -242,8 +235,9 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
   h.owner_uid = ::geteuid();
   h.boot_id_hash = boot_id_hash();
   h.time_namespace = namespace_inode("time");
-  h.created_realtime_ns = read_clock(CLOCK_REALTIME);
-  h.created_monotonic_ns = read_clock(CLOCK_MONOTONIC);
+  const base::Moment born = base::moment_now();
+  h.created_realtime_ns = born.realtime_ns;
+  h.created_monotonic_ns = born.monotonic_ns;
   // order(segment.ready): release; pairs with the acquire in attach(); the header above is complete.
   h.ready.store(1, std::memory_order_release);
 
