@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -61,7 +62,11 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
     std::uint64_t status = row.status.load(std::memory_order_acquire);
     if (row_state(status) != RowState::kFree) continue;
     const int fd = lock_row_byte(s, i);
-    if (fd < 0) continue;
+    if (fd < 0) {
+      // Out of descriptors is not out of rows.
+      if (errno == EMFILE || errno == ENFILE) return system_error("open the lock of a roster row");
+      continue;
+    }
     status = row.status.load(std::memory_order_acquire);
     if (row_state(status) != RowState::kFree) {  // taken and left between the two looks
       release_row_byte(fd);
