@@ -115,12 +115,40 @@ BlockId Blocks::take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t gene
   }
   for (BlockId id = fresh(block_class); id != kNoBlock; id = fresh(block_class))
     if (claim(id, tag)) return id;
+  return scan(block_class, tag);
+}
+
+// No hint and nothing unused: free blocks whose hints others keep for themselves, or died with. A bounded
+// stretch per call, so that a full arena costs little.
+BlockId Blocks::scan(std::uint32_t block_class, std::uint64_t tag) noexcept {
+  const auto used = std::min<std::uint64_t>(segment_.header().superblocks_used.load(std::memory_order_acquire),
+                                            segment_.layout().superblock_count);
+  std::uint32_t wraps = 0;
+  for (std::uint32_t looks = 0; looks < kScanBlocks && wraps < 2; ++looks) {
+    const auto index = static_cast<std::uint32_t>(scan_hand_ >> kIndexBits);
+    const auto block = static_cast<std::uint32_t>(scan_hand_ & kIndexMask);
+    if (index >= used) {
+      scan_hand_ = 0;
+      ++wraps;
+      continue;
+    }
+    const SuperblockRow& row = superblock(index);
+    if (row.block_class.load(std::memory_order_acquire) != block_class + 1 ||
+        block >= std::min(row.blocks_used.load(std::memory_order_acquire), blocks_per_superblock(block_class))) {
+      scan_hand_ = (std::uint64_t{index} + 1) << kIndexBits;
+      continue;
+    }
+    ++scan_hand_;
+    const BlockId id = index << kIndexBits | block;
+    const BlockHeader* h = header(id);
+    if (h != nullptr && h->tag.load(std::memory_order_relaxed) == 0 && claim(id, tag)) return id;
+  }
   return kNoBlock;
 }
 
 void Blocks::offer(BlockId id, std::uint32_t block_class) noexcept {
   auto& local = local_[block_class];
-  if (local.size() < kLocalHints) {
+  if (local.size() < std::min(kLocalHints, kLocalBytes / kBlockStride[block_class])) {
     local.push_back(id);
     return;
   }

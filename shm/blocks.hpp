@@ -45,12 +45,15 @@ class Blocks {
 
  private:
   static constexpr std::uint32_t kLocalHints = 32;
+  static constexpr std::uint32_t kLocalBytes = 32'768;  // per class: who frees must not hoard what others need
+  static constexpr std::uint32_t kScanBlocks = 4096;    // looked at for free ones before a class counts as full
 
   SuperblockRow& superblock(std::uint32_t index) const noexcept {
     return segment_.at<SuperblockRow>(segment_.layout().superblock_rows)[index];
   }
   Ring& ring(std::uint32_t block_class) noexcept;
   BlockId fresh(std::uint32_t block_class) noexcept;
+  BlockId scan(std::uint32_t block_class, std::uint64_t tag) noexcept;
   bool claim(BlockId id, std::uint64_t tag) noexcept;
   void offer(BlockId id, std::uint32_t block_class) noexcept;
 
@@ -58,6 +61,7 @@ class Blocks {
   Ring rings_[kBlockClasses];
   std::vector<BlockId> local_[kBlockClasses];
   std::uint32_t last_superblock_[kBlockClasses] = {};
+  std::uint64_t scan_hand_ = 0;  // over all blocks of all superblocks
 };
 
 }  // namespace stem::shm

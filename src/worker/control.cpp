@@ -12,6 +12,15 @@
 #include "shm/doorbell.hpp"
 
 namespace stem::worker {
+namespace {
+
+constexpr std::uint32_t kIncarnationMask = 0xfff;
+
+bool asks(std::uint32_t number, std::uint64_t status) noexcept {
+  return ((number ^ static_cast<std::uint32_t>(shm::row_incarnation(status))) & kIncarnationMask) == 0;
+}
+
+}  // namespace
 
 static_assert(std::endian::native == std::endian::little, "the request's number is its second half");
 
@@ -19,11 +28,12 @@ const std::atomic<std::uint32_t>& request_futex(const shm::RosterRow& row) noexc
   return *(reinterpret_cast<const std::atomic<std::uint32_t>*>(&row.control_request) + 1);
 }
 
-std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, Command command,
+std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, std::uint64_t incarnation, Command command,
                            std::uint32_t argument) noexcept {
   shm::RosterRow& row = segment.row(index);
   base::Random random(static_cast<std::uint64_t>(base::monotonic_ns()) ^ std::uint64_t{index} << 48);
-  const auto number = static_cast<std::uint32_t>(random.next() >> 32) | 1;
+  const auto chance = static_cast<std::uint32_t>(random.next() >> 32) & ~kIncarnationMask;
+  const auto number = 0x8000'0000u | chance | (static_cast<std::uint32_t>(incarnation) & kIncarnationMask);
   // Release: pairs with the acquire in take_request(); one word, nothing beside it.
   row.control_request.store(ControlRequest{number, argument, command}.pack(), std::memory_order_release);
   ::syscall(SYS_futex, const_cast<std::atomic<std::uint32_t>*>(&request_futex(row)), FUTEX_WAKE, INT_MAX, nullptr,
@@ -33,14 +43,20 @@ std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, Command c
 }
 
 bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t number, ControlReply& reply) noexcept {
+  // The status first: who answers does so before it leaves.
+  const std::uint64_t status = segment.row(row).status.load(std::memory_order_acquire);
   reply = ControlReply::unpack(segment.row(row).control_reply.load(std::memory_order_acquire));
-  return reply.number == number && reply.answer != Answer::kNone;
+  if (reply.number == number && reply.answer != Answer::kNone) return true;
+  if (asks(number, status) && shm::row_state(status) == shm::RowState::kLive) return false;
+  reply = {number, 0, Answer::kLeft};
+  return true;
 }
 
 bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept {
   // Acquire: see send_request().
   request = ControlRequest::unpack(row.control_request.load(std::memory_order_acquire));
   if (request.number == 0 || request.command == Command::kNone) return false;
+  if (!asks(request.number, row.status.load(std::memory_order_relaxed))) return false;
   return ControlReply::unpack(row.control_reply.load(std::memory_order_relaxed)).number != request.number;
 }
 

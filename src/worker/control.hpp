@@ -1,8 +1,9 @@
 // Remote control: a tool writes a request into a roster row, the thread that answers for the row writes the
-// reply. One request at a time a row: a later one
-// replaces one that was not answered yet, whose sender then gets no reply and says so.
+// reply. One request at a time a row: a later one replaces one that was not answered yet, whose sender then
+// gets no reply and says so. A row is used again: the number names the incarnation that was asked, and no
+// later one obeys.
 //
-//   request  63..32 number (random, not 0) | 31..8 argument (24) | 7..0 Command
+//   request  63..32 number: 31 set | 30..12 random | 11..0 incarnation asked; 31..8 argument; 7..0 Command
 //   reply    63..32 the request's number   | 31..8 value (24)    | 7..0 Answer
 #pragma once
 
@@ -21,7 +22,7 @@ enum class Command : std::uint8_t {
   kResize,    // supervisors: argument = worker processes wanted
 };
 
-enum class Answer : std::uint8_t { kNone = 0, kDone, kRefused };
+enum class Answer : std::uint8_t { kNone = 0, kDone, kRefused, kLeft };  // kLeft: gone before it answered
 
 struct ControlRequest {
   std::uint32_t number = 0;
@@ -58,8 +59,9 @@ inline constexpr std::uint32_t kStoppingValue = 2;
 const std::atomic<std::uint32_t>& request_futex(const shm::RosterRow& row) noexcept;
 
 // Tool side. Returns the number to look for in the reply.
-std::uint32_t send_request(shm::Segment& segment, std::uint32_t row, Command command, std::uint32_t argument) noexcept;
-// True when the row has answered that request.
+std::uint32_t send_request(shm::Segment& segment, std::uint32_t row, std::uint64_t incarnation, Command command,
+                           std::uint32_t argument) noexcept;
+// True when the row has answered that request, or the incarnation asked is there no more (kLeft).
 bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t number, ControlReply& reply) noexcept;
 
 // Worker side: takes the request that has not been answered yet; false when there is none.

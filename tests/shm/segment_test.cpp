@@ -111,7 +111,9 @@ TEST_F(SegmentTest, ImpossibleSizesAreRefusedWithTheirBounds) {
     change(o);
     const auto made = Segment::create(o);
     EXPECT_FALSE(made);
-    if (!made) EXPECT_EQ(made.error().code, Errc::kInvalidArgument) << made.error().message;
+    if (!made) {
+      EXPECT_EQ(made.error().code, Errc::kInvalidArgument) << made.error().message;
+    }
   };
   refused([](auto& o) { o.slot_count = 0; });
   refused([](auto& o) { o.slot_count = kMaxSlots + 1; });
@@ -317,7 +319,9 @@ TEST_F(SegmentTest, NoRoomEvenForAnEmptySegment) {
   options.directory = small;
   const auto made = Segment::create(options);
   EXPECT_FALSE(made);
-  if (!made) EXPECT_EQ(made.error().code, Errc::kNoMemory) << made.error().message;
+  if (!made) {
+    EXPECT_EQ(made.error().code, Errc::kNoMemory) << made.error().message;
+  }
   ::umount2(small.c_str(), MNT_DETACH);
 }
 

@@ -156,7 +156,8 @@ TEST(Pinning, ListsAreParsedWholeOrRefused) {
 
 // Asks and waits for the answer.
 worker::ControlReply ask(Fleet& fleet, std::uint32_t row, worker::Command command, std::uint32_t argument = 0) {
-  const auto number = worker::send_request(fleet.segment(), row, command, argument);
+  const std::uint64_t status = fleet.segment().row(row).status.load();
+  const auto number = worker::send_request(fleet.segment(), row, shm::row_incarnation(status), command, argument);
   worker::ControlReply reply;
   EXPECT_TRUE(wait_until([&] { return worker::read_reply(fleet.segment(), row, number, reply); }, kPatience));
   return reply;
@@ -174,6 +175,8 @@ TEST_F(Stop, AWorkerAnswersWhileItsHandlerRuns) {
   EXPECT_EQ(ask(fleet, fleet.workers().at(0).participant, worker::Command::kPing).answer, worker::Answer::kDone);
   EXPECT_EQ(ask(fleet, supervisor_row(fleet), worker::Command::kPing).answer, worker::Answer::kDone);
   EXPECT_EQ(state_of(fleet, running), "running");
+  fleet.note("go");
+  EXPECT_TRUE(wait_until([&] { return state_of(fleet, waiting) == "succeeded"; }, kPatience));
 }
 
 TEST_F(Stop, APausedWorkerTakesNothingUntilItIsResumed) {
@@ -207,21 +210,33 @@ TEST(Control, EveryProcessAnswersAShutdownThatReachesItsSupervisorFirst) {
   fleet.handlers.on("x", [](TaskContext&) { return Outcome::success(); });
   fleet.start();
   std::vector<std::pair<std::uint32_t, std::uint32_t>> asked;
-  const auto send = [&](std::uint32_t row) {
-    const std::uint32_t number = worker::send_request(fleet.segment(), row, worker::Command::kShutdown, 1);
-    // The supervisor's own stop may have been quicker: who has left already cannot be asked.
-    const std::uint64_t status = fleet.segment().row(row).status.load();
-    if (shm::row_state(status) == shm::RowState::kLive) asked.emplace_back(row, number);
+  const auto send = [&](std::uint32_t row, std::uint64_t incarnation) {
+    asked.emplace_back(row, worker::send_request(fleet.segment(), row, incarnation, worker::Command::kShutdown, 1));
   };
   const auto workers = fleet.workers();
-  send(supervisor_row(fleet));
-  for (const auto& w : workers) send(w.participant);
+  const std::uint32_t top = supervisor_row(fleet);
+  send(top, shm::row_incarnation(fleet.segment().row(top).status.load()));
+  for (const auto& w : workers) send(w.participant, w.incarnation);
   EXPECT_EQ(fleet.supervisor().wait(), 0);
-  ASSERT_FALSE(asked.empty());
   for (const auto& [row, number] : asked) {
-    worker::ControlReply reply;
+    worker::ControlReply reply;  // or it had left before it could: that is an answer as well
     EXPECT_TRUE(worker::read_reply(fleet.segment(), row, number, reply)) << "row " << row;
+    EXPECT_NE(reply.answer, worker::Answer::kRefused);
   }
+}
+
+TEST(Control, WhoTakesARowOverDoesNotObeyWhatItsPredecessorWasAsked) {
+  Fleet fleet;
+  fleet.handlers.on("x", [](TaskContext&) { return Outcome::success(); });
+  fleet.start();
+  const auto first = fleet.workers().at(0);
+  const auto number =
+      worker::send_request(fleet.segment(), first.participant, first.incarnation - 1, worker::Command::kShutdown, 3);
+  worker::ControlReply reply;
+  EXPECT_TRUE(worker::read_reply(fleet.segment(), first.participant, number, reply));
+  EXPECT_EQ(reply.answer, worker::Answer::kLeft);
+  EXPECT_EQ(ask(fleet, first.participant, worker::Command::kPing).value, 0u);
+  EXPECT_EQ(fleet.workers().at(0).pid, first.pid);
 }
 
 TEST_F(Stop, ARunningTaskThatIsRevokedIsToldAndCancelled) {

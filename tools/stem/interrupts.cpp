@@ -18,12 +18,10 @@ Interrupts::Interrupts() {
 }
 
 Interrupts::~Interrupts() {
-  // What came is done with: taken off, so that it does not end the process now.
-  signalfd_siginfo info;
-  while (descriptor_ >= 0 && ::read(descriptor_, &info, sizeof info) == sizeof info) {
-  }
   if (descriptor_ >= 0) ::close(descriptor_);
-  pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+  // Who was interrupted is leaving already: a second signal (a group gets one from the terminal and one from
+  // timeout) must not turn that into a death.
+  if (!came_) pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
 }
 
 bool Interrupts::wait_ns(std::int64_t timeout_ns, int descriptor) {

@@ -74,17 +74,20 @@ void ask_workers(const Attachment& attachment, std::vector<WorkerRow>& rows, std
   std::vector<std::uint32_t> numbers;
   const std::int64_t started = base::monotonic_ns();
   for (const WorkerRow& row : rows)
-    numbers.push_back(worker::send_request(segment, row.stats.participant, static_cast<worker::Command>(command), argument));
+    numbers.push_back(worker::send_request(segment, row.stats.participant, row.stats.incarnation,
+                                           static_cast<worker::Command>(command), argument));
   for (;;) {
     bool all = true;
     const std::int64_t now = base::monotonic_ns();
     for (std::size_t i = 0; i < rows.size(); ++i) {
       worker::ControlReply reply;
-      if (rows[i].answered) continue;
+      if (rows[i].answered || rows[i].left) continue;
       if (!worker::read_reply(segment, rows[i].stats.participant, numbers[i], reply)) {
         all = false;
         continue;
       }
+      rows[i].left = reply.answer == worker::Answer::kLeft;
+      if (rows[i].left) continue;
       rows[i].answered = true;
       rows[i].answered_after_ns = now - started;
       rows[i].value = reply.value;
@@ -98,6 +101,7 @@ void ask_workers(const Attachment& attachment, std::vector<WorkerRow>& rows, std
 
 std::string state_text(const WorkerRow& row) {
   if (row.stats.state == shm::RowState::kDead || row.stats.signalled_dead) return "dead";
+  if (row.left) return "left";
   if (!row.answered) return "silent";
   if (row.value & worker::kStoppingValue) return "stopping";
   if (row.value & worker::kPausedValue) return "paused";

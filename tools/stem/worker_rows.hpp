@@ -24,6 +24,7 @@ struct WorkerRow {
   std::int64_t answered_after_ns = 0;
   std::uint32_t value = 0;  // of the reply
   bool refused = false;
+  bool left = false;  // it was gone before it answered
 };
 
 // Live rows, supervisors first, each before its processes. Names that nobody has come back in `unknown`.

@@ -33,9 +33,10 @@ void print_for_people(const std::vector<WorkerRow>& rows, const std::vector<std:
   Table table({{"WORKER"}, {"NODE"}, {"PID", Align::kRight}, {"ANSWER"}, {"AFTER", Align::kRight}});
   for (const WorkerRow& row : rows) {
     table.add_row({row.stats.name, row.node, std::to_string(row.stats.pid),
-                   !row.answered ? Cell("no reply", Tone::kBad)
-                   : row.refused ? Cell("refused", Tone::kBad)
-                                 : Cell("ok", Tone::kGood),
+                   row.left        ? Cell("has left", Tone::kPlain)
+                   : !row.answered ? Cell("no reply", Tone::kBad)
+                   : row.refused   ? Cell("refused", Tone::kBad)
+                                   : Cell("ok", Tone::kGood),
                    row.answered ? base::human_duration(row.answered_after_ns) : std::string()});
   }
   for (const std::string& name : unknown) table.add_row({name, "", "", Cell("unknown", Tone::kBad), ""});
@@ -46,16 +47,17 @@ void print_for_programs(const std::vector<WorkerRow>& rows, const std::vector<st
   auto workers = nlohmann::ordered_json::array();
   for (const WorkerRow& row : rows) {
     nlohmann::ordered_json object{{"worker", row.stats.name}, {"node", row.node},   {"pid", row.stats.pid},
-                                  {"supervisor", row.supervisor}, {"answered", row.answered}, {"refused", row.refused}};
+                                  {"supervisor", row.supervisor}, {"answered", row.answered}, {"left", row.left}, {"refused", row.refused}};
     object["afterNs"] = row.answered ? nlohmann::ordered_json(row.answered_after_ns) : nlohmann::ordered_json(nullptr);
     workers.push_back(std::move(object));
   }
   print_json({{"workers", std::move(workers)}, {"unknown", unknown}});
 }
 
-int exit_code(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown) {
+int exit_code(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown, bool leaving_is_wanted) {
   int code = kExitOk;
   for (const WorkerRow& row : rows) {
+    if (row.left && leaving_is_wanted) continue;
     if (!row.answered) return kExitTimeout;
     if (row.refused) code = kExitFailed;
   }
@@ -81,7 +83,7 @@ int control(const ControlOptions& options, const Context& context, worker::Comma
   } else {
     print_for_people(rows, unknown, context.style);
   }
-  return exit_code(rows, unknown);
+  return exit_code(rows, unknown, command == worker::Command::kShutdown);
 }
 
 Run build_ping(CommandLine& line) {
