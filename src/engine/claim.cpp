@@ -52,8 +52,11 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
 
 std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into,
                                  std::uint32_t most) noexcept {
-  shm::Ring* ring = lanes_.oldest(queue, priority);
-  if (ring == nullptr) return 0;
+  const shm::Ring* oldest = lanes_.oldest(queue, priority);
+  if (oldest == nullptr) return 0;
+  // A view of our own: a push from in here (a run going back) may move the lane to a larger ring.
+  shm::Ring view = *oldest;
+  shm::Ring* ring = &view;
   const std::uint32_t slots = segment_.geometry().slot_count;
   std::uint32_t claimed = 0;
   std::uint64_t position = ring->head();

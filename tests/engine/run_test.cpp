@@ -108,6 +108,20 @@ TEST_F(RunTest, AWorkerThatMayHoldTwoLeavesTheRestToOthers) {
   EXPECT_EQ(broken_invariants(*producer_), "");
 }
 
+// The lane's first ring is full when the second run goes back into it, so it grows in the middle of a claim,
+// which must not move the new ring's head.
+TEST_F(RunTest, NoHintIsLostWhenTheRingGrowsDuringAClaim) {
+  const std::uint64_t count = (std::uint64_t{1} << shm::kFirstRingLog2) * engine::kRunItems;
+  (void)enqueue(count);
+  Lease leases[engine::kRunItems + 1];
+  ASSERT_EQ(worker_->claim(queue_, leases, engine::kRunItems + 1, kNow), engine::kRunItems + 1);
+  (void)enqueue(engine::kRunItems);
+  for (const Lease& lease : leases) EXPECT_EQ(worker_->release(lease, kNow), Settled::kDone);
+  std::uint64_t runs = 0;
+  for (const auto& [number, times] : drain(worker_, 2)) runs += static_cast<std::uint64_t>(times);
+  EXPECT_EQ(runs, count + engine::kRunItems);
+}
+
 TEST_F(RunTest, AFailedItemMovesOutAndRetriesWithItsAttempt) {
   enqueue(5);
   Lease leases[16];
