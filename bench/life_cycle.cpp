@@ -173,6 +173,11 @@ class Worker {
       now_ns_ = base::monotonic_ns();
     }
     for (std::uint32_t i = 0; i < n; ++i) run_one(leases[i]);
+    if (n != 0) check_settled(seat_.engine().commit_acks());
+  }
+
+  static void check_settled(engine::Settled settled) {
+    if (settled != engine::Settled::kDone) throw Failure("a lease was lost before its acknowledgement");
   }
 
   void run_one(const engine::Lease& lease) {
@@ -181,9 +186,7 @@ class Worker {
     if (engine.begin(lease, view_, now_ns_) != engine::Begin::kStart) throw Failure("a task was not started");
     handle();
     if (++since_clock_ == kTasksPerClockRead) read_clock();
-    if (engine.succeed(lease, view_, {}, now_ns_) != engine::Settled::kDone)
-      throw Failure("a lease was lost before its acknowledgement");
-    seat_.participant().record_duration(view_.task, duration_ns_);
+    check_settled(engine.succeed_later(lease, view_, now_ns_));
     if (++finished_ % kPublishEvery == 0) publish();
   }
 
@@ -214,7 +217,7 @@ class Worker {
 
   void read_clock() noexcept {
     const std::int64_t now_ns = base::monotonic_ns();
-    duration_ns_ = (now_ns - now_ns_) / kTasksPerClockRead;
+    seat_.participant().record_duration(view_.task, (now_ns - now_ns_) / kTasksPerClockRead, kTasksPerClockRead);
     now_ns_ = now_ns;
     since_clock_ = 0;
   }
@@ -238,7 +241,6 @@ class Worker {
   std::uint64_t finished_ = 0;
   std::uint32_t since_clock_ = 0;
   std::int64_t now_ns_ = 0;
-  std::int64_t duration_ns_ = 0;
 };
 
 std::uint32_t slots_for(const LifeCycle& shape) {

@@ -59,6 +59,12 @@ bool Blocks::claim(BlockId id, std::uint64_t tag) noexcept {
   return h->tag.compare_exchange_strong(free, tag, std::memory_order_acq_rel);
 }
 
+bool Blocks::retag(BlockId id, std::uint64_t from, std::uint64_t to) noexcept {
+  BlockHeader* h = header(id);
+  // order(block.take): acq_rel; as in claim().
+  return h != nullptr && h->tag.compare_exchange_strong(from, to, std::memory_order_acq_rel);
+}
+
 BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
   const std::uint32_t capacity = blocks_per_superblock(block_class);
   const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
@@ -118,8 +124,15 @@ BlockId Blocks::take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t gene
   return scan(block_class, tag);
 }
 
-// No hint and nothing unused: free blocks whose hints others keep for themselves, or died with. A bounded
-// stretch per call, so that a full arena costs little.
+bool Blocks::spare(BlockId id, std::uint64_t tag) const noexcept {
+  const std::uint32_t slot = tag_slot(tag);
+  if (slot >= segment_.geometry().slot_count) return false;
+  const Descriptor& d = segment_.descriptor(slot);
+  return kept_with(d, d.control.load(), tag, id);
+}
+
+// No hint and nothing unused: free blocks whose hints others keep for themselves, or died with, or that lie
+// with free slots. A bounded stretch per call, so that a full arena costs little.
 BlockId Blocks::scan(std::uint32_t block_class, std::uint64_t tag) noexcept {
   const auto used = std::min<std::uint64_t>(segment_.header().superblocks_used.load(std::memory_order_acquire),
                                             segment_.layout().superblock_count);
@@ -141,7 +154,9 @@ BlockId Blocks::scan(std::uint32_t block_class, std::uint64_t tag) noexcept {
     ++scan_hand_;
     const BlockId id = index << kIndexBits | block;
     const BlockHeader* h = header(id);
-    if (h != nullptr && h->tag.load(std::memory_order_relaxed) == 0 && claim(id, tag)) return id;
+    if (h == nullptr) continue;
+    const std::uint64_t was = h->tag.load(std::memory_order_acquire);
+    if (was == 0 ? claim(id, tag) : spare(id, was) && retag(id, was, tag)) return id;
   }
   return kNoBlock;
 }
@@ -198,7 +213,7 @@ bool Blocks::patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t&
     const ControlWord word = segment_.descriptor(tag_slot(tag)).control.load();
     const bool live = word.generation() == tag_generation(tag) && word.state() != State::kFree;
     // A generation ahead of the slot's cannot be; one behind, or a free slot, is an orphan.
-    if (live || tag_generation(tag) > word.generation()) continue;
+    if (live || tag_generation(tag) > word.generation() || spare(id, tag)) continue;
     if (h->tag.compare_exchange_strong(tag, 0, std::memory_order_acq_rel)) {
       ++freed;
       offer(id, block_class);

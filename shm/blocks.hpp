@@ -24,6 +24,12 @@ constexpr std::uint32_t tag_slot(std::uint64_t tag) { return static_cast<std::ui
 constexpr std::uint64_t tag_generation(std::uint64_t tag) { return tag >> 28; }
 constexpr BlockKind tag_kind(std::uint64_t tag) { return static_cast<BlockKind>(tag & 15); }
 
+// True when `id` lies with a free slot, to be used again by its next life. Until then anybody who finds no
+// other block may take it.
+inline bool kept_with(const Descriptor& d, ControlWord word, std::uint64_t tag, BlockId id) noexcept {
+  return word.state() == State::kFree && word.generation() == tag_generation(tag) && d.block == id + 1;
+}
+
 class Blocks {
  public:
   explicit Blocks(Segment& segment);
@@ -31,6 +37,8 @@ class Blocks {
   // A block with room for `bytes`, tagged for this life of `slot`; kNoBlock when the arena or /dev/shm
   // is full. A process that dies right after leaves an orphan, which the patrol frees.
   BlockId take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
+  // Hands a block over from one life of its slot to the next, by the owner of the next (see kept_with()).
+  bool retag(BlockId id, std::uint64_t from, std::uint64_t to) noexcept;
   // Frees the block if it still belongs to this life; idempotent.
   void give_back(BlockId id, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
 
@@ -55,6 +63,7 @@ class Blocks {
   BlockId fresh(std::uint32_t block_class) noexcept;
   BlockId scan(std::uint32_t block_class, std::uint64_t tag) noexcept;
   bool claim(BlockId id, std::uint64_t tag) noexcept;
+  bool spare(BlockId id, std::uint64_t tag) const noexcept;
   void offer(BlockId id, std::uint32_t block_class) noexcept;
 
   Segment& segment_;

@@ -24,7 +24,7 @@
 namespace stem::shm {
 
 inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 
 using Offset = std::uint64_t;  // bytes from the start of the segment
 
@@ -191,12 +191,35 @@ enum class OpKind : std::uint8_t {
   kNone = 0,
   kPublish = 1,  // ALLOC of the participant -> anything
   kSettle = 2,   // LEASED of the participant -> FREE or DEAD, in one change
-  kItem = 3,     // the bit of an item of a run
+  kItem = 3,     // the bits of items of a run
   kTake = 4,     // anything -> SETTLING or RETIRING of the participant, counted before it goes on
 };
 constexpr std::uint64_t op_word(OpKind kind, std::uint32_t slot, std::uint64_t generation) {
   return static_cast<std::uint64_t>(kind) << 60 | std::uint64_t{slot} << 36 |
          (generation & ((std::uint64_t{1} << 36) - 1));
+}
+
+// What is counted with the change that RosterRow::op names.
+//   63..48 items of a run, as bits (16) | 47..32 how many (16) | 31..8 queue (24) | 7..0 Counter
+struct OpDetail {
+  std::uint32_t items = 0;
+  std::uint32_t how_many = 1;
+  std::uint32_t queue = 0;
+  std::uint32_t counter = 0;
+
+  constexpr std::uint64_t pack() const {
+    return std::uint64_t{items & 0xffff} << 48 | std::uint64_t{how_many & 0xffff} << 32 |
+           std::uint64_t{queue & 0xffffff} << 8 | (counter & 0xff);
+  }
+  static constexpr OpDetail unpack(std::uint64_t bits) {
+    return {static_cast<std::uint32_t>(bits >> 48), static_cast<std::uint32_t>(bits >> 32) & 0xffff,
+            static_cast<std::uint32_t>(bits >> 8) & 0xffffff, static_cast<std::uint32_t>(bits) & 0xff};
+  }
+};
+
+// RosterRow::acked: 63..40 slot (24) | 39..16 low bits of the generation (24) | 15..0 items, as bits.
+constexpr std::uint64_t acked_word(std::uint32_t slot, std::uint64_t generation, std::uint32_t items) {
+  return std::uint64_t{slot} << 40 | (generation & 0xffffff) << 16 | (items & 0xffff);
 }
 
 inline constexpr std::uint32_t kRevokeWords = 8;
@@ -225,12 +248,12 @@ struct alignas(kCacheLineBytes) RosterRow {
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> heartbeat;
   std::atomic<std::uint64_t> op;        // op_word
   std::atomic<std::uint64_t> op_count;  // the counter the change adds to, as it was before
-  std::atomic<std::uint64_t> op_counter;  // item << 56 | how many << 40 | queue << 8 | Counter
+  std::atomic<std::uint64_t> op_counter;  // see OpDetail
   std::atomic<std::uint64_t> current;     // the task being run: generation << 24 | slot; 0 = none
   std::atomic<std::int64_t> current_since_ns;
   std::atomic<std::uint32_t> inflight;
   std::atomic<std::uint32_t> stop_mode;   // W: `stem worker shutdown`, supervisor; see WorkerControl
-  std::atomic<std::uint64_t> rss_bytes;
+  std::atomic<std::uint64_t> acked;       // items of a run that are over, not committed yet: acked_word; 0 = none
 
   // W: wakers add one, the sleeper reads. R: kernel (futex).
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> doorbell;
@@ -240,6 +263,7 @@ struct alignas(kCacheLineBytes) RosterRow {
   std::atomic<std::uint64_t> control_request;   // W: tools. See worker/control.hpp
   std::atomic<std::uint64_t> control_reply;     // W: the participant
   std::atomic<std::uint64_t> revoke[kRevokeWords];  // W: `task revoke --terminate`: tasks to stop while running
+  std::atomic<std::uint64_t> rss_bytes;         // W: the participant, every heartbeat
 
   // Held for life; the kernel marks it when the thread dies (signal, see death.hpp).
   alignas(kCacheLineBytes) pthread_mutex_t alive;

@@ -91,6 +91,7 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
     row.role.store(static_cast<std::uint32_t>(options.role), std::memory_order_relaxed);
     row.cpu.store(-1, std::memory_order_relaxed);
     row.op.store(0, std::memory_order_relaxed);
+    row.acked.store(0, std::memory_order_relaxed);
     row.current.store(0, std::memory_order_relaxed);
     row.inflight.store(0, std::memory_order_relaxed);
     row.stop_mode.store(0, std::memory_order_relaxed);
@@ -138,6 +139,7 @@ Participant::~Participant() {
   h.sleepers[index_ / 64].fetch_and(~bit, std::memory_order_seq_cst);
   h.result_waiters[index_ / 64].fetch_and(~bit, std::memory_order_seq_cst);
   row_->op.store(0, std::memory_order_relaxed);
+  row_->acked.store(0, std::memory_order_relaxed);
   // The kernel must not mark a row that somebody else may hold by then.
   if (row_->tid == static_cast<std::uint32_t>(::syscall(SYS_gettid))) pthread_mutex_unlock(&row_->alive);
   std::uint64_t mine = row_status(incarnation_, RowState::kLive);
@@ -305,10 +307,10 @@ void Participant::switch_queue(std::uint32_t queue) noexcept {
   last_queue_ = queue;
 }
 
-void Participant::record_wait(std::uint32_t queue, std::int64_t wait_ns) noexcept {
+void Participant::record_wait(std::uint32_t queue, std::int64_t wait_ns, std::uint32_t times) noexcept {
   if (queue != last_queue_) [[unlikely]] switch_queue(queue);
   auto& count = last_wait_[base::histogram_bucket(wait_ns)];
-  count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  count.store(count.load(std::memory_order_relaxed) + times, std::memory_order_relaxed);
 }
 
 void Participant::switch_task(std::uint32_t task) noexcept {
@@ -326,10 +328,10 @@ void Participant::count_task(std::uint32_t task, TaskStat stat, std::uint64_t by
   value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
-void Participant::record_duration(std::uint32_t task, std::int64_t duration_ns) noexcept {
-  count_task(task, TaskStat::kDurationSum, duration_ns < 0 ? 0 : static_cast<std::uint64_t>(duration_ns));
+void Participant::record_duration(std::uint32_t task, std::int64_t duration_ns, std::uint32_t times) noexcept {
+  count_task(task, TaskStat::kDurationSum, duration_ns < 0 ? 0 : static_cast<std::uint64_t>(duration_ns) * times);
   auto& count = last_duration_[base::histogram_bucket(duration_ns)];
-  count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  count.store(count.load(std::memory_order_relaxed) + times, std::memory_order_relaxed);
 }
 
 }  // namespace stem::shm

@@ -92,7 +92,7 @@ class Participant {
 
   // ---- counted changes (see OpKind): begin_op, the CAS, count.
   void begin_op(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue,
-                Counter counter, std::uint32_t how_many = 1, std::uint32_t item = 0) noexcept {
+                Counter counter, std::uint32_t how_many = 1, std::uint32_t items = 0) noexcept {
     const CounterRow& row = counters(queue);
     // The slot first: killed half way, the rest of the record is of the previous change, but this slot has
     // not changed yet, so nothing is counted. (The other way round the previous change would be counted
@@ -100,7 +100,7 @@ class Participant {
     // order(op.record): release; each word after the one before it, and the record complete before the
     // change that it announces (a recoverer reads it after the kernel has proved this thread dead).
     row_->op.store(op_word(kind, slot, generation), std::memory_order_release);
-    row_->op_counter.store(std::uint64_t{item} << 56 | std::uint64_t{how_many} << 40 | std::uint64_t{queue} << 8 | static_cast<std::uint64_t>(counter),
+    row_->op_counter.store(OpDetail{items, how_many, queue, static_cast<std::uint32_t>(counter)}.pack(),
                            std::memory_order_release);
     row_->op_count.store(row.value[static_cast<int>(counter)].load(std::memory_order_relaxed),
                          std::memory_order_release);
@@ -112,8 +112,9 @@ class Participant {
     value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
   }
   // Histograms of this participant, committed on first use. `record` is a plain add.
-  void record_wait(std::uint32_t queue, std::int64_t wait_ns) noexcept;
-  void record_duration(std::uint32_t task, std::int64_t duration_ns) noexcept;
+  // `times` of them took that long.
+  void record_wait(std::uint32_t queue, std::int64_t wait_ns, std::uint32_t times = 1) noexcept;
+  void record_duration(std::uint32_t task, std::int64_t duration_ns, std::uint32_t times = 1) noexcept;
   void count_task(std::uint32_t task, TaskStat stat, std::uint64_t by = 1) noexcept;
 
   // This participant's counters of a queue; committed on first use.

@@ -19,12 +19,14 @@ using shm::State;
 namespace {
 
 constexpr std::uint32_t kLookAhead = 16;         // descriptors fetched before they are claimed
+constexpr std::uint32_t kRunsAhead = 5;          // runs whose items are fetched before they are claimed
 constexpr std::uint32_t kAgeingEvery = 64;       // claims between two looks at who has waited longest
 constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is worth one priority
 
 }  // namespace
 
 std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept {
+  if (acking_ != nullptr) (void)commit_acks();
   std::uint32_t claimed = 0;
   if (inbox_has_hints()) [[unlikely]] claimed = claim_inbox(into, most);
   const shm::QueueRow& row = segment_.queue(queue);
@@ -33,18 +35,15 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
   const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
   if (claimed == 0 && ++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
     const std::uint32_t aged = aged_priority(queue, lanes, lowest_first, now_ns);
-    claimed = claim_lane(queue, aged, into, 1);
+    claimed = claim_lane(queue, aged, into, most);
   }
-  while (lanes != 0 && claimed < most) {
+  while (lanes != 0 && claimed == 0) {
     const auto priority = static_cast<std::uint32_t>(lowest_first ? std::countr_zero(lanes) : std::bit_width(lanes) - 1);
     if (priority >= shm::kPriorities) return claimed;  // nonsense in the segment
-    const std::uint32_t got = claim_lane(queue, priority, into + claimed, most - claimed);
-    claimed += got;
-    if (got > 0 && claimed < most) continue;  // more of this lane first
-    if (got == 0) {
-      lanes_.mark_empty(queue, priority);
-      lanes &= ~(std::uint64_t{1} << priority);
-    }
+    claimed = claim_lane(queue, priority, into, most);
+    if (claimed != 0) break;
+    lanes_.mark_empty(queue, priority);
+    lanes &= ~(std::uint64_t{1} << priority);
   }
   self_.row().inflight.store(claimed, std::memory_order_relaxed);
   return claimed;
@@ -79,6 +78,11 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
     // What `word` can be: (1) ready in the life the hint names: claim it. (2) anything else: the hint is
     // stale (claimed, promoted twice, cancelled, another life); pass on.
     if (word.state() != State::kReady || (word.generation() & HintCell::kTagMask) != cell.tag()) continue;
+    // A run that we could not take whole stays for the next claim.
+    if (claimed != 0 && is_run(d) && static_cast<std::uint32_t>(std::popcount(run_pending(d, word))) > most - claimed) {
+      --position;
+      break;
+    }
     // Recorded first: if we die right after the claim, whoever notices finds it here.
     self_.row().held[held_next_ % shm::kHeldSlots].store(cell.slot() + 1, std::memory_order_relaxed);
     const ControlWord mine = word.with(State::kLeased, self_.owner());
@@ -96,6 +100,12 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
     ++claimed;
   }
   ring->advance_head(start, position);
+  // Their descriptors are here by now: the items of the next runs start on their way.
+  for (std::uint32_t i = 0; i < kRunsAhead && ring->peek(position + i, ahead); ++i) {
+    if (ahead.slot() >= slots) continue;
+    const Descriptor& d = segment_.descriptor(ahead.slot());
+    if (is_run(d) && d.block != 0) prefetch_items(d);
+  }
   return claimed;
 }
 

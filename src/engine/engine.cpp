@@ -17,6 +17,7 @@ Engine::Engine(shm::Participant& self)
 // What is still held goes back untouched: the row may be somebody else's the next moment.
 Engine::~Engine() {
   if (self_.in_forked_child()) return;
+  (void)commit_acks();
   for (auto& entry : self_.row().held) {
     const std::uint32_t slot = entry.load(std::memory_order_relaxed) - 1;
     if (slot >= segment_.geometry().slot_count) continue;

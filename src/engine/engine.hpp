@@ -142,6 +142,12 @@ class Engine {
   // `result` is kept when the task asked for it.
   Settled succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
                   std::int64_t now_ns) noexcept;
+  // As succeed() without a result; of a run's items the acknowledgements share one change: it comes with the
+  // run's last item, with the next claim() or commit_acks(), or when somebody waits. Until then the end is on
+  // record (run.hpp) and survives this process. For handlers so quick that the rest of the run is over soon.
+  Settled succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
+  // kFenced: the run was lost with all that was on record.
+  Settled commit_acks() noexcept;
   // A failed attempt: retried after the policy's delay (or `delay_ns` >= 0), or dead-lettered when no
   // attempt is left. `retried` says which.
   Settled fail(const Lease& lease, const TaskView& task, const Failure& failure, std::int64_t delay_ns,
@@ -216,6 +222,7 @@ class Engine {
     shm::ControlWord word;
   };
 
+  bool take_slot(Filled& filled) noexcept;
   EnqueueStatus fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
   EnqueueStatus fill_admitted(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
   EnqueueStatus fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
@@ -236,6 +243,8 @@ class Engine {
   EnqueueStatus enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids, std::int64_t now_ns) noexcept;
   std::uint32_t expand_run(const Lease& run, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t lift_mask(const Lease& run) noexcept;
+  void prefetch_items(const shm::Descriptor& d) const noexcept;
+  HeldRun* held_run(const Lease& lease) noexcept;
   bool view_item(const Lease& lease, TaskView& into) noexcept;
   Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter) noexcept;
   bool mark_item(const Lease& lease, bool moved, bool& last) noexcept;
@@ -243,8 +252,9 @@ class Engine {
   void end_run(const Lease& lease) noexcept;
   bool move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept;
   bool release_run(const Lease& run) noexcept;
-  bool redeliver_run(std::uint32_t slot, shm::ControlWord word, std::uint32_t crashed_item, bool died,
-                     std::int64_t now_ns) noexcept;
+  bool carry_over(std::uint32_t slot, shm::ControlWord held, std::uint32_t items) noexcept;
+  bool redeliver_run(std::uint32_t slot, shm::ControlWord word, std::uint32_t acked, std::uint32_t crashed_item,
+                     bool died, std::int64_t now_ns) noexcept;
 
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
                  std::int64_t now_ns) noexcept;
@@ -272,22 +282,8 @@ class Engine {
   shm::Segment& segment_;
   Lanes lanes_;
   shm::Blocks blocks_;
-  // The run whose items are being viewed: where they lie, checked once.
-  struct ViewedRun {
-    std::uint32_t slot = ~0u;
-    shm::ControlWord word;
-    const std::byte* items = nullptr;
-    RunHead head{};
-    struct {
-      std::uint32_t queue, task;
-      std::uint8_t priority;
-      std::uint16_t max_retries;
-      std::uint8_t flags;
-      std::int64_t enqueued_ns;
-      shm::Tally tally;
-    } task{};
-  };
-  ViewedRun viewed_;
+  HeldRun runs_[kHeldRuns];
+  HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
   std::uint32_t held_next_ = 0;

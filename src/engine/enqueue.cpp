@@ -54,6 +54,15 @@ void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t
   d.flags = flags;
 }
 
+// A slot for a single task: the block that a run left with it goes back.
+bool Engine::take_slot(Filled& filled) noexcept {
+  if (!self_.take_slot(filled.slot, filled.word)) return false;
+  const Descriptor& d = segment_.descriptor(filled.slot);
+  if (is_run(d) && d.block != 0) [[unlikely]]
+    blocks_.give_back(d.block - 1, filled.slot, filled.word.generation() - 1, shm::BlockKind::kPayload);
+  return true;
+}
+
 EnqueueStatus Engine::fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
                                  const Filled& filled, shm::BlockId& block,
                                  std::span<std::byte>& payload) noexcept {
@@ -86,7 +95,7 @@ EnqueueStatus Engine::fill(const TaskSpec& spec, std::int64_t now_ns, Filled& fi
 
 EnqueueStatus Engine::fill_admitted(const TaskSpec& spec, std::int64_t now_ns, Filled& filled,
                                     EnqueueResult& result) noexcept {
-  if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
+  if (!take_slot(filled)) return EnqueueStatus::kFull;
   Descriptor& d = segment_.descriptor(filled.slot);
   const auto payload_bytes = static_cast<std::uint32_t>(spec.payload.size());
   shm::BlockId block = shm::kNoBlock;
@@ -218,7 +227,7 @@ EnqueueStatus Engine::loan(const TaskSpec& spec, std::uint32_t payload_bytes, Lo
   if (payload_bytes > shm::kMaxPayloadBytes) return EnqueueStatus::kTooLarge;
   if (const EnqueueStatus admitted = admit(spec, now_ns); admitted != EnqueueStatus::kOk) return admitted;
   Filled filled;
-  if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
+  if (!take_slot(filled)) return EnqueueStatus::kFull;
   loan = Loan{};
   if (payload_bytes <= shm::kInlineBytes && spec.extras == nullptr) {
     loan.payload = {segment_.descriptor(filled.slot).inline_payload, payload_bytes};

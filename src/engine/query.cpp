@@ -214,7 +214,7 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
     info.enqueued_ns = d.enqueued_ns;
     info.payload_bytes = d.payload_bytes;
     info.in_place = (d.flags & shm::kInPlace) != 0;
-    info.tally = tally_of(d, word.grant());
+    if (!is_run(d)) info.tally = tally_of(d, word.grant());
     if (word.state() == State::kDelayed) info.due_ns = engine_.due_ns(id.slot(), word);
     if (word.state() == State::kLeased && word.owner() <= segment_.geometry().participant_count) {
       info.worker = word.owner();

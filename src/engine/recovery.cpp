@@ -24,24 +24,27 @@ const char* signal_name(int signal) {
   return name == nullptr ? "an unknown signal" : name;
 }
 
-// op_counter: item << 56 | how many << 40 | queue << 8 | counter
-std::uint32_t op_item(std::uint64_t which) { return static_cast<std::uint32_t>(which >> 56); }
-std::uint32_t op_how_many(std::uint64_t which) { return static_cast<std::uint32_t>(which >> 40) & 0xffff; }
-std::uint32_t op_queue(std::uint64_t which) { return static_cast<std::uint32_t>(which >> 8); }
-
-// True when the bit of this item of a run is set, or the run's life is over.
-bool item_is_over(const Descriptor& d, std::uint64_t generation, std::uint32_t item) {
+// True when the bits of these items of a run are set, or the run's life is over.
+bool items_are_over(const Descriptor& d, std::uint64_t generation, std::uint32_t items) {
   const MaskWord mask(d.due.load(std::memory_order_acquire));
-  return !mask.of(generation) || item == 0 || (mask.over() >> (item - 1) & 1) != 0;
+  return !mask.of(generation) || (items & ~mask.over()) == 0;
 }
 
-// The lease in `slot` is being taken from a dead participant: if it was about to settle it, it did not.
+// What this participant said of a run's items without having committed it.
+std::uint32_t acked_by(const shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
+  // Acquire: pairs with order(run.acked).
+  const std::uint64_t word = row.acked.load(std::memory_order_acquire);
+  const std::uint64_t none = shm::acked_word(slot, generation, 0);
+  return (word ^ none) >> 16 == 0 ? static_cast<std::uint32_t>(word) & full_mask(kRunItems) : 0;
+}
+
+// The lease in `slot` is being taken from its holder: if that was about to settle it, it did not.
 void forget_settle(const Descriptor& d, shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
   std::uint64_t op = shm::op_word(shm::OpKind::kSettle, slot, generation);
   if (row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel)) return;
   op = shm::op_word(shm::OpKind::kItem, slot, generation);
   if (row.op.load(std::memory_order_acquire) != op) return;
-  if (item_is_over(d, generation, op_item(row.op_counter.load(std::memory_order_relaxed)))) return;
+  if (items_are_over(d, generation, shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed)).items)) return;
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
 
@@ -70,9 +73,15 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
   const bool started = (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
+  const std::uint32_t owner = word.owner() - 1;
+  if (owner >= segment_.geometry().participant_count) return false;
+  forget_settle(d, segment_.row(owner), slot, word.generation());
   if (is_run(d)) {
+    const std::uint32_t acked = acked_by(segment_.row(owner), slot, word.generation());
+    const std::uint32_t running = started ? TaskId{1, current}.item() : 0;
+    const bool over = running != 0 && (acked >> (running - 1) & 1) != 0;
     if (d.control.load() != word || queue >= shm::queue_total(segment_)) return false;
-    return redeliver_run(slot, word, started ? TaskId{1, current}.item() : 0, died, now_ns);
+    return redeliver_run(slot, word, acked, over ? 0 : running, died, now_ns);
   }
   const std::uint32_t grant = word.grant();
   shm::Tally tally = tally_of(d, grant);
@@ -127,7 +136,6 @@ std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now
     if (slot >= segment_.geometry().slot_count) continue;
     const ControlWord word = segment_.descriptor(slot).control.load();
     if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
-    forget_settle(segment_.descriptor(slot), row, slot, word.generation());
     if (redeliver(slot, word, current, /*died=*/true, now_ns)) ++redelivered;
   }
   return redelivered;
@@ -156,7 +164,6 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
     // Re-read after the word: the row may have been swept and taken anew by somebody quicker.
     if (row.status.load(std::memory_order_acquire) != shm::row_status(incarnation, shm::RowState::kDead)) return false;
     if (word.state() == State::kLeased) {
-      forget_settle(d, row, slot, word.generation());
       (void)redeliver(slot, word, current, /*died=*/true, now_ns);
     } else {
       adopt(slot, word, now_ns);
@@ -203,9 +210,9 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
   const auto kind = static_cast<shm::OpKind>(op >> 60);
   const auto slot = static_cast<std::uint32_t>(op >> 36) & (shm::kMaxSlots - 1);
   const std::uint64_t generation = op & ((std::uint64_t{1} << 36) - 1);
-  const std::uint64_t which = row.op_counter.load(std::memory_order_relaxed);
-  const std::uint32_t queue = op_queue(which);
-  const auto counter = static_cast<std::uint32_t>(which & 0xff);
+  const auto detail = shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed));
+  const std::uint32_t queue = detail.queue;
+  const std::uint32_t counter = detail.counter;
   if (kind == shm::OpKind::kNone || slot >= segment_.geometry().slot_count || counter >= shm::kCounterCount ||
       queue >= shm::queue_total(segment_))
     return;
@@ -221,9 +228,10 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
                (word.state() == State::kSettling || word.state() == State::kRetiring);
   if (kind == shm::OpKind::kItem)
     happened = word.generation() != generation ||
-               item_is_over(segment_.descriptor(slot), generation, op_item(which));
-  if (happened) counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + op_how_many(which),
-                                                 std::memory_order_relaxed);
+               items_are_over(segment_.descriptor(slot), generation, detail.items);
+  if (happened)
+    counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + detail.how_many,
+                                  std::memory_order_relaxed);
   row.op.store(0, std::memory_order_release);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/random.hpp"
 #include "engine/engine.hpp"
@@ -58,10 +59,14 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
   const std::uint64_t generation = filled.word.generation();
   const std::uint32_t bytes = count * kRunItemBytes;
-  const shm::BlockId block = blocks_.take(bytes, filled.slot, generation, shm::BlockKind::kPayload);
-  const std::span<std::byte> items =
-      block == shm::kNoBlock ? std::span<std::byte>{}
-                             : blocks_.bytes(block, shm::block_tag(filled.slot, generation, shm::BlockKind::kPayload));
+  Descriptor& d = segment_.descriptor(filled.slot);
+  const std::uint64_t tag = shm::block_tag(filled.slot, generation, shm::BlockKind::kPayload);
+  // The block of the slot's last run, if it still lies there: see kept_with().
+  shm::BlockId block = is_run(d) && d.block != 0 ? d.block - 1 : shm::kNoBlock;
+  if (block == shm::kNoBlock ||
+      !blocks_.retag(block, shm::block_tag(filled.slot, generation - 1, shm::BlockKind::kPayload), tag))
+    block = blocks_.take(bytes, filled.slot, generation, shm::BlockKind::kPayload);
+  const std::span<std::byte> items = block == shm::kNoBlock ? std::span<std::byte>{} : blocks_.bytes(block, tag);
   if (items.size() < bytes) {
     abandon(filled, block);
     return EnqueueStatus::kNoMemory;
@@ -78,7 +83,6 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
       std::memcpy(at, payload.data(), payload.size());
     }
   }
-  Descriptor& d = segment_.descriptor(filled.slot);
   write_descriptor(d, specs[0], bytes, now_ns, block);
   d.flags = static_cast<std::uint8_t>(d.flags | shm::kIsRun);
   d.due.store(MaskWord(generation, 0, 0, 0).bits(), std::memory_order_relaxed);
@@ -98,18 +102,28 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
 
 // ---- working
 
-// Lifts the mask word to the grant of `run`, after which every earlier holder is refused. Returns the bits
-// of items that are over; all of them when a later holder has been here.
+// Lifts the mask word to the grant of `run`, after which every earlier holder is refused, and with it sets
+// the items that the last one had over. Returns the items that are over; all of them when a later holder has
+// been here.
 std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
-  auto& cell = segment_.descriptor(run.slot).due;
-  std::uint64_t bits = cell.load(std::memory_order_acquire);
+  Descriptor& d = segment_.descriptor(run.slot);
+  std::uint64_t bits = d.due.load(std::memory_order_acquire);
   for (;;) {
     const MaskWord word(bits);
     if (!word.of(run.word.generation()) || word.grant() > run.word.grant()) return full_mask(kRunItems);
     if (word.grant() == run.word.grant()) return word.gone();
+    const std::uint32_t carried = carried_over(d, run.word.grant()) & ~word.gone();
+    const auto how_many = static_cast<std::uint32_t>(std::popcount(carried));
+    const std::uint32_t queue = d.queue;
+    if (carried != 0)
+      self_.begin_op(shm::OpKind::kItem, run.slot, run.word.generation(), queue, Counter::kSucceeded, how_many, carried);
     // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
-    if (cell.compare_exchange_strong(bits, word.under(run.word.grant()).bits(), std::memory_order_acq_rel))
-      return word.gone();
+    const MaskWord lifted(word.under(run.word.grant()).bits() | carried);
+    if (d.due.compare_exchange_strong(bits, lifted.bits(), std::memory_order_acq_rel)) {
+      if (carried != 0) self_.count(queue, Counter::kSucceeded, how_many);
+      return lifted.gone();
+    }
+    if (carried != 0) self_.drop_op();
   }
 }
 
@@ -145,47 +159,70 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
   return n;
 }
 
+void Engine::prefetch_items(const Descriptor& d) const noexcept {
+  const auto* block = reinterpret_cast<const std::byte*>(blocks_.header(d.block - 1));
+  if (block == nullptr) return;
+  for (std::uint32_t line = 0; line <= kRunItems; ++line) shm::prefetch_read(block + std::size_t{line} * shm::kCacheLineBytes);
+}
+
+// Our copy of the run of this lease, read and checked when it is not here yet; null when the lease is lost.
+// All items come over in one go, which hides most of the way from the producer's core.
+HeldRun* Engine::held_run(const Lease& lease) noexcept {
+  HeldRun& r = runs_[lease.slot % kHeldRuns];
+  if (r.slot == lease.slot && r.word == lease.word) [[likely]] return holds(lease) ? &r : nullptr;
+  if (&r == acking_) (void)commit_acks();
+  r.slot = ~0u;
+  const Descriptor& d = segment_.descriptor(lease.slot);
+  r.queue = d.queue;
+  r.task = d.task;
+  r.priority = d.priority;
+  r.max_retries = d.max_retries;
+  r.flags = d.flags;
+  r.enqueued_ns = d.enqueued_ns;
+  r.acked = 0;
+  std::memcpy(&r.head, d.inline_payload, sizeof r.head);
+  r.count = r.head.count;
+  const MaskWord mask(d.due.load(std::memory_order_acquire));
+  r.gone = mask.gone();
+  r.moved = mask.moved();
+  const std::uint32_t block = d.block;
+  const auto bytes = block == 0 ? std::span<std::byte>{}
+                                : blocks_.bytes(block - 1, shm::block_tag(lease.slot, lease.word.generation(),
+                                                                          shm::BlockKind::kPayload));
+  const std::size_t wanted = std::size_t{r.count} * kRunItemBytes;
+  const bool sane = r.count >= 1 && r.count <= kRunItems && bytes.size() >= wanted && wanted <= sizeof r.items &&
+                    r.queue < shm::queue_total(segment_) && r.task < shm::task_total(segment_) &&
+                    r.priority < shm::kPriorities &&
+                    std::all_of(std::begin(r.head.bytes), std::end(r.head.bytes),
+                                [](std::uint8_t item_bytes) { return item_bytes <= kRunItemBytes; });
+  if (sane) std::memcpy(r.items, bytes.data(), wanted);
+  // What was copied is believed only if the word still stands.
+  if (!holds(lease)) return nullptr;
+  if (!sane) {
+    quarantine({lease.slot, lease.word});
+    return nullptr;
+  }
+  r.slot = lease.slot;
+  r.word = lease.word;
+  return &r;
+}
+
 bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
-  const bool known = viewed_.slot == lease.slot && viewed_.word == lease.word;
-  if (!known) {
-    viewed_.slot = ~0u;
-    Lease whole{lease.slot, lease.word};
-    TaskView all;
-    if (!view(whole, all)) return false;  // checks every field; its payload is the row of items
-    std::memcpy(&viewed_.head, segment_.descriptor(lease.slot).inline_payload, sizeof viewed_.head);
-    const bool sane = viewed_.head.count >= 1 && viewed_.head.count <= kRunItems &&
-                      all.payload.size() >= std::size_t{viewed_.head.count} * kRunItemBytes &&
-                      std::all_of(std::begin(viewed_.head.bytes), std::end(viewed_.head.bytes),
-                                  [](std::uint8_t bytes) { return bytes <= kRunItemBytes; });
-    if (!sane) {
-      quarantine(whole);
-      return false;
-    }
-    viewed_.items = all.payload.data();
-    viewed_.task = {all.queue, all.task, all.priority, all.max_retries, all.flags, all.enqueued_ns, all.tally};
-    viewed_.slot = lease.slot;
-    viewed_.word = lease.word;
-  }
+  const HeldRun* run = held_run(lease);
   const std::uint32_t index = lease.item - 1;
-  if (index >= viewed_.head.count) return false;
-  const TaskId id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
-  // The view of the item before: only id and payload differ.
-  const bool same_run = known && into.id.epoch == id.epoch && into.id.item() != 0 &&
-                        (into.id.handle & TaskId::kSlotLife) == (id.handle & TaskId::kSlotLife);
-  into.id = id;
-  if (!same_run) {
-    into.queue = viewed_.task.queue;
-    into.task = viewed_.task.task;
-    into.priority = viewed_.task.priority;
-    into.max_retries = viewed_.task.max_retries;
-    into.flags = viewed_.task.flags;
-    into.enqueued_ns = viewed_.task.enqueued_ns;
-    into.tally = viewed_.task.tally;
-    into.has_extras = false;
-  }
-  std::memcpy(into.inline_copy, viewed_.items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
-  into.payload = {into.inline_copy, viewed_.head.bytes[index]};
-  return holds(lease);  // what was copied is believed only if the word still stands
+  if (run == nullptr || index >= run->count) return false;
+  into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
+  into.queue = run->queue;
+  into.task = run->task;
+  into.priority = run->priority;
+  into.max_retries = run->max_retries;
+  into.flags = run->flags;
+  into.enqueued_ns = run->enqueued_ns;
+  into.tally = {};
+  into.has_extras = false;
+  std::memcpy(into.inline_copy, run->items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
+  into.payload = {into.inline_copy, run->head.bytes[index]};
+  return true;
 }
 
 // ---- settling
@@ -204,13 +241,91 @@ bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
       return false;
     // order(run.mask): acq_rel; the acknowledgement of the item, after everything its handler did.
     if (!d.due.compare_exchange_strong(bits, bits | bit, std::memory_order_acq_rel)) continue;
-    last = MaskWord(bits | bit).gone() == full_mask(count);
+    const MaskWord now(bits | bit);
+    last = now.gone() == full_mask(count);
+    HeldRun& r = runs_[lease.slot % kHeldRuns];
+    if (r.slot == lease.slot && r.word == lease.word) {
+      r.gone = now.gone();
+      r.moved = now.moved();
+    }
     return true;
   }
 }
 
+Settled Engine::succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
+  HeldRun& r = runs_[lease.slot % kHeldRuns];
+  if (lease.item == 0 || r.slot != lease.slot || r.word != lease.word) return succeed(lease, task, {}, now_ns);
+  const std::uint32_t bit = item_bit(lease.item);
+  if (((r.gone | r.acked) & bit) != 0) {
+    self_.count(task.queue, Counter::kFenced);
+    return Settled::kFenced;
+  }
+  if (acking_ != &r) {
+    (void)commit_acks();
+    acking_ = &r;
+  }
+  r.acked |= bit;
+  // order(run.acked): release; after everything the handler did. Pairs with the acquire of who takes the
+  // run from us.
+  self_.row().acked.store(shm::acked_word(lease.slot, lease.word.generation(), r.acked), std::memory_order_release);
+  if ((r.gone | r.acked) == full_mask(r.count) || shm::anyone_awaits(segment_)) return commit_acks();
+  return Settled::kDone;
+}
+
+// The recorded ends become acknowledgements: with the run's last item by ending the run, before it by their
+// bits.
+Settled Engine::commit_acks() noexcept {
+  if (acking_ == nullptr) return Settled::kDone;
+  HeldRun& r = *acking_;
+  acking_ = nullptr;
+  Descriptor& d = segment_.descriptor(r.slot);
+  const auto how_many = static_cast<std::uint32_t>(std::popcount(r.acked));
+  const bool all = (r.gone | r.acked) == full_mask(r.count);
+  const std::uint64_t generation = r.word.generation();
+  const std::uint32_t slot = r.slot;
+  const std::uint32_t acked = std::exchange(r.acked, 0u);
+  bool ours = false;
+  if (all && r.moved == 0) {
+    self_.begin_op(shm::OpKind::kSettle, slot, generation, r.queue, Counter::kSucceeded, how_many);
+    ControlWord word = r.word;
+    ours = d.control.change(word, word.with(State::kFree, 0));  // the block stays with the slot: kept_with()
+  } else {
+    self_.begin_op(shm::OpKind::kItem, slot, generation, r.queue, Counter::kSucceeded, how_many, acked);
+    std::uint64_t bits = d.due.load(std::memory_order_acquire);
+    do {
+      const MaskWord word(bits);
+      ours = word.of(generation) && word.grant() == r.word.grant() && (word.gone() & acked) == 0;
+      // order(run.mask): acq_rel; the acknowledgement of these items.
+    } while (ours && !d.due.compare_exchange_strong(bits, bits | acked, std::memory_order_acq_rel));
+    r.gone |= acked;
+  }
+  if (ours) {
+    self_.count(r.queue, Counter::kSucceeded, how_many);
+  } else {
+    self_.drop_op();
+    self_.count(r.queue, Counter::kFenced, how_many);
+    r.slot = ~0u;
+  }
+  self_.row().acked.store(0, std::memory_order_release);
+  if (ours && all) {
+    if (r.moved == 0) {
+      r.slot = ~0u;
+      self_.offer_free(slot);
+    } else {
+      end_run({slot, r.word});
+    }
+  }
+  if (shm::anyone_awaits(segment_)) [[unlikely]] {
+    for (std::uint32_t left = acked; left != 0; left &= left - 1) {
+      const auto item = static_cast<std::uint32_t>(std::countr_zero(left)) + 1;
+      shm::wake_result_waiters(segment_, TaskId::make(1, slot, generation, item).handle);
+    }
+  }
+  return ours ? Settled::kDone : Settled::kFenced;
+}
+
 Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter counter) noexcept {
-  self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, lease.item);
+  self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, item_bit(lease.item));
   bool last = false;
   if (!mark_item(lease, /*moved=*/false, last)) {
     self_.drop_op();
@@ -227,7 +342,7 @@ void Engine::end_run(const Lease& run) noexcept {
   ControlWord word = run.word;
   const ControlWord settling = run.word.with(State::kSettling, self_.owner());
   if (segment_.descriptor(run.slot).control.change(word, settling)) free_slot_now(run.slot, settling);
-  if (viewed_.slot == run.slot) viewed_.slot = ~0u;
+  if (HeldRun& r = runs_[run.slot % kHeldRuns]; r.slot == run.slot) r.slot = ~0u;
 }
 
 bool Engine::release_run(const Lease& run) noexcept {
@@ -235,9 +350,8 @@ bool Engine::release_run(const Lease& run) noexcept {
     quarantine(run);
     return false;
   }
-  // Going back untouched is nothing that its items could tell.
-  const shm::Tally tally = tally_of(segment_.descriptor(run.slot), run.word.grant());
-  return regrant(run.slot, run.word, tally, 0, 0);
+  // Going back untouched is nothing that its items could tell; its tally says what is carried_over().
+  return regrant(run.slot, run.word, {}, 0, 0);
 }
 
 // Gives an item of a run we hold a slot of its own, leased to us, with `tally`. False when the item is not
@@ -339,13 +453,15 @@ void Engine::let_moved_go(std::uint32_t slot, ControlWord word) noexcept {
 
 // ---- recovery
 
-// A run that its holder lost. The item that it was running when its process died moves out, so that a
-// poisonous one is counted by itself; the rest stays together.
-bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t crashed_item, bool died,
-                           std::int64_t now_ns) noexcept {
+// A run that its holder lost; `acked` = the items that it had over without having committed them. The item
+// that it was running when its process died moves out, so that a poisonous one is counted by itself; the
+// rest stays together.
+bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t acked, std::uint32_t crashed_item,
+                           bool died, std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
-  const auto pending = static_cast<std::uint64_t>(std::popcount(run_pending(d, word)));
+  const std::uint32_t carried = (acked | carried_over(d, word.grant())) & full_mask(kRunItems);
+  const std::uint32_t pending = run_pending(d, word) & ~carried;
   if (word.grant() + 2 >= shm::kMaxGrant) {
     quarantine({slot, word});
     return false;
@@ -354,8 +470,9 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t c
   const ControlWord ready = word.regrant(State::kReady);
   const ControlWord mine = ready.with(State::kLeased, self_.owner());
   self_.row().held[held_next_++ % shm::kHeldSlots].store(slot + 1, std::memory_order_relaxed);
+  if (carried != 0 && !carry_over(slot, word, carried)) return false;
   if (!d.control.change(expected, ready)) return false;
-  self_.count(queue, Counter::kRedelivered, pending);
+  self_.count(queue, Counter::kRedelivered, static_cast<std::uint64_t>(std::popcount(pending)));
   expected = ready;
   if (!d.control.change(expected, mine)) return true;  // somebody runs it already
   const Lease run{slot, mine};

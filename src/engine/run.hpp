@@ -12,6 +12,12 @@
 // first lifts the mask word to its own grant; from then on every earlier holder is refused. A bit is set
 // once, so of all executions of an item exactly one acknowledgement succeeds.
 //
+// Acknowledgements of quick items may share that CAS (Engine::succeed_later): until then they stand in the
+// holder's roster row (RosterRow::acked), a plain store each. Whoever takes the run from a holder carries
+// them over: as a value of the tally word of the next grant, which the next claimer merges into the mask in
+// the change that lifts it, and counts. So an item whose end was recorded does not run again, and nobody
+// but who sets a bit counts it.
+//
 // An item with a fate of its own (retry, snooze, dead letter, a crashed process) moves out: it becomes a
 // task in a slot of its own. The copy is made first and waits; the item's moved bit is what turns it from
 // nothing into the task, in one change; then it becomes ready. So there is no moment at which both or
@@ -39,6 +45,25 @@ struct RunHead {
   std::uint8_t bytes[kRunItems];
 };
 static_assert(sizeof(RunHead) == 16);
+
+// A run whose items this engine runs: its own copy, checked once. Private to an engine.
+struct HeldRun {
+  std::uint32_t slot = ~0u;
+  shm::ControlWord word;
+  std::uint32_t count = 0;
+  std::uint32_t gone = 0;   // items that are over or moved, in the mask word
+  std::uint32_t moved = 0;  // of these, the moved ones
+  std::uint32_t acked = 0;  // succeeded, in our roster row, not in the mask word yet
+  std::uint32_t queue = 0;
+  std::uint32_t task = 0;
+  std::int64_t enqueued_ns = 0;
+  std::uint16_t max_retries = 0;
+  std::uint8_t priority = 0;
+  std::uint8_t flags = 0;
+  RunHead head{};
+  alignas(64) std::byte items[kRunItems * kRunItemBytes];
+};
+inline constexpr std::uint32_t kHeldRuns = 8;  // by slot; a collision costs a reload, nothing else
 
 class MaskWord {
  public:
@@ -71,6 +96,13 @@ inline std::uint32_t run_pending(const shm::Descriptor& d, shm::ControlWord word
   if (count == 0 || count > kRunItems) return 0;
   const std::uint32_t gone = mask.of(word.generation()) ? mask.gone() : 0;
   return full_mask(count) & ~gone;
+}
+
+// Items that the last holder of a run had over without having committed them. Of a run the tally word of a
+// grant above the first says that, nothing else.
+inline std::uint32_t carried_over(const shm::Descriptor& d, std::uint32_t grant) noexcept {
+  const shm::TaggedWord word(d.tally[grant % 2].load(std::memory_order_acquire));
+  return grant != 0 && word.grant() == grant ? static_cast<std::uint32_t>(word.value()) & full_mask(kRunItems) : 0;
 }
 
 inline bool is_run(const shm::Descriptor& d) noexcept { return (d.flags & shm::kIsRun) != 0; }

@@ -41,6 +41,12 @@ bool change_tagged(const Descriptor& d, std::atomic<std::uint64_t>& cell, Contro
 
 }  // namespace
 
+bool Engine::carry_over(std::uint32_t slot, ControlWord held, std::uint32_t items) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const std::uint32_t grant = held.grant() + 1;
+  return change_tagged(d, d.tally[grant % 2], held, TaggedWord(grant, items));
+}
+
 bool Engine::write_outcome(std::uint32_t slot, ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept {
   auto& cell = segment_.descriptor(slot).outcome;
   return change_tagged(segment_.descriptor(slot), cell, word, TaggedWord(word.grant(), outcome_value(kind, block)));
@@ -63,7 +69,10 @@ void Engine::free_slot_now(std::uint32_t slot, ControlWord expected) noexcept {
 // The common end: result first, then one commit word, then what may follow it.
 Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kind, Counter counter,
                        std::span<const std::byte> result, std::int64_t now_ns) noexcept {
-  if (lease.item != 0) return settle_item(lease, task, counter);
+  if (lease.item != 0) {
+    (void)commit_acks();
+    return settle_item(lease, task, counter);
+  }
   Descriptor& d = segment_.descriptor(lease.slot);
   ControlWord word = lease.word;
   const bool keep = (task.flags & shm::kKeepResult) != 0;
@@ -194,6 +203,7 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
                      std::int64_t now_ns, bool& retried) noexcept {
   retried = false;
   if (lease.item != 0) {
+    (void)commit_acks();
     Lease single;
     TaskView own;
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
@@ -241,6 +251,7 @@ void Engine::note_failure(const Lease& lease, const Failure& failure, std::int64
 Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason, const Failure& failure,
                      std::int64_t now_ns) noexcept {
   if (lease.item != 0) {
+    (void)commit_acks();
     Lease single;
     TaskView own;
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
@@ -279,6 +290,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
 Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t delay_ns,
                        std::int64_t now_ns) noexcept {
   if (lease.item != 0) {
+    (void)commit_acks();
     Lease single;
     TaskView own;
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
@@ -298,12 +310,14 @@ Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t de
 
 Settled Engine::release(const Lease& lease, std::int64_t now_ns) noexcept {
   if (lease.item != 0) {
+    (void)commit_acks();
     TaskView task;
     Lease single;
     if (!view(lease, task) || !move_out(lease, task, task.tally, single)) return Settled::kFenced;
     return release(single, now_ns);
   }
   const Descriptor& d = segment_.descriptor(lease.slot);
+  if (is_run(d)) return release_run(lease) ? Settled::kDone : Settled::kFenced;
   const std::uint32_t grant = lease.word.grant();
   if (grant + 1 >= shm::kMaxGrant) {
     TaskView task;

@@ -162,8 +162,9 @@ class Verifier {
       broken("block-tag", fmt::format("block {}: tag {:#018x} names no slot", id, tag));
       return;
     }
-    const ControlWord word = segment_.descriptor(slot).control.load();
-    if (header->tag.load(std::memory_order_acquire) != tag) return;
+    const Descriptor& d = segment_.descriptor(slot);
+    const ControlWord word = d.control.load();
+    if (header->tag.load(std::memory_order_acquire) != tag || shm::kept_with(d, word, tag, id)) return;
     if (shm::tag_generation(tag) > word.generation())
       broken("block-tag", fmt::format("block {}: life {} of slot {}, which is only at {}", id,
                                       shm::tag_generation(tag), slot, word.generation()));

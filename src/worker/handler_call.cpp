@@ -44,7 +44,12 @@ void WorkerProcess::settle(const engine::Lease& lease, const engine::TaskView& t
   using Kind = Outcome::Kind;
   engine::Settled settled = engine::Settled::kDone;
   switch (outcome.kind()) {
-    case Kind::kSuccess: settled = engine_->succeed(lease, task, outcome.result(), now_ns); break;
+    case Kind::kSuccess:
+      // Tiny tasks share an acknowledgement; what takes longer has its own before the next starts.
+      settled = timing_.tiny() && outcome.result().empty()
+                    ? engine_->succeed_later(lease, task, now_ns)
+                    : engine_->succeed(lease, task, outcome.result(), now_ns);
+      break;
     case Kind::kRetry: return settle_failure(lease, task, outcome, outcome.delay_ns(), now_ns);
     case Kind::kFail: return settle_failure(lease, task, outcome, -1, now_ns);
     case Kind::kSnooze: settled = engine_->snooze(lease, task, outcome.delay_ns(), now_ns); break;

@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::int64_t kParkNs = 50'000'000;       // a lost wake-up costs at most this
 constexpr std::int64_t kQuickNs = 20'000;          // handlers below it are worth claiming several at once
-constexpr std::int64_t kTinyNs = 1'000;            // handlers below it share a clock read
 constexpr std::int64_t kRssEveryNs = 10'000'000;
 constexpr std::uint32_t kFruitlessClaims = 2'000;  // then the queue is held back by a limit: wait for time
 constexpr std::int64_t kHeldBackNs = 1'000'000;
@@ -162,6 +161,7 @@ void WorkerProcess::run_batch(std::uint32_t count) {
     }
     now = run_one(leases_[i], now, i + 1 == count);
   }
+  if (engine_->commit_acks() != engine::Settled::kDone) log::warn("a run was lost while its tasks ran");
   self_->row().current.store(0, std::memory_order_relaxed);
   self_->row().inflight.store(0, std::memory_order_relaxed);
 }
@@ -211,10 +211,15 @@ const HandlerEntry* WorkerProcess::handler_of(std::uint32_t task) {
 // Reads the clock when it is time to, and shares what it says among the tasks since the last reading.
 std::int64_t WorkerProcess::clock_task(const engine::TaskView& task, std::int64_t started_ns, bool now) {
   timing_.tasks[timing_.grouped++] = task.task;
-  if (!now && timing_.mean_ns < kTinyNs && timing_.grouped < Timing::kGroup) return started_ns;
+  if (!now && timing_.tiny() && timing_.grouped < Timing::kGroup) return started_ns;
   const std::int64_t ended = base::monotonic_ns();
   const std::int64_t each = std::max<std::int64_t>(0, ended - timing_.group_start_ns) / timing_.grouped;
-  for (std::uint32_t i = 0; i < timing_.grouped; ++i) self_->record_duration(timing_.tasks[i], each);
+  std::uint32_t same = 1;
+  for (std::uint32_t i = 0; i < timing_.grouped; ++i, ++same) {
+    if (i + 1 < timing_.grouped && timing_.tasks[i + 1] == timing_.tasks[i]) continue;
+    self_->record_duration(timing_.tasks[i], each, same);
+    same = 0;
+  }
   timing_.mean_ns = tasks_run_ <= 1 ? each : timing_.mean_ns + (each - timing_.mean_ns) / 4;
   timing_.grouped = 0;
   timing_.group_start_ns = ended;

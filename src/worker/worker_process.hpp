@@ -40,10 +40,12 @@ class WorkerProcess {
   // are over in less than a microsecond share one read.
   struct Timing {
     static constexpr std::uint32_t kGroup = 8;
+    static constexpr std::int64_t kTinyNs = 1'000;
     std::int64_t mean_ns = 1'000'000;  // of the last tasks; starts as "slow"
     std::int64_t group_start_ns = 0;
     std::uint32_t tasks[kGroup];
     std::uint32_t grouped = 0;
+    bool tiny() const { return mean_ns < kTinyNs; }
   };
 
   bool join();
