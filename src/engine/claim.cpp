@@ -131,8 +131,7 @@ std::uint32_t Engine::aged_priority(std::uint32_t queue, std::uint64_t lanes, bo
   return best;
 }
 
-bool Engine::view(const Lease& lease, TaskView& into) noexcept {
-  if (lease.item != 0) return view_item(lease, into);
+bool Engine::view_single(const Lease& lease, TaskView& into) noexcept {
   const Descriptor& d = segment_.descriptor(lease.slot);
   const std::uint32_t payload_bytes = d.payload_bytes;
   const std::uint32_t block = d.block;
@@ -183,7 +182,7 @@ void Engine::quarantine(const Lease& lease) noexcept {
   (void)segment_.descriptor(lease.slot).control.change(word, word.with(State::kQuarantine, 0));
 }
 
-Begin Engine::begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
+Begin Engine::begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
   if (task.has_extras && task.extras.expires_ns != 0 && task.extras.expires_ns <= now_ns) {
     const Failure expired{"expired", "not started before its expiry"};
     return cancel(lease, task, Counter::kExpired, expired, now_ns) == Settled::kDone ? Begin::kExpired : Begin::kLost;
@@ -199,10 +198,7 @@ Begin Engine::begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noe
     const std::int64_t visible = task.has_extras ? task.extras.visibility_ns : kDefaultVisibilityNs;
     if (extend(lease, now_ns + visible) != Settled::kDone) return Begin::kLost;
   }
-  shm::RosterRow& row = self_.row();
-  row.current.store(task.id.handle, std::memory_order_release);
-  row.current_since_ns.store(now_ns, std::memory_order_relaxed);
-  self_.count(task.queue, Counter::kStarted);
+  note_start(task, now_ns);
   if (task.tally.attempts + task.tally.releases == 0) self_.record_wait(task.queue, now_ns - task.enqueued_ns);
   return Begin::kStart;
 }

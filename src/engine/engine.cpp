@@ -18,6 +18,7 @@ Engine::Engine(shm::Participant& self)
 Engine::~Engine() {
   if (self_.in_forked_child()) return;
   (void)commit_acks();
+  for (HeldRun& run : runs_) record_waits(run);
   for (auto& entry : self_.row().held) {
     const std::uint32_t slot = entry.load(std::memory_order_relaxed) - 1;
     if (slot >= segment_.geometry().slot_count) continue;

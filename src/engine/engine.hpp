@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -133,19 +134,38 @@ class Engine {
   }
   // Reads the task of a lease. False: its descriptor makes no sense (it was quarantined) or the lease is
   // lost; forget it.
-  bool view(const Lease& lease, TaskView& into) noexcept;
+  bool view(const Lease& lease, TaskView& into) noexcept {
+    return lease.item != 0 ? view_item(lease, into) : view_single(lease, into);
+  }
   // Asks whether the handler may start now (expiry, rate and concurrency limits), and notes it: counters, queue wait, what is being run (for crash records).
   // Only kStart lets the handler run; with any other answer the lease has been dealt with.
-  Begin begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept;
+  Begin begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
+    HeldRun& run = runs_[lease.slot % kHeldRuns];
+    if (lease.item == 0 || run.limited || run.slot != lease.slot) return begin_single(lease, task, now_ns);
+    note_start(task, now_ns);
+    if (run.begun_ns != now_ns) {
+      record_waits(run);
+      run.begun_ns = now_ns;
+    }
+    ++run.begun;
+    return Begin::kStart;
+  }
 
   // ---- settling (settle.cpp)
   // `result` is kept when the task asked for it.
   Settled succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
                   std::int64_t now_ns) noexcept;
   // As succeed() without a result; of a run's items the acknowledgements share one change: it comes with the
-  // run's last item, with the next claim() or commit_acks(), or when somebody waits. Until then the end is on
+  // run's last item, or with the next claim() or commit_acks(). Until then the end is on
   // record (run.hpp) and survives this process. For handlers so quick that the rest of the run is over soon.
-  Settled succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
+  Settled succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
+    HeldRun& run = runs_[lease.slot % kHeldRuns];
+    const std::uint32_t bit = item_bit(lease.item);
+    if (acking_ != &run || lease.item == 0 || run.slot != lease.slot || run.word != lease.word ||
+        ((run.gone | run.acked) & bit) != 0)
+      return succeed_first(lease, task, now_ns);
+    return record_ack(run, bit);
+  }
   // kFenced: the run was lost with all that was on record.
   Settled commit_acks() noexcept;
   // A failed attempt: retried after the policy's delay (or `delay_ns` >= 0), or dead-lettered when no
@@ -244,8 +264,48 @@ class Engine {
   std::uint32_t expand_run(const Lease& run, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t lift_mask(const Lease& run) noexcept;
   void prefetch_items(const shm::Descriptor& d) const noexcept;
-  HeldRun* held_run(const Lease& lease) noexcept;
-  bool view_item(const Lease& lease, TaskView& into) noexcept;
+  // Our copy of the run of this lease; null when the lease is lost.
+  HeldRun* held_run(const Lease& lease) noexcept {
+    HeldRun& run = runs_[lease.slot % kHeldRuns];
+    if (run.slot == lease.slot && run.word == lease.word) [[likely]] return holds(lease) ? &run : nullptr;
+    return load_run(lease);
+  }
+  HeldRun* load_run(const Lease& lease) noexcept;
+  bool view_single(const Lease& lease, TaskView& into) noexcept;
+  bool view_item(const Lease& lease, TaskView& into) noexcept {
+    const HeldRun* run = held_run(lease);
+    const std::uint32_t index = lease.item - 1;
+    if (run == nullptr || index >= run->count) return false;
+    into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
+    into.queue = run->queue;
+    into.task = run->task;
+    into.priority = run->priority;
+    into.max_retries = run->max_retries;
+    into.flags = run->flags;
+    into.enqueued_ns = run->enqueued_ns;
+    into.tally = {};
+    into.has_extras = false;
+    std::memcpy(into.inline_copy, run->items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
+    into.payload = {into.inline_copy, run->head.bytes[index]};
+    return true;
+  }
+  Begin begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept;
+  // What is being run, for crash records, and that it was started.
+  void note_start(const TaskView& task, std::int64_t now_ns) noexcept {
+    shm::RosterRow& row = self_.row();
+    row.current.store(task.id.handle, std::memory_order_release);
+    row.current_since_ns.store(now_ns, std::memory_order_relaxed);
+    self_.count(task.queue, shm::Counter::kStarted);
+  }
+  void record_waits(HeldRun& run) noexcept;
+  Settled succeed_first(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
+  Settled record_ack(HeldRun& run, std::uint32_t bit) noexcept {
+    run.acked |= bit;
+    // order(run.acked): release; after everything the handler did. Pairs with the acquire of who takes the
+    // run from us.
+    self_.row().acked.store(shm::acked_word(run.slot, run.word.generation(), run.acked), std::memory_order_release);
+    return (run.gone | run.acked) == full_mask(run.count) ? commit_acks() : Settled::kDone;
+  }
   Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter) noexcept;
   bool mark_item(const Lease& lease, bool moved, bool& last) noexcept;
   void let_moved_go(std::uint32_t slot, shm::ControlWord word) noexcept;

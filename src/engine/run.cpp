@@ -33,8 +33,6 @@ bool same_kind(const TaskSpec& a, const TaskSpec& b) {
 // The unique key of the copy of an item that moves out: there is one at a time.
 std::uint64_t moved_key(std::uint64_t item_handle) { return base::mix64(item_handle ^ 0x72756e206974656dull) | 1; }
 
-constexpr std::uint32_t item_bit(std::uint32_t item) { return 1u << (item - 1); }
-
 }  // namespace
 
 // ---- producing
@@ -146,11 +144,13 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
   std::uint32_t n = 0;
   for (; pending != 0 && n < most; pending &= pending - 1) {
     const auto item = static_cast<std::uint32_t>(std::countr_zero(pending)) + 1;
-    const Lease lease{run.slot, run.word, item};
-    if (all) {
-      into[n++] = lease;
+    if (all) {  // field by field: a copy of the whole would wait for its halves
+      into[n].slot = run.slot;
+      into[n].word = run.word;
+      into[n++].item = item;
       continue;
     }
+    const Lease lease{run.slot, run.word, item};
     TaskView task;
     Lease single;
     if (view_item(lease, task) && move_out(lease, task, task.tally, single)) into[n++] = single;
@@ -165,12 +165,11 @@ void Engine::prefetch_items(const Descriptor& d) const noexcept {
   for (std::uint32_t line = 0; line <= kRunItems; ++line) shm::prefetch_read(block + std::size_t{line} * shm::kCacheLineBytes);
 }
 
-// Our copy of the run of this lease, read and checked when it is not here yet; null when the lease is lost.
-// All items come over in one go, which hides most of the way from the producer's core.
-HeldRun* Engine::held_run(const Lease& lease) noexcept {
+// Reads and checks it. All items come over in one go, which hides most of the way from the producer's core.
+HeldRun* Engine::load_run(const Lease& lease) noexcept {
   HeldRun& r = runs_[lease.slot % kHeldRuns];
-  if (r.slot == lease.slot && r.word == lease.word) [[likely]] return holds(lease) ? &r : nullptr;
   if (&r == acking_) (void)commit_acks();
+  record_waits(r);
   r.slot = ~0u;
   const Descriptor& d = segment_.descriptor(lease.slot);
   r.queue = d.queue;
@@ -180,6 +179,7 @@ HeldRun* Engine::held_run(const Lease& lease) noexcept {
   r.flags = d.flags;
   r.enqueued_ns = d.enqueued_ns;
   r.acked = 0;
+  r.begun_ns = 0;
   std::memcpy(&r.head, d.inline_payload, sizeof r.head);
   r.count = r.head.count;
   const MaskWord mask(d.due.load(std::memory_order_acquire));
@@ -202,27 +202,18 @@ HeldRun* Engine::held_run(const Lease& lease) noexcept {
     quarantine({lease.slot, lease.word});
     return nullptr;
   }
+  const shm::QueueRow& queue = segment_.queue(r.queue);
+  r.limited = queue.rate.load(std::memory_order_relaxed) != 0 || queue.concurrency.load(std::memory_order_relaxed) != 0;
   r.slot = lease.slot;
   r.word = lease.word;
   return &r;
 }
 
-bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
-  const HeldRun* run = held_run(lease);
-  const std::uint32_t index = lease.item - 1;
-  if (run == nullptr || index >= run->count) return false;
-  into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
-  into.queue = run->queue;
-  into.task = run->task;
-  into.priority = run->priority;
-  into.max_retries = run->max_retries;
-  into.flags = run->flags;
-  into.enqueued_ns = run->enqueued_ns;
-  into.tally = {};
-  into.has_extras = false;
-  std::memcpy(into.inline_copy, run->items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
-  into.payload = {into.inline_copy, run->head.bytes[index]};
-  return true;
+// How long the items begun at one moment had waited; not of those that had been given back.
+void Engine::record_waits(HeldRun& run) noexcept {
+  if (run.begun != 0 && run.word.grant() == 0)
+    self_.record_wait(run.queue, run.begun_ns - run.enqueued_ns, run.begun);
+  run.begun = 0;
 }
 
 // ---- settling
@@ -252,24 +243,17 @@ bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
   }
 }
 
-Settled Engine::succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
+// The first of its run to be recorded, or not to be recorded at all.
+Settled Engine::succeed_first(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
   HeldRun& r = runs_[lease.slot % kHeldRuns];
   if (lease.item == 0 || r.slot != lease.slot || r.word != lease.word) return succeed(lease, task, {}, now_ns);
-  const std::uint32_t bit = item_bit(lease.item);
-  if (((r.gone | r.acked) & bit) != 0) {
+  if (((r.gone | r.acked) & item_bit(lease.item)) != 0) {
     self_.count(task.queue, Counter::kFenced);
     return Settled::kFenced;
   }
-  if (acking_ != &r) {
-    (void)commit_acks();
-    acking_ = &r;
-  }
-  r.acked |= bit;
-  // order(run.acked): release; after everything the handler did. Pairs with the acquire of who takes the
-  // run from us.
-  self_.row().acked.store(shm::acked_word(lease.slot, lease.word.generation(), r.acked), std::memory_order_release);
-  if ((r.gone | r.acked) == full_mask(r.count) || shm::anyone_awaits(segment_)) return commit_acks();
-  return Settled::kDone;
+  (void)commit_acks();
+  acking_ = &r;
+  return record_ack(r, item_bit(lease.item));
 }
 
 // The recorded ends become acknowledgements: with the run's last item by ending the run, before it by their
@@ -284,6 +268,7 @@ Settled Engine::commit_acks() noexcept {
   const std::uint64_t generation = r.word.generation();
   const std::uint32_t slot = r.slot;
   const std::uint32_t acked = std::exchange(r.acked, 0u);
+  record_waits(r);
   bool ours = false;
   if (all && r.moved == 0) {
     self_.begin_op(shm::OpKind::kSettle, slot, generation, r.queue, Counter::kSucceeded, how_many);
@@ -342,7 +327,10 @@ void Engine::end_run(const Lease& run) noexcept {
   ControlWord word = run.word;
   const ControlWord settling = run.word.with(State::kSettling, self_.owner());
   if (segment_.descriptor(run.slot).control.change(word, settling)) free_slot_now(run.slot, settling);
-  if (HeldRun& r = runs_[run.slot % kHeldRuns]; r.slot == run.slot) r.slot = ~0u;
+  if (HeldRun& r = runs_[run.slot % kHeldRuns]; r.slot == run.slot) {
+    record_waits(r);
+    r.slot = ~0u;
+  }
 }
 
 bool Engine::release_run(const Lease& run) noexcept {

@@ -60,6 +60,9 @@ struct HeldRun {
   std::uint16_t max_retries = 0;
   std::uint8_t priority = 0;
   std::uint8_t flags = 0;
+  bool limited = false;  // begin() has to look at limits
+  std::uint32_t begun = 0;       // items begun at begun_ns whose wait is not recorded yet
+  std::int64_t begun_ns = 0;
   RunHead head{};
   alignas(64) std::byte items[kRunItems * kRunItemBytes];
 };
@@ -86,6 +89,7 @@ class MaskWord {
   std::uint64_t bits_;
 };
 
+constexpr std::uint32_t item_bit(std::uint32_t item) { return 1u << (item - 1); }
 constexpr std::uint32_t full_mask(std::uint32_t count) { return (1u << count) - 1; }
 
 // Items of the run in `d` that are not over, as bits; 0 when the head makes no sense. The caller looks at
