@@ -165,14 +165,15 @@ class Worker {
 
  private:
   void look_for_work() {
-    engine::Lease leases[kMostBatch];
-    const std::uint32_t n = seat_.engine().claim(seat_.queue(), leases, shape_.prefetch, now_ns_);
+    // As a worker process does: quick tasks are taken by the run, whatever the prefetch is.
+    const std::uint32_t most = std::max(shape_.prefetch, engine::kRunItems);
+    const std::uint32_t n = seat_.engine().claim(seat_.queue(), leases_, most, now_ns_);
     seat_.participant().beat();
     if (n == 0) {
       publish();
       now_ns_ = base::monotonic_ns();
     }
-    for (std::uint32_t i = 0; i < n; ++i) run_one(leases[i]);
+    for (std::uint32_t i = 0; i < n; ++i) run_one(leases_[i]);
     if (n != 0) check_settled(seat_.engine().commit_acks());
   }
 
@@ -235,6 +236,7 @@ class Worker {
   Stage& stage_;
   const LifeCycle& shape_;
   engine::TaskView view_;
+  engine::Lease leases_[kMostBatch];
   std::vector<std::uint64_t> done_, sums_;
   std::uint64_t published_[kMostProducers] = {};
   std::uint64_t keep_ = 0;

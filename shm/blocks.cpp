@@ -5,14 +5,6 @@
 namespace stem::shm {
 namespace {
 
-constexpr int kIndexBits = 14;
-constexpr std::uint32_t kIndexMask = (1u << kIndexBits) - 1;
-static_assert(kSuperblockBytes / kBlockStride[0] <= (1u << kIndexBits));
-
-constexpr std::uint32_t blocks_per_superblock(std::uint32_t block_class) {
-  return static_cast<std::uint32_t>(kSuperblockBytes / kBlockStride[block_class]);
-}
-
 std::uint32_t class_for(std::uint32_t bytes) {
   for (std::uint32_t c = 0; c < kBlockClasses; ++c)
     if (bytes + sizeof(BlockHeader) <= kBlockStride[c]) return c;
@@ -34,23 +26,6 @@ Ring& Blocks::ring(std::uint32_t block_class) noexcept {
   return r;
 }
 
-BlockHeader* Blocks::header(BlockId id) const noexcept {
-  const std::uint32_t index = id >> kIndexBits;
-  if (index >= segment_.layout().superblock_count) return nullptr;
-  const std::uint32_t block_class = superblock(index).block_class.load(std::memory_order_acquire) - 1;
-  if (block_class >= kBlockClasses || (id & kIndexMask) >= blocks_per_superblock(block_class)) return nullptr;
-  return segment_.at<BlockHeader>(segment_.layout().blocks + index * kSuperblockBytes +
-                                  std::uint64_t{id & kIndexMask} * kBlockStride[block_class]);
-}
-
-std::span<std::byte> Blocks::bytes(BlockId id, std::uint64_t expected_tag) const noexcept {
-  BlockHeader* h = header(id);
-  if (h == nullptr || h->tag.load(std::memory_order_acquire) != expected_tag) return {};
-  const std::uint32_t block_class = superblock(id >> kIndexBits).block_class.load(std::memory_order_acquire) - 1;
-  if (block_class >= kBlockClasses) return {};
-  return {reinterpret_cast<std::byte*>(h) + sizeof(BlockHeader), kBlockStride[block_class] - sizeof(BlockHeader)};
-}
-
 bool Blocks::claim(BlockId id, std::uint64_t tag) noexcept {
   BlockHeader* h = header(id);
   if (h == nullptr) return false;
@@ -59,14 +34,8 @@ bool Blocks::claim(BlockId id, std::uint64_t tag) noexcept {
   return h->tag.compare_exchange_strong(free, tag, std::memory_order_acq_rel);
 }
 
-bool Blocks::retag(BlockId id, std::uint64_t from, std::uint64_t to) noexcept {
-  BlockHeader* h = header(id);
-  // order(block.take): acq_rel; as in claim().
-  return h != nullptr && h->tag.compare_exchange_strong(from, to, std::memory_order_acq_rel);
-}
-
 BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
-  const std::uint32_t capacity = blocks_per_superblock(block_class);
+  const std::uint32_t capacity = kPerSuperblock[block_class];
   const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       segment_.header().superblocks_used.load(std::memory_order_acquire), segment_.layout().superblock_count));
   // The superblock used last, then any other of this class with room, then a new one.
@@ -147,7 +116,7 @@ BlockId Blocks::scan(std::uint32_t block_class, std::uint64_t tag) noexcept {
     }
     const SuperblockRow& row = superblock(index);
     if (row.block_class.load(std::memory_order_acquire) != block_class + 1 ||
-        block >= std::min(row.blocks_used.load(std::memory_order_acquire), blocks_per_superblock(block_class))) {
+        block >= std::min(row.blocks_used.load(std::memory_order_acquire), kPerSuperblock[block_class])) {
       scan_hand_ = (std::uint64_t{index} + 1) << kIndexBits;
       continue;
     }
@@ -195,7 +164,7 @@ bool Blocks::patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t&
     const std::uint32_t block_class = row.block_class.load(std::memory_order_acquire) - 1;
     const auto block = static_cast<std::uint32_t>(cursor & kIndexMask);
     if (block_class >= kBlockClasses ||
-        block >= std::min(row.blocks_used.load(std::memory_order_acquire), blocks_per_superblock(block_class))) {
+        block >= std::min(row.blocks_used.load(std::memory_order_acquire), kPerSuperblock[block_class])) {
       cursor = (std::uint64_t{index} + 1) << kIndexBits;
       continue;
     }

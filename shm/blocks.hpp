@@ -5,6 +5,7 @@
 // One Blocks object per participant; not thread-safe.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -38,20 +39,46 @@ class Blocks {
   // is full. A process that dies right after leaves an orphan, which the patrol frees.
   BlockId take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
   // Hands a block over from one life of its slot to the next, by the owner of the next (see kept_with()).
-  bool retag(BlockId id, std::uint64_t from, std::uint64_t to) noexcept;
+  bool retag(BlockId id, std::uint64_t from, std::uint64_t to) noexcept {
+    BlockHeader* h = header(id);
+    // order(block.take): acq_rel; as in claim().
+    return h != nullptr && h->tag.compare_exchange_strong(from, to, std::memory_order_acq_rel);
+  }
   // Frees the block if it still belongs to this life; idempotent.
   void give_back(BlockId id, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
 
   // The header, or null when the id (which may come from shared memory) does not name a used block.
-  BlockHeader* header(BlockId id) const noexcept;
+  BlockHeader* header(BlockId id) const noexcept {
+    const std::uint32_t index = id >> kIndexBits;
+    if (index >= segment_.layout().superblock_count) return nullptr;
+    const std::uint32_t block_class = superblock(index).block_class.load(std::memory_order_acquire) - 1;
+    if (block_class >= kBlockClasses || (id & kIndexMask) >= kPerSuperblock[block_class]) return nullptr;
+    return segment_.at<BlockHeader>(segment_.layout().blocks + index * kSuperblockBytes +
+                                    std::uint64_t{id & kIndexMask} * kBlockStride[block_class]);
+  }
   // The bytes of a block; empty when the id is bad or its tag is not the expected one.
-  std::span<std::byte> bytes(BlockId id, std::uint64_t expected_tag) const noexcept;
+  std::span<std::byte> bytes(BlockId id, std::uint64_t expected_tag) const noexcept {
+    BlockHeader* h = header(id);
+    if (h == nullptr || h->tag.load(std::memory_order_acquire) != expected_tag) return {};
+    const std::uint32_t block_class = superblock(id >> kIndexBits).block_class.load(std::memory_order_acquire) - 1;
+    if (block_class >= kBlockClasses) return {};
+    return {reinterpret_cast<std::byte*>(h) + sizeof(BlockHeader), kBlockStride[block_class] - sizeof(BlockHeader)};
+  }
 
   // One stretch of the patrol: frees orphans and offers free blocks without a hint again. `cursor` runs
   // over all blocks; returns true when it has come round. Counts what it freed in `freed`.
   bool patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t& freed) noexcept;
 
  private:
+  static constexpr int kIndexBits = 14;
+  static constexpr std::uint32_t kIndexMask = (1u << kIndexBits) - 1;
+  static_assert(kSuperblockBytes / kBlockStride[0] <= (1u << kIndexBits));
+  static constexpr std::array<std::uint32_t, kBlockClasses> kPerSuperblock = [] {
+    std::array<std::uint32_t, kBlockClasses> counts{};
+    for (std::uint32_t c = 0; c < kBlockClasses; ++c)
+      counts[c] = static_cast<std::uint32_t>(kSuperblockBytes / kBlockStride[c]);
+    return counts;
+  }();
   static constexpr std::uint32_t kLocalHints = 32;
   static constexpr std::uint32_t kLocalBytes = 32'768;  // per class: who frees must not hoard what others need
   static constexpr std::uint32_t kScanBlocks = 4096;    // looked at for free ones before a class counts as full

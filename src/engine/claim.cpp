@@ -63,8 +63,10 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
   HintCell cell;
   HintCell ahead;
   // Fetch the descriptors of the next tasks for writing, so that the claims below find their lines here.
-  const std::uint32_t look = std::min(most + kLookAhead, kLookAhead * 2);
-  for (std::uint32_t i = 0; i < look && ring->peek(position + i, ahead); ++i) {
+  const std::uint64_t look = position + std::min(most + kLookAhead, kLookAhead * 2);
+  if (looked_ring_ != ring->header() || looked_ < position || looked_ > look) looked_ = position;
+  looked_ring_ = ring->header();
+  for (; looked_ < look && ring->peek(looked_, ahead); ++looked_) {
     if (ahead.slot() >= slots) continue;
     Descriptor& d = segment_.descriptor(ahead.slot());
     shm::prefetch_write(&d);
@@ -132,6 +134,7 @@ std::uint32_t Engine::aged_priority(std::uint32_t queue, std::uint64_t lanes, bo
 }
 
 bool Engine::view_single(const Lease& lease, TaskView& into) noexcept {
+  into.run = 0;
   const Descriptor& d = segment_.descriptor(lease.slot);
   const std::uint32_t payload_bytes = d.payload_bytes;
   const std::uint32_t block = d.block;

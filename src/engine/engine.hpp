@@ -59,9 +59,11 @@ struct Failure {
   std::string_view message;
 };
 
-// What a worker reads of its lease. Payload and texts point into the segment (or into `inline_copy`).
+// What a worker reads of its lease. Payload and texts point into the segment, into `inline_copy`, or, of a
+// run's item, into the engine's copy of the run, which stays until an item of another run is viewed.
 struct TaskView {
   TaskId id;
+  std::uint64_t run = 0;  // HeldRun::serial of the run it was read from; 0 = none
   std::uint32_t queue = 0;
   std::uint32_t task = 0;
   std::uint8_t priority = 0;
@@ -277,6 +279,9 @@ class Engine {
     const std::uint32_t index = lease.item - 1;
     if (run == nullptr || index >= run->count) return false;
     into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
+    into.payload = {run->items + std::size_t{index} * kRunItemBytes, run->head.bytes[index]};
+    if (into.run == run->serial) return true;  // the view of the item before: the rest is the same
+    into.run = run->serial;
     into.queue = run->queue;
     into.task = run->task;
     into.priority = run->priority;
@@ -285,8 +290,6 @@ class Engine {
     into.enqueued_ns = run->enqueued_ns;
     into.tally = {};
     into.has_extras = false;
-    std::memcpy(into.inline_copy, run->items + std::size_t{index} * kRunItemBytes, kRunItemBytes);
-    into.payload = {into.inline_copy, run->head.bytes[index]};
     return true;
   }
   Begin begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept;
@@ -343,11 +346,14 @@ class Engine {
   Lanes lanes_;
   shm::Blocks blocks_;
   HeldRun runs_[kHeldRuns];
+  std::uint64_t run_serial_ = 0;
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
   std::uint32_t held_next_ = 0;
   std::uint32_t claims_ = 0;
+  const shm::RingHeader* looked_ring_ = nullptr;  // how far ahead descriptors are on their way
+  std::uint64_t looked_ = 0;
 };
 
 }  // namespace stem::engine

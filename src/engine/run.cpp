@@ -204,6 +204,7 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
   }
   const shm::QueueRow& queue = segment_.queue(r.queue);
   r.limited = queue.rate.load(std::memory_order_relaxed) != 0 || queue.concurrency.load(std::memory_order_relaxed) != 0;
+  r.serial = ++run_serial_;
   r.slot = lease.slot;
   r.word = lease.word;
   return &r;

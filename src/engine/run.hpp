@@ -48,6 +48,7 @@ static_assert(sizeof(RunHead) == 16);
 
 // A run whose items this engine runs: its own copy, checked once. Private to an engine.
 struct HeldRun {
+  std::uint64_t serial = 0;  // of the copy
   std::uint32_t slot = ~0u;
   shm::ControlWord word;
   std::uint32_t count = 0;
