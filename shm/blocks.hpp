@@ -25,10 +25,11 @@ constexpr std::uint32_t tag_slot(std::uint64_t tag) { return static_cast<std::ui
 constexpr std::uint64_t tag_generation(std::uint64_t tag) { return tag >> 28; }
 constexpr BlockKind tag_kind(std::uint64_t tag) { return static_cast<BlockKind>(tag & 15); }
 
-// True when `id` lies with a free slot, to be used again by its next life. Until then anybody who finds no
-// other block may take it.
+// True when `id` lies with a slot that is free, or taken but not filled yet, to be used again by its next
+// life. Until then anybody who finds no other block may take it.
 inline bool kept_with(const Descriptor& d, ControlWord word, std::uint64_t tag, BlockId id) noexcept {
-  return word.state() == State::kFree && word.generation() == tag_generation(tag) && d.block == id + 1;
+  const std::uint64_t lives = word.generation() - tag_generation(tag);
+  return d.block == id + 1 && ((word.state() == State::kFree && lives == 0) || (word.state() == State::kAlloc && lives == 1));
 }
 
 class Blocks {

@@ -32,7 +32,7 @@ bool items_are_over(const Descriptor& d, std::uint64_t generation, std::uint32_t
 
 // What this participant said of a run's items without having committed it.
 std::uint32_t acked_by(const shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
-  // Acquire: pairs with order(run.acked).
+  // order(run.acked): acquire; see Engine::record_ack().
   const std::uint64_t word = row.acked.load(std::memory_order_acquire);
   const std::uint64_t none = shm::acked_word(slot, generation, 0);
   return (word ^ none) >> 16 == 0 ? static_cast<std::uint32_t>(word) & full_mask(kRunItems) : 0;

@@ -546,5 +546,57 @@ TEST_F(EveryInstruction, SweepOfARun) {
       [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
 }
 
+TEST_F(EveryInstruction, ClaimAndSettleARunTogether) {
+  everywhere([](World& w) { add_run(w, 1, 5); },
+             [](World& w, Attached& mine) {
+               return Work([&w, &mine] {
+                 Lease leases[8];
+                 const std::uint32_t n = mine->claim(w.queue, leases, 8, w.now);
+                 for (std::uint32_t i = 0; i < n; ++i) {
+                   TaskView view;
+                   if (!mine->view(leases[i], view)) continue;
+                   if (mine->begin(leases[i], view, w.now) != Begin::kStart) continue;
+                   (void)mine->succeed_later(leases[i], view, w.now);
+                   if (i == 1) (void)mine->commit_acks();
+                 }
+               });
+             },
+             [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
+}
+
+TEST_F(EveryInstruction, SweepOfARunWithItemsOverButNotCommitted) {
+  everywhere(
+      [](World& w) {
+        add_run(w, 1, 6);
+        test::Process victim([&w] {
+          auto* mine = new Attached(test::must_attach("test", w.scratch.path()), shm::Role::kWorker);
+          Lease leases[8];
+          TaskView view;
+          const std::uint32_t n = (*mine)->claim(w.queue, leases, 8, w.now);
+          for (std::uint32_t i = 0; i < n && i < 5; ++i) {
+            if (!(*mine)->view(leases[i], view) || (*mine)->begin(leases[i], view, w.now) != Begin::kStart) continue;
+            if (i < 4) (void)(*mine)->succeed_later(leases[i], view, w.now);
+            if (i == 1) (void)(*mine)->commit_acks();
+          }
+          ::raise(SIGKILL);  // two are acknowledged, two more are over, the fifth runs, the last has not been started
+          return 0;
+        });
+        ASSERT_EQ(victim.wait(), 128 + SIGKILL);
+      },
+      [](World& w, Attached& mine) {
+        return Work([&w, &mine] {
+          (void)mine->sweep_all(w.now);
+          Lease leases[8];
+          (void)mine->claim(w.queue, leases, 8, w.now);  // the next holder counts what was over
+        });
+      },
+      [](World& w, bool) {
+        const auto seen = w.drain();
+        EXPECT_EQ(w.count(Counter::kSucceeded), 6u);
+        for (std::uint64_t number = 1; number <= 4; ++number) EXPECT_EQ(seen.count(number), 0u) << "it was over";
+        for (std::uint64_t number = 5; number <= 6; ++number) EXPECT_EQ(seen.count(number), 1u) << number;
+      });
+}
+
 }  // namespace
 }  // namespace stem::engine

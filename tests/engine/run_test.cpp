@@ -237,5 +237,143 @@ TEST_F(RunTest, PurgeTakesWholeRuns) {
   EXPECT_EQ(unsettled(*producer_), "");
 }
 
+// Claims everything, and has the first `over` of it over without committing that.
+class SharedAck : public RunTest {
+ protected:
+  void start(Attached& worker, std::uint32_t count, std::uint32_t over) {
+    enqueue(count);
+    ASSERT_EQ(worker->claim(queue_, leases_, 16, kNow), count);
+    for (std::uint32_t i = 0; i < over; ++i) {
+      ASSERT_TRUE(worker->view(leases_[i], view_));
+      ASSERT_EQ(worker->begin(leases_[i], view_, kNow), Begin::kStart);
+      ASSERT_EQ(worker->succeed_later(leases_[i], view_, kNow), Settled::kDone);
+    }
+  }
+  std::uint64_t succeeded() { return total(*producer_, queue_, Counter::kSucceeded); }
+  Lease leases_[16];
+  TaskView view_;
+};
+
+TEST_F(SharedAck, ComesWithTheLastItem) {
+  start(worker_, 8, 7);
+  EXPECT_EQ(succeeded(), 0u);
+  ASSERT_TRUE(worker_->view(leases_[7], view_));
+  EXPECT_EQ(worker_->succeed_later(leases_[7], view_, kNow), Settled::kDone);
+  EXPECT_EQ(succeeded(), 8u);
+  EXPECT_EQ(slots_in(*segment_, State::kLeased), 0u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+TEST_F(SharedAck, ComesWithTheNextClaimAndWithTheEndOfTheEngine) {
+  start(worker_, 8, 3);
+  Lease none;
+  EXPECT_EQ(worker_->claim(queue_, &none, 1, kNow), 0u);
+  EXPECT_EQ(succeeded(), 3u);
+  ASSERT_TRUE(worker_->view(leases_[3], view_));
+  EXPECT_EQ(worker_->succeed_later(leases_[3], view_, kNow), Settled::kDone);
+  worker_.engine.reset();  // gives back what is not over
+  EXPECT_EQ(succeeded(), 4u);
+  Attached other(segment_, shm::Role::kWorker);
+  EXPECT_EQ(drain(other, 16).size(), 4u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+TEST_F(SharedAck, ASecondEndOfAnItemIsRefused) {
+  start(worker_, 8, 2);
+  EXPECT_EQ(worker_->succeed_later(leases_[1], view_, kNow), Settled::kFenced);
+  EXPECT_EQ(worker_->commit_acks(), Settled::kDone);
+  EXPECT_EQ(worker_->succeed_later(leases_[0], view_, kNow), Settled::kFenced);
+  EXPECT_EQ(succeeded(), 2u);
+  EXPECT_EQ(total(*producer_, queue_, Counter::kFenced), 2u);
+}
+
+TEST_F(SharedAck, AFailureCommitsWhatWasOverBeforeIt) {
+  start(worker_, 5, 3);
+  bool retried = false;
+  ASSERT_TRUE(worker_->view(leases_[3], view_));
+  EXPECT_EQ(worker_->fail(leases_[3], view_, {"Error", "no"}, 0, kNow, retried), Settled::kDone);
+  EXPECT_TRUE(retried);
+  EXPECT_EQ(succeeded(), 3u);
+  ASSERT_TRUE(worker_->view(leases_[4], view_));
+  EXPECT_EQ(worker_->succeed_later(leases_[4], view_, kNow), Settled::kDone);
+  EXPECT_EQ(drain(worker_, 16).size(), 1u);
+  EXPECT_EQ(succeeded(), 5u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+// Its holder is gone: what was over does not run again, and is counted once, by the next holder.
+TEST_F(SharedAck, WhatWasOverIsCarriedOver) {
+  Attached victim(segment_, shm::Role::kWorker);
+  start(victim, 8, 3);
+  ASSERT_TRUE(victim->view(leases_[3], view_));
+  ASSERT_EQ(victim->begin(leases_[3], view_, kNow), Begin::kStart);  // this one kills it
+  EXPECT_EQ(producer_->redeliver_held(victim.index(), kNow), 1u);
+  const auto seen = drain(worker_, 16);
+  EXPECT_EQ(seen.size(), 5u);
+  for (std::uint64_t number = 0; number < 3; ++number) EXPECT_FALSE(seen.contains(number)) << number;
+  EXPECT_EQ(succeeded(), 8u);
+  EXPECT_EQ(victim->commit_acks(), Settled::kFenced);
+  EXPECT_EQ(succeeded(), 8u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+// The next holder is lost as well before it has looked at the run.
+TEST_F(SharedAck, WhatWasOverIsCarriedOverTwice) {
+  Attached victim(segment_, shm::Role::kWorker);
+  start(victim, 8, 3);
+  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, false, kNow));
+  Attached second(segment_, shm::Role::kWorker);
+  Lease leases[16];
+  ASSERT_EQ(second->claim(queue_, leases, 16, kNow), 5u);
+  ASSERT_TRUE(second->view(leases[0], view_));
+  EXPECT_EQ(second->succeed_later(leases[0], view_, kNow), Settled::kDone);
+  ASSERT_TRUE(producer_->redeliver(leases[0].slot, leases[0].word, 0, false, kNow));
+  EXPECT_EQ(drain(worker_, 16).size(), 4u);
+  EXPECT_EQ(succeeded(), 8u);
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
+// A late holder whose end is on record, carried over, and counted by the next: it must not count it again.
+TEST_F(SharedAck, ALateHolderIsRefused) {
+  Attached late(segment_, shm::Role::kWorker);
+  start(late, 8, 3);
+  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, false, kNow));
+  EXPECT_EQ(drain(worker_, 16).size(), 5u);
+  EXPECT_EQ(late->commit_acks(), Settled::kFenced);
+  EXPECT_FALSE(late->view(leases_[4], view_));
+  EXPECT_EQ(succeeded(), 8u);
+}
+
+TEST_F(SharedAck, RunsThatShareAPlaceInTheEngineDoNotDisturbEachOther) {
+  enqueue(15 * 20);  // more runs than an engine keeps
+  std::vector<Lease> leases(15 * 20);
+  const std::uint32_t n = worker_->claim(queue_, leases.data(), 15 * 20, kNow);
+  ASSERT_EQ(n, 15u * 20u);
+  std::set<std::uint64_t> seen;
+  for (std::uint32_t i = 0; i < 15; ++i) {  // one item of each run by turns
+    for (std::uint32_t run = 0; run < 20; ++run) {
+      const Lease& lease = leases[run * 15 + i];
+      ASSERT_TRUE(worker_->view(lease, view_));
+      ASSERT_EQ(worker_->begin(lease, view_, kNow), Begin::kStart);
+      EXPECT_TRUE(seen.insert(number_of(view_)).second);
+      EXPECT_EQ(worker_->succeed_later(lease, view_, kNow), Settled::kDone);
+    }
+  }
+  EXPECT_EQ(seen.size(), 300u);
+  EXPECT_EQ(succeeded(), 300u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
+// A slot that a run leaves keeps its block for the next run; a single task gives it back.
+TEST_F(SharedAck, ABlockThatStaysWithItsSlotIsNeitherLostNorInTheWay) {
+  for (int round = 0; round < 50; ++round) {
+    start(worker_, 15, 15);
+    Numbered single(queue_, task_, 99);
+    EXPECT_EQ(producer_->enqueue(single.spec, kNow).status, EnqueueStatus::kOk);
+    EXPECT_EQ(drain(worker_, 1).size(), 1u);
+    EXPECT_EQ(unsettled(*producer_), "");
+  }
+}
+
 }  // namespace
 }  // namespace stem::test
