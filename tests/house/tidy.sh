@@ -83,7 +83,7 @@ quote() { sed 's/[][\.*^$|(){}+?]/\\&/g' <<<"$1"; }
 # The pattern is put together here so that this file does not match itself.
 machine_paths() {
   local pattern='(^|[^[:alnum:]_./-])/(wo''rk|ho''me|ro''ot)/[[:alnum:]_.-]'
-  (cd "$1" && grep -rnIE --exclude-dir=build --exclude-dir=.git --exclude-dir=.cache "$pattern" . || true) |
+  (cd "$1" && grep -rnIE --exclude-dir=build --exclude-dir=.git --exclude=.git --exclude-dir=.cache "$pattern" . || true) |
     sed -E 's|^\./([^:]*:[0-9]+):.*|\1: a path of one machine|'
 }
 
