@@ -114,6 +114,7 @@ bool Engine::bury_lost(std::uint32_t slot, ControlWord word, const shm::Tally& t
   int signal = 0;
   if (owner != 0 && owner <= segment_.geometry().participant_count) {
     const shm::CrashRecord& crash = segment_.row(owner - 1).crash;
+    // order(crash.record): acquire; pairs with the worker's crash handler, which writes the signal first.
     if (crash.task.load(std::memory_order_acquire) == task.id.handle) signal = crash.signal;
   }
   if (!poison) {

@@ -109,6 +109,7 @@ void Children::notice_joined(Child& child) {
 bool Children::looks_dead(const Child& child) const noexcept {
   shm::RosterRow& row = engine_.segment().row(child.row);
   if (!same_life(row, child.incarnation)) return false;  // it detached; waitpid tells the rest
+  // order(crash.record): acquire; see on_crash().
   return shm::signalled_dead(row) || row.crash.task.load(std::memory_order_acquire) != 0;
 }
 

@@ -34,7 +34,8 @@ std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, std::uint
   base::Random random(static_cast<std::uint64_t>(base::monotonic_ns()) ^ std::uint64_t{index} << 48);
   const auto chance = static_cast<std::uint32_t>(random.next() >> 32) & ~kIncarnationMask;
   const auto number = 0x8000'0000u | chance | (static_cast<std::uint32_t>(incarnation) & kIncarnationMask);
-  // Release: pairs with the acquire in take_request(); one word, nothing beside it.
+  // order(remote.request): release; pairs with the acquire in take_request(). The word says all; what the
+  // asker did before (a pause written into the queue, say) is seen by who obeys it.
   row.control_request.store(ControlRequest{number, argument, command}.pack(), std::memory_order_release);
   ::syscall(SYS_futex, const_cast<std::atomic<std::uint32_t>*>(&request_futex(row)), FUTEX_WAKE, INT_MAX, nullptr,
             nullptr, 0);
@@ -43,7 +44,8 @@ std::uint32_t send_request(shm::Segment& segment, std::uint32_t index, std::uint
 }
 
 bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t number, ControlReply& reply) noexcept {
-  // The status first: who answers does so before it leaves.
+  // order(remote.reply): acquire both, the status first; pairs with the release in answer(). Who answers
+  // does so before it leaves, so a row that has gone and shows no answer never gave one.
   const std::uint64_t status = segment.row(row).status.load(std::memory_order_acquire);
   reply = ControlReply::unpack(segment.row(row).control_reply.load(std::memory_order_acquire));
   if (reply.number == number && reply.answer != Answer::kNone) return true;
@@ -53,7 +55,7 @@ bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t nu
 }
 
 bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept {
-  // Acquire: see send_request().
+  // order(remote.request): acquire; see send_request().
   request = ControlRequest::unpack(row.control_request.load(std::memory_order_acquire));
   if (request.number == 0 || request.command == Command::kNone) return false;
   if (!asks(request.number, row.status.load(std::memory_order_relaxed))) return false;
@@ -61,6 +63,7 @@ bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept {
 }
 
 void answer(shm::RosterRow& row, const ControlRequest& request, Answer what, std::uint32_t value) noexcept {
+  // order(remote.reply): release; pairs with the acquire in read_reply(): what was asked for is done.
   row.control_reply.store(ControlReply{request.number, value, what}.pack(), std::memory_order_release);
 }
 

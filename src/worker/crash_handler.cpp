@@ -33,7 +33,8 @@ void on_crash(int signal, siginfo_t* info, void*) {
     row->crash.code = info->si_code;
     row->crash.fault_address = reinterpret_cast<std::uint64_t>(info->si_addr);
     row->crash.at_realtime_ns = now.tv_sec * 1'000'000'000 + now.tv_nsec;
-    // Release: pairs with the acquire of whoever reads the record: it is complete.
+    // order(crash.record): release; pairs with the acquire in Children::looks_dead() and in the engine's
+    // recovery: signal, code and address are complete before the task names them.
     row->crash.task.store(row->current.load(std::memory_order_relaxed), std::memory_order_release);
     shm::ring(*g_witness.segment, g_witness.supervisor);
   }
