@@ -65,7 +65,8 @@ class Context {
   // False: the lease was lost and somebody else has the task. Whatever this attempt still says is void.
   bool heartbeat() { return backend_.heartbeat(); }
   bool extend_lease(Duration by) { return backend_.extend_lease(by); }
-  // Visible from outside while the task runs; `data` is a short text, JSON say.
+  // How far it is, 0 to 1, and a short text, JSON say: Handle::progress() and `stem task show` give them
+  // while the task runs. False as above.
   bool progress(double fraction, std::string_view data = {}) { return backend_.progress(fraction, data); }
 
   // Another task. Waiting for it in here would hold this worker, so there is only its id.

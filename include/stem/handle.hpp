@@ -45,6 +45,9 @@ class Handle {
 
   Result<TaskState> state() const { return port_->state(id_); }
 
+  // What it last said of itself in its present run; nothing when it does not run, or has said nothing.
+  Result<std::optional<Progress>> progress() const { return port_->progress(id_); }
+
   // Cancels it if it has not started. `terminate`: if it runs, its stop token is set as well. Returns the
   // state it was met in; kRefused when it was over already.
   Result<TaskState> revoke(bool terminate = false) const { return port_->revoke(id_, terminate); }

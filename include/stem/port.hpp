@@ -30,6 +30,12 @@ enum class TaskState : std::uint8_t {
 std::string_view to_string(TaskState state) noexcept;
 constexpr bool is_final(TaskState state) { return state >= TaskState::kSucceeded && state != TaskState::kRetried; }
 
+// What a running task says of itself: Context::progress().
+struct Progress {
+  double fraction = 0;  // 0 to 1
+  std::string data{};
+};
+
 namespace detail {
 
 struct Enqueued {
@@ -68,6 +74,8 @@ class Port {
   // Until the task is over: kTimeout when it is not within `timeout`.
   virtual Result<Finished> wait(TaskId id, Duration timeout) noexcept = 0;
   virtual Result<TaskState> state(TaskId id) noexcept = 0;
+  // Empty when it does not run, or has not said anything since it was started.
+  virtual Result<std::optional<Progress>> progress(TaskId id) noexcept = 0;
   virtual Result<TaskState> revoke(TaskId id, bool terminate) noexcept = 0;
 };
 

@@ -160,6 +160,12 @@ Result<TaskState> SegmentPort::state(TaskId id) noexcept {
   return task_state((*mine)->engine(), id);
 }
 
+Result<std::optional<Progress>> SegmentPort::progress(TaskId id) noexcept {
+  auto mine = attachment();
+  if (!mine) return mine.error();
+  return task_progress((*mine)->engine(), id);
+}
+
 Result<TaskState> SegmentPort::revoke(TaskId id, bool terminate) noexcept {
   auto mine = attachment();
   if (!mine) return mine.error();

@@ -27,6 +27,7 @@ class SegmentPort final : public detail::Port {
                                                    const EnqueueOptions* options) noexcept override;
   Result<detail::Finished> wait(TaskId id, Duration timeout) noexcept override;
   Result<TaskState> state(TaskId id) noexcept override;
+  Result<std::optional<Progress>> progress(TaskId id) noexcept override;
   Result<TaskState> revoke(TaskId id, bool terminate) noexcept override;
 
  private:

@@ -158,6 +158,9 @@ class SimulationPort final : public detail::Port {
     return end;
   }
   Result<TaskState> state(TaskId id) noexcept override { return api::task_state(producer_.engine(), id); }
+  Result<std::optional<Progress>> progress(TaskId id) noexcept override {
+    return api::task_progress(producer_.engine(), id);
+  }
   Result<TaskState> revoke(TaskId id, bool terminate) noexcept override {
     return api::revoke_task(producer_.engine(), id, terminate, clock_.monotonic_ns());
   }

@@ -82,6 +82,7 @@ class RecorderPort final : public MemoryPort {
   }
   Result<detail::Finished> wait(TaskId id, Duration) noexcept override { return api::timed_out(id); }
   Result<TaskState> state(TaskId) noexcept override { return TaskState::kQueued; }
+  Result<std::optional<Progress>> progress(TaskId) noexcept override { return std::optional<Progress>(); }
   Result<TaskState> revoke(TaskId id, bool) noexcept override {
     std::erase_if(*records_, [id](const RecordedTask& r) { return r.id == id; });
     return TaskState::kCancelled;
@@ -130,6 +131,7 @@ class InlinePort final : public MemoryPort {
     return found == finished_.end() ? detail::Finished{} : found->second;
   }
   Result<TaskState> state(TaskId id) noexcept override { return wait(id, {})->state; }
+  Result<std::optional<Progress>> progress(TaskId) noexcept override { return std::optional<Progress>(); }
   Result<TaskState> revoke(TaskId id, bool) noexcept override {
     return Error{Errc::kRefused, "task " + to_string(id) + " is over already"};
   }

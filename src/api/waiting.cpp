@@ -107,6 +107,15 @@ Result<TaskState> task_state(engine::Engine& engine, TaskId id) {
   }
 }
 
+std::optional<Progress> task_progress(engine::Engine& engine, TaskId id) {
+  if (!known(engine.segment(), id)) return {};
+  const shm::ControlWord word = engine.segment().descriptor(id.slot()).control.load();
+  if (word.generation() != id.generation() || word.state() != shm::State::kLeased) return {};
+  engine::Progress said;
+  if (!engine::read_progress(engine, id.slot(), word, id.item(), said)) return {};
+  return Progress{said.fraction, std::move(said.data)};
+}
+
 Result<TaskState> revoke_task(engine::Engine& engine, TaskId id, bool terminate, std::int64_t now_ns) {
   switch (engine::Control(engine).revoke(id, terminate, now_ns)) {
     case engine::Revoked::kCancelled: return TaskState::kCancelled;

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <typeinfo>
 
-#include "engine/control.hpp"
 #include "engine/retry.hpp"
 
 namespace stem::api {
@@ -57,10 +56,6 @@ std::string error_kind(const std::exception& error) {
 
 bool WorkerContext::extend_lease(Duration by) {
   return task_.engine().extend(task_.lease(), now_ns() + by.count()) == engine::Settled::kDone;
-}
-
-bool WorkerContext::progress(double fraction, std::string_view data) {
-  return engine::set_progress(task_.engine(), task_.lease(), fraction, data) == engine::Settled::kDone;
 }
 
 detail::Enqueued WorkerContext::enqueue(const TaskInfo& task, BytesView payload, bool in_place,

@@ -28,7 +28,7 @@ class WorkerContext final : public detail::ContextBackend {
   std::stop_token stop_token() const override { return task_.stop_token(); }
   bool heartbeat() override { return task_.heartbeat(); }
   bool extend_lease(Duration by) override;
-  bool progress(double fraction, std::string_view data) override;
+  bool progress(double fraction, std::string_view data) override { return task_.progress(fraction, data); }
   detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool in_place,
                            const EnqueueOptions* options) override;
 

@@ -24,8 +24,41 @@ bool is_undecided_copy(ControlWord word, const Descriptor& d) {
 
 // Progress lives in the tally word that the current grant does not use: tagged with the grant it belongs
 // to, it cannot be taken for the tally of the next one, which will overwrite it.
-//   value: 51 .. 32 parts of a million (20) | 31 .. 0 block id + 1
+// The tasks of a run share the word: it names the one that spoke last.
+//   value: 51 .. 36 parts of 60,000, plus 1 (16), so that a word that was never written says nothing |
+//           35 .. 32 item of a run (4) | 31 .. 0 block id + 1
 std::atomic<std::uint64_t>& progress_cell(Descriptor& d, std::uint32_t grant) { return d.tally[(grant + 1) % 2]; }
+
+class ProgressWord {
+ public:
+  explicit ProgressWord(std::uint64_t bits) : word_(bits) {}
+  ProgressWord(std::uint32_t grant, double fraction, std::uint32_t item, std::uint32_t block)
+      : word_(grant, parts_of(fraction) << 36 | std::uint64_t{item & 15u} << 32 | block) {}
+  std::uint64_t bits() const { return word_.bits(); }
+  bool of(std::uint32_t grant) const { return word_.grant() == grant && word_.value() >> 36 != 0; }
+  double fraction() const { return static_cast<double>((word_.value() >> 36) - 1) / kWhole; }
+  std::uint32_t item() const { return static_cast<std::uint32_t>(word_.value() >> 32) & 15u; }
+  std::uint32_t block() const { return static_cast<std::uint32_t>(word_.value()); }
+
+ private:
+  static constexpr double kWhole = 60'000;
+  // What is no number counts as nothing done.
+  static std::uint64_t parts_of(double fraction) {
+    return fraction > 0 ? static_cast<std::uint64_t>(std::min(fraction, 1.0) * kWhole + 0.5) + 1 : 1;
+  }
+  TaggedWord word_;
+};
+
+// Up to the size that the block's header names; empty when that makes no sense.
+std::string text_of_block(Engine& engine, shm::BlockId block, std::uint32_t slot, ControlWord word) {
+  const auto bytes =
+      engine.blocks().bytes(block, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
+  const shm::BlockHeader* header = engine.blocks().header(block);
+  if (header == nullptr) return {};
+  const std::uint32_t size = header->bytes;
+  if (size > bytes.size()) return {};
+  return {reinterpret_cast<const char*>(bytes.data()), size};
+}
 
 }  // namespace
 
@@ -179,13 +212,12 @@ Settled set_progress(Engine& engine, const Lease& lease, double fraction, std::s
   auto& cell = progress_cell(d, lease.word.grant());
   std::uint64_t was = cell.load(std::memory_order_acquire);
   if (d.control.load() != lease.word) return Settled::kFenced;
-  const TaggedWord previous(was);
-  const auto old_block = previous.grant() == lease.word.grant() ? static_cast<std::uint32_t>(previous.value()) : 0;
+  const ProgressWord previous(was);
+  const std::uint32_t old_block = previous.of(lease.word.grant()) ? previous.block() : 0;
   shm::BlockId block = shm::kNoBlock;
   if (!data.empty()) block = engine.store_result(lease, std::as_bytes(std::span(data.data(), data.size())));
-  const auto parts = static_cast<std::uint64_t>(std::clamp(fraction, 0.0, 1.0) * 1e6);
-  const std::uint64_t value = parts << 32 | (block == shm::kNoBlock ? 0 : block + 1);
-  if (!cell.compare_exchange_strong(was, TaggedWord(lease.word.grant(), value).bits(), std::memory_order_acq_rel)) {
+  const ProgressWord said(lease.word.grant(), fraction, lease.item, block == shm::kNoBlock ? 0 : block + 1);
+  if (!cell.compare_exchange_strong(was, said.bits(), std::memory_order_acq_rel)) {
     if (block != shm::kNoBlock)
       engine.blocks().give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
     return Settled::kFenced;
@@ -196,22 +228,19 @@ Settled set_progress(Engine& engine, const Lease& lease, double fraction, std::s
   return Settled::kDone;
 }
 
-bool read_progress(Engine& engine, std::uint32_t slot, ControlWord word, Progress& into) noexcept {
+bool read_progress(Engine& engine, std::uint32_t slot, ControlWord word, std::uint32_t item, Progress& into) {
   Descriptor& d = engine.segment().descriptor(slot);
-  const TaggedWord cell(progress_cell(d, word.grant()).load(std::memory_order_acquire));
-  if (cell.bits() == 0 || cell.grant() != word.grant()) return false;
-  // A tally of grant 0 never stands here (it is not written); of other grants it has another tag.
-  into.fraction = static_cast<double>(cell.value() >> 32) / 1e6;
-  into.data = {};
-  const auto block = static_cast<std::uint32_t>(cell.value());
-  if (block != 0) {
-    const auto bytes =
-        engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
-    const shm::BlockHeader* header = engine.blocks().header(block - 1);
-    if (header != nullptr && header->bytes <= bytes.size())
-      into.data = {reinterpret_cast<const char*>(bytes.data()), header->bytes};
+  const auto& cell = progress_cell(d, word.grant());
+  for (;;) {  // each failed round is another thing that the task said
+    const ProgressWord said(cell.load(std::memory_order_acquire));
+    // A tally of grant 0 never stands here (it is not written); of other grants it has another tag.
+    if (!said.of(word.grant()) || said.item() != item) return false;
+    into.fraction = said.fraction();
+    into.data = said.block() == 0 ? std::string() : text_of_block(engine, said.block() - 1, slot, word);
+    if (d.control.load() != word) return false;
+    // The block may have been given back, and be somebody else's by now.
+    if (cell.load(std::memory_order_acquire) == said.bits()) return true;
   }
-  return d.control.load() == word;
 }
 
 }  // namespace stem::engine

@@ -55,12 +55,13 @@ class Control {
 
 struct Progress {
   double fraction = 0;
-  std::string_view data;  // valid until the next engine call
+  std::string data;
 };
 
-// Stores how far a leased task is; `data` is any short text. The latest one stands.
+// Stores how far a leased task is, 0 to 1; `data` is any short text, and left out when there is no room for
+// it. The latest one stands.
 Settled set_progress(Engine& engine, const Lease& lease, double fraction, std::string_view data) noexcept;
-// False when the task has not said anything in its current run.
-bool read_progress(Engine& engine, std::uint32_t slot, shm::ControlWord word, Progress& into) noexcept;
+// False when the task has not said anything since it was claimed. `item`: of a run, else 0.
+bool read_progress(Engine& engine, std::uint32_t slot, shm::ControlWord word, std::uint32_t item, Progress& into);
 
 }  // namespace stem::engine

@@ -221,9 +221,9 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
       const shm::RosterRow& row = segment_.row(word.owner() - 1);
       info.worker_name.assign(row.name, ::strnlen(row.name, sizeof row.name));
       Progress progress;
-      info.has_progress = read_progress(engine_, id.slot(), word, progress);
+      info.has_progress = read_progress(engine_, id.slot(), word, id.item(), progress);
       info.progress = progress.fraction;
-      info.progress_data = progress.data;
+      info.progress_data = std::move(progress.data);
     }
     std::span<const std::byte> payload;
     if (d.block == 0) {

@@ -1,6 +1,7 @@
 #include "worker/task_context.hpp"
 
 #include "base/clock.hpp"
+#include "engine/control.hpp"
 #include "worker/child_page.hpp"
 
 namespace stem::worker {
@@ -19,6 +20,10 @@ bool TaskContext::heartbeat() noexcept {
 
 bool TaskContext::extend_lease(std::int64_t by_ns) noexcept {
   return engine_.extend(lease_, base::monotonic_ns() + by_ns) == engine::Settled::kDone;
+}
+
+bool TaskContext::progress(double fraction, std::string_view data) noexcept {
+  return engine::set_progress(engine_, lease_, fraction, data) == engine::Settled::kDone;
 }
 
 void TaskContext::note_command_group(std::int32_t group) noexcept {

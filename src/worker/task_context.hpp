@@ -55,6 +55,8 @@ class TaskContext {
   bool heartbeat() noexcept;
   // For tasks whose lease ends by the clock: it ends `by_ns` from now. False as above.
   bool extend_lease(std::int64_t by_ns) noexcept;
+  // How far it is, 0 to 1, and a short text: seen from outside while it runs. False as above.
+  bool progress(double fraction, std::string_view data = {}) noexcept;
 
   // For children: engine().enqueue(...).
   engine::Engine& engine() noexcept { return engine_; }

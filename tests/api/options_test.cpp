@@ -1,6 +1,7 @@
 // Every task option and every call option has its effect, under a clock that only the test moves.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <stdexcept>
 
 #include "stem/testing.hpp"
@@ -328,12 +329,66 @@ TEST(Options, ChildrenAndProgress) {
   constexpr Task<void(int)> parent{"parent"};
   sim.on(child, [&](Context&, int n) { ran += n; });
   sim.on(parent, [&](Context& c, int n) {
+    const auto self = *sim.client().handle<void>(c.id_text());
+    EXPECT_FALSE(self.progress()->has_value());
+    EXPECT_TRUE(c.progress(0.25));
     EXPECT_TRUE(c.progress(0.5, "half"));
+    const auto said = *self.progress();
+    ASSERT_TRUE(said);
+    EXPECT_DOUBLE_EQ(said->fraction, 0.5);
+    EXPECT_EQ(said->data, "half");
     for (int i = 0; i < n; ++i) EXPECT_TRUE(c.enqueue(child, 1).ok());
   });
-  ASSERT_TRUE(sim.client().enqueue(parent, 5).ok());
+  auto handle = sim.client().enqueue(parent, 5);
   EXPECT_EQ(sim.drain(), 6u);
   EXPECT_EQ(ran, 5);
+  EXPECT_FALSE(handle->progress()->has_value()) << "it is over";
+}
+
+TEST(Options, ProgressThatIsNoNumberOrOutOfRangeIsBrought) {
+  Simulation sim;
+  constexpr Task<void(double)> odd{"odd"};
+  std::vector<double> seen;
+  sim.on(odd, [&](Context& c, double fraction) {
+    EXPECT_TRUE(c.progress(fraction));
+    seen.push_back((*sim.client().handle<void>(c.id_text())->progress())->fraction);
+  });
+  for (const double fraction : {-1.0, 2.0, 1.0 / 3, std::nan("")}) ASSERT_TRUE(sim.client().enqueue(odd, fraction).ok());
+  sim.drain();
+  ASSERT_EQ(seen.size(), 4u);
+  EXPECT_EQ(seen[0], 0);
+  EXPECT_EQ(seen[1], 1);
+  EXPECT_NEAR(seen[2], 1.0 / 3, 1e-4);
+  EXPECT_EQ(seen[3], 0);
+}
+
+// Tasks that were enqueued together may share one control word; what one says must not be taken for another's.
+TEST(Options, ProgressIsOfTheTaskThatSaidIt) {
+  Simulation sim;
+  constexpr Task<void(int)> one_of_many{"one-of-many", {.result_ttl = 0s}};
+  std::vector<Handle<void>> handles;
+  int ran = 0;
+  sim.on(one_of_many, [&](Context& c, int n) {
+    ++ran;
+    EXPECT_TRUE(c.progress(n / 100.0, std::to_string(n)));
+    for (const Handle<void>& handle : handles) {
+      const auto said = *handle.progress();
+      if (handle.id_text() != c.id_text()) {
+        EXPECT_FALSE(said) << "another task's progress";
+      } else if (said) {
+        EXPECT_EQ(said->data, std::to_string(n));
+      } else {
+        ADD_FAILURE() << "its own progress is not there";
+      }
+    }
+  });
+  const std::vector<int> numbers{10, 20, 30, 40, 50, 60};
+  auto many = sim.client().enqueue_many(one_of_many, std::span<const int>(numbers));
+  ASSERT_FALSE(many.error);
+  handles = many.handles;
+  sim.drain();
+  EXPECT_EQ(ran, 6);
+  EXPECT_EQ(sim.broken_invariants(), "");
 }
 
 TEST(Options, ACrashIsRedeliveredAndThreeArePoison) {
