@@ -83,6 +83,11 @@ CommandLine::Declared& CommandLine::Declared::named(std::string value_name) {
   return *this;
 }
 
+CommandLine::Declared& CommandLine::Declared::helped(std::string help) {
+  line_.infos_[index_].help = std::move(help);
+  return *this;
+}
+
 CommandLine::Declared& CommandLine::Declared::completes(Completes kind) {
   line_.infos_[index_].completes = kind;
   return *this;
@@ -97,6 +102,20 @@ CommandLine::Declared CommandLine::value(std::string names, Take take, std::stri
         if (!taken.ok()) throw CLI::ValidationError(taken.error().within(shown).message);
       });
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  return add(std::move(info), option);
+}
+
+CommandLine::Declared CommandLine::joined(std::string names, Take take, std::string help) {
+  OptionInfo info{.names = names, .value_name = "NAME,...", .help = std::move(help)};
+  info.repeatable = true;
+  const std::string shown = info.long_name();
+  auto* option = app_->add_option_function<std::vector<std::string>>(
+      names, [take = std::move(take), shown](const std::vector<std::string>& texts) {
+        const auto taken = take(fmt::format("{}", fmt::join(texts, ",")));
+        if (!taken.ok()) throw CLI::ValidationError(taken.error().within(shown).message);
+      });
+  // One value for each time it is given: what follows is not swallowed.
+  option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   return add(std::move(info), option);
 }
 
@@ -205,17 +224,14 @@ CommandLine::Declared CommandLine::setting(std::string names, std::string_view k
   if (!setting->default_text.empty() && setting->default_text.find('{') == std::string_view::npos) {
     help += fmt::format(" (default {})", setting->default_text);
   }
-  auto declared = value(
-      std::move(names),
-      [this, setting, flag](std::string_view given) -> Result<void> {
-        // A list may also be given by repeating its flag.
-        ConfigValue& value = settings_[std::string(setting->key)];
-        const bool append = setting->kind == SettingKind::kNames && !value.text.empty();
-        value = {append ? fmt::format("{},{}", value.text, given) : std::string(given),
-                 Origin::kFlag, flag};
-        return check_setting(*setting, given);
-      },
-      std::move(help));
+  const auto take = [this, setting, flag](std::string_view given) -> Result<void> {
+    settings_[std::string(setting->key)] = {std::string(given), Origin::kFlag, flag};
+    return check_setting(*setting, given);
+  };
+  // A list may also be given by repeating its flag.
+  auto declared = setting->kind == SettingKind::kNames
+                      ? joined(std::move(names), take, std::move(help))
+                      : value(std::move(names), take, std::move(help));
   infos_.back().choices.assign(setting->choices.begin(), setting->choices.end());
   if (setting->kind == SettingKind::kPath) declared.completes(Completes::kFiles);
   if (!setting->choices.empty())

@@ -70,6 +70,7 @@ class CommandLine {
    public:
     Declared& required();
     Declared& named(std::string value_name);
+    Declared& helped(std::string help);
     Declared& completes(Completes kind);
 
    private:
@@ -129,6 +130,8 @@ class CommandLine {
  private:
   using Take = std::function<Result<void>(std::string_view)>;
   Declared value(std::string names, Take take, std::string help);
+  // Names, not any text: all values that were given, with commas between.
+  Declared joined(std::string names, Take take, std::string help);
   Declared add(OptionInfo info, CLI::Option* option);
   [[nodiscard]] std::vector<std::string> unplaced_words() const;
   [[nodiscard]] Error unknown_words(const std::vector<std::string>& words) const;

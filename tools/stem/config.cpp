@@ -40,14 +40,16 @@ ConfigValues from_environment() {
   return values;
 }
 
-void fill_in_namespace(ConfigValues& values) {
-  constexpr std::string_view kPlaceholder = "{namespace}";
-  const std::string name = values["namespace"].text;
+// A default may name another setting: "shm://{namespace}".
+void fill_in_placeholders(ConfigValues& values) {
   for (auto& [key, value] : values) {
     if (value.origin != Origin::kDefault) continue;
-    if (const auto at = value.text.find(kPlaceholder); at != std::string::npos) {
-      value.text.replace(at, kPlaceholder.size(), name);
-    }
+    const std::size_t from = value.text.find('{');
+    const std::size_t to = value.text.find('}');
+    if (from == std::string::npos || to == std::string::npos) continue;
+    const auto other = values.find(value.text.substr(from + 1, to - from - 1));
+    STEM_CHECK(other != values.end());
+    value.text.replace(from, to - from + 1, other->second.text);
   }
 }
 
@@ -88,7 +90,7 @@ Result<Config> Config::resolve(const ConfigValues& flags, const std::optional<st
   lay_over(config.values_, from_environment());
   lay_over(config.values_, flags);
   if (const auto checked = check(config.values_); !checked.ok()) return checked.error();
-  fill_in_namespace(config.values_);
+  fill_in_placeholders(config.values_);
   return config;
 }
 

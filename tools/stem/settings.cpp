@@ -27,7 +27,7 @@ const std::array<Setting, 21> kSettings{{
     {"default_max_retries", "STEM_DEFAULT_MAX_RETRIES", kWholeNumber, "3",
      "attempts after the first, for a task that says nothing"},
     {"routing_config", "STEM_ROUTING_CONFIG", kPath, "", "file with routing rules"},
-    {"worker.queues", "STEM_WORKER_QUEUES", kNames, "default", "queues that a worker serves"},
+    {"worker.queues", "STEM_WORKER_QUEUES", kNames, "{default_queue}", "queues that a worker serves"},
     {"worker.prefetch_multiplier", "STEM_PREFETCH_MULTIPLIER", kWholeNumber, "2",
      "tasks a worker process may hold, for each of its slots"},
     {"worker.heartbeat_interval", "STEM_HEARTBEAT_INTERVAL", kDuration, "10s",

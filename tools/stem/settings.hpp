@@ -27,7 +27,7 @@ struct Setting {
   std::string_view key;  // as in the file: "worker.queues" is queues in [worker]
   std::string_view environment;
   SettingKind kind;
-  std::string_view default_text;  // empty: not set; "{namespace}" stands for the namespace
+  std::string_view default_text;  // empty: not set; "{KEY}" stands for that setting
   std::string_view help;          // one line, no full stop
   std::vector<std::string_view> choices = {};
 };
