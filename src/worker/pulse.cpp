@@ -115,7 +115,8 @@ std::int64_t Pulse::advance_stop(std::int64_t now_ns) {
     stop_seen_ = mode;
     stop_since_ns_ = now_ns;
     self_.row().stop_mode.store(static_cast<std::uint32_t>(mode), std::memory_order_relaxed);
-    if (mode >= StopMode::kSoft) {
+    // Not for a hard stop: a handler that gave up in its last moment would use an attempt.
+    if (mode == StopMode::kSoft) {
       const std::lock_guard guard(mutex_);
       stale_.store(true, std::memory_order_seq_cst);
       source_.request_stop();
