@@ -14,6 +14,19 @@ namespace stem {
 namespace {
 constexpr int kUsage = 2;
 constexpr int kFailed = 70;
+
+void add_flag(CLI::App& command, const api::WorkerFlag& flag, api::FlagTexts& given) {
+  auto* option = command.add_option_function<std::vector<std::string>>(
+      std::string(flag.names),
+      [&given, &flag](const std::vector<std::string>& texts) {
+        std::string& joined = given[std::string(flag.long_name())];
+        for (const std::string& text : texts) joined += (joined.empty() ? "" : ",") + text;
+      },
+      std::string(flag.help));
+  option->type_name(std::string(flag.value))->expected(1);
+  option->multi_option_policy(flag.repeatable ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::TakeLast);
+}
+
 }  // namespace
 
 struct Worker::State {
@@ -28,16 +41,15 @@ Worker& Worker::operator=(Worker&&) noexcept = default;
 Worker::~Worker() = default;
 
 Result<Worker> Worker::open(std::string_view name_space, const WorkerOptions& options) {
-  api::WorkerFlags flags;
-  flags.name_space = name_space;
-  flags.queues = options.queues;
-  flags.node = options.node;
-  flags.concurrency = options.concurrency;
-  flags.prefetch_multiplier = options.prefetch_multiplier;
-  flags.pin = options.pin;
-  flags.max_tasks_per_child = options.max_tasks_per_child;
-  auto made = api::worker_options(flags);
+  api::FlagTexts given;
+  for (const std::string& queue : options.queues) given["--queue"] += queue + ",";
+  if (!options.node.empty()) given["--node"] = options.node;
+  if (options.concurrency != 0) given["--concurrency"] = std::to_string(options.concurrency);
+  if (options.prefetch_multiplier != 0) given["--prefetch-multiplier"] = std::to_string(options.prefetch_multiplier);
+  if (!options.pin.empty()) given["--pin"] = options.pin;
+  auto made = api::worker_options(name_space, given);
   if (!made) return made.error();
+  made->max_tasks_per_child = options.max_tasks_per_child;
   made->max_memory_per_child_bytes = options.max_memory_per_child_bytes;
   made->autoscale_min = options.autoscale_min;
   made->autoscale_max = options.autoscale_max;
@@ -87,14 +99,16 @@ void register_app(worker::HandlerTable& table, const std::function<void(Worker&)
 
 int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers) {
   CLI::App command("Runs this program's tasks");
-  api::WorkerFlags flags;
-  api::add_worker_flags(command, flags);
+  std::string name_space;
+  api::FlagTexts given;
+  command.add_option("--namespace", name_space, "which segment (default stem)")->type_name("NAME");
+  for (const api::WorkerFlag& flag : api::worker_flags()) add_flag(command, flag, given);
   try {
     command.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return command.exit(e) == 0 ? 0 : kUsage;
   }
-  auto options = api::worker_options(flags);
+  auto options = api::worker_options(name_space, given);
   if (!options) {
     std::fprintf(stderr, "%s\n", options.error().message.c_str());
     return kUsage;

@@ -1,44 +1,35 @@
-// The flags of `stem worker start`, and the environment behind them. One place for the command and for
-// worker_main().
+// The flags of a worker: one table for `stem worker start` and for worker_main().
 #pragma once
 
-#include <cstdint>
+#include <map>
+#include <span>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "base/result.hpp"
 #include "worker/worker_options.hpp"
 
-namespace CLI {
-class App;
-}
-
 namespace stem::api {
 
-// As they were typed; empty or zero = not given.
-struct WorkerFlags {
-  std::string name_space;
-  std::vector<std::string> queues;
-  std::string node;
-  std::uint32_t concurrency = 0;
-  std::uint32_t prefetch_multiplier = 0;
-  std::string pin = "auto";
-  std::uint64_t max_tasks_per_child = 0;
-  std::string max_memory_per_child;
-  std::string autoscale;       // "MIN,MAX"
-  std::string spin_us;         // a whole number
-  std::string drain_timeout;
-  std::string soft_grace;
+struct WorkerFlag {
+  std::string_view names;        // "-q,--queue"
+  std::string_view value;        // "QUEUE,...", for help
+  std::string_view help;         // one line without a full stop
+  std::string_view setting;      // its key in the settings of `stem`; empty = it has none
+  const char* environment;       // the variable that stands for it; null = none
+  bool repeatable;               // several values are one, with commas between
+  Result<void> (*take)(std::string_view text, worker::WorkerOptions& options);
+
+  std::string_view long_name() const { return names.substr(names.find("--")); }
 };
 
-// Adds the flags to a command; `flags` outlives it.
-void add_worker_flags(CLI::App& command, WorkerFlags& flags);
+std::span<const WorkerFlag> worker_flags();
 
-// Flags before environment before defaults. kInvalidArgument names the flag that does not parse.
-Result<worker::WorkerOptions> worker_options(const WorkerFlags& flags);
+// By long name, what the flags were given.
+using FlagTexts = std::map<std::string, std::string, std::less<>>;
 
-// `given`, or $STEM_NAMESPACE, or "stem".
-std::string effective_namespace(std::string_view given);
-std::vector<std::string> effective_queues(const std::vector<std::string>& given);
+// For worker_main() and Worker: flags before the environment before defaults. kInvalidArgument names the flag
+// or the variable that makes no sense.
+Result<worker::WorkerOptions> worker_options(std::string_view name_space, const FlagTexts& given);
 
 }  // namespace stem::api

@@ -44,7 +44,7 @@ class Supervisor {
 
   void run() {
     children_.set_target(options_.concurrency, base::monotonic_ns());
-    while (stop_ == StopMode::kNone || !children_.all_gone()) {
+    for (;;) {
       const std::uint32_t bell = self_.row().doorbell.load(std::memory_order_acquire);
       const std::int64_t now = base::monotonic_ns();
       std::int64_t next = children_.step(now);  // first: a death must not wait for the patrol
@@ -52,6 +52,7 @@ class Supervisor {
       next = std::min({next, advance_stop(now), scale(now)});
       next = std::min(next, keeper_.step(now));
       announce();
+      if (stop_ != StopMode::kNone && children_.all_gone()) break;
       sleep_until(next, bell);
     }
     log::info("worker stopped", {{"node", options_.node}, {"mode", to_string(stop_)}});
@@ -137,8 +138,6 @@ class Supervisor {
     if (next_ns - base::monotonic_ns() > kSpinBeforeDueNs) return;  // something came first
     while (doorbell.load(std::memory_order_acquire) == bell && base::monotonic_ns() < next_ns) _mm_pause();
   }
-
-  static constexpr std::uint32_t kMostProcesses = 1024;
 
   const WorkerOptions& options_;
   const HandlerTable& handlers_;

@@ -9,6 +9,8 @@
 
 namespace stem::worker {
 
+inline constexpr std::uint32_t kMostProcesses = 1024;  // of one supervisor
+
 enum class PinMode : std::uint8_t { kAuto, kNone, kList };
 
 struct WorkerOptions {

@@ -1,61 +1,32 @@
 // `stem worker start`: a supervisor and its worker processes, in the foreground.
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <memory>
-#include <optional>
 
+#include "api/worker_flags.hpp"
 #include "base/log.hpp"
 #include "tools/stem/commands/commands.hpp"
 #include "worker/exec_handler.hpp"
-#include "worker/pinning.hpp"
 #include "worker/supervisor.hpp"
 
 namespace stem::cli {
 namespace {
 
-constexpr std::uint64_t kMostProcesses = 1024;
-
-struct Scale {
-  std::uint32_t min = 0, max = 0;
-};
-
 struct WorkerStartOptions {
   std::vector<std::string> apps;
   std::vector<std::string> commands;
-  std::optional<std::uint64_t> max_tasks;
-  std::optional<std::uint64_t> max_memory_bytes;
-  std::optional<Scale> scale;
-  std::optional<std::string> node;
-  std::optional<std::uint64_t> spin_us;
-  std::optional<std::int64_t> drain_timeout_ns;
-  std::optional<std::int64_t> soft_grace_ns;
+  worker::WorkerOptions worker;  // what the flags without a setting have filled in
+  std::string last;              // text of such a flag; it has been taken already
 };
 
-Result<Scale> parse_scale(std::string_view text) {
-  const Error wrong{Errc::kInvalidArgument,
-                    fmt::format("'{}' is not MIN,MAX, as in 1,8 (at most {})", text, kMostProcesses)};
-  const std::size_t comma = text.find(',');
-  if (comma == std::string_view::npos) return wrong;
-  const auto min = base::parse_count(text.substr(0, comma));
-  const auto max = base::parse_count(text.substr(comma + 1));
-  if (!min || !max || *min < 1 || *max < *min || *max > kMostProcesses) return wrong;
-  return Scale{static_cast<std::uint32_t>(*min), static_cast<std::uint32_t>(*max)};
-}
-
-Result<void> apply_config(const Config& config, worker::WorkerOptions& worker) {
-  worker.queues = config.names("worker.queues");
-  if (config.is_set("worker.concurrency")) {
-    const std::uint64_t count = config.whole_number("worker.concurrency");
-    if (count < 1 || count > kMostProcesses)
-      return Error{Errc::kInvalidArgument, fmt::format("concurrency is 1 to {} processes, not {}", kMostProcesses, count)};
-    worker.concurrency = static_cast<std::uint32_t>(count);
+// What the flags, the environment or the file say of the settings that a worker has.
+Result<void> take_settings(const Config& config, worker::WorkerOptions& worker) {
+  for (const api::WorkerFlag& flag : api::worker_flags()) {
+    if (flag.setting.empty() || !config.is_set(flag.setting)) continue;
+    const ConfigValue& value = config.value(flag.setting);
+    if (auto good = flag.take(value.text, worker); !good.ok()) return good.error().within(value.where);
   }
-  const std::uint64_t multiplier = config.whole_number("worker.prefetch_multiplier");
-  if (multiplier < 1 || multiplier > shm::kHeldSlots)
-    return Error{Errc::kInvalidArgument, fmt::format("the prefetch multiplier is 1 to {}, not {}", shm::kHeldSlots, multiplier)};
-  worker.prefetch_multiplier = static_cast<std::uint32_t>(multiplier);
-  return worker::parse_pin(config.text("worker.pin"), worker);
+  return {};
 }
 
 Result<worker::HandlerTable> handlers_of(const WorkerStartOptions& options) {
@@ -72,37 +43,33 @@ Result<worker::HandlerTable> handlers_of(const WorkerStartOptions& options) {
   return table;
 }
 
-void configure_log(const Config& config) {
-  log::Settings settings;
-  if (const auto level = log::parse_level(config.text("log.level"))) settings.level = *level;
-  if (const auto format = log::parse_format(config.text("log.format"))) settings.format = *format;
-  log::configure(settings);
-}
-
 int refuse(const Error& error) {
   print_error("worker start: " + error.message);
   return error.code == Errc::kInvalidArgument ? kExitUsage : kExitFailed;
 }
 
 int start_worker(const WorkerStartOptions& options, const Context& context) {
-  configure_log(context.config);
-  worker::WorkerOptions worker;
+  worker::WorkerOptions worker = options.worker;
   worker.segment.name_space = context.namespace_name;
-  if (const auto applied = apply_config(context.config, worker); !applied) return refuse(applied.error());
-  worker.node = options.node.value_or("");
-  worker.max_tasks_per_child = options.max_tasks.value_or(0);
-  worker.max_memory_per_child_bytes = options.max_memory_bytes.value_or(0);
-  if (options.scale) {
-    worker.autoscale_min = options.scale->min;
-    worker.autoscale_max = options.scale->max;
-  }
-  if (options.spin_us) worker.spin_ns = static_cast<std::int64_t>(std::min<std::uint64_t>(*options.spin_us, 1'000'000'000)) * 1000;
-  if (options.drain_timeout_ns) worker.drain_timeout_ns = *options.drain_timeout_ns;
-  if (options.soft_grace_ns) worker.soft_grace_ns = *options.soft_grace_ns;
+  if (const auto taken = take_settings(context.config, worker); !taken.ok()) return refuse(taken.error());
   const auto table = handlers_of(options);
   if (!table) return refuse(table.error());
   if (const auto ended = worker::run(worker, *table); !ended) return refuse(ended.error());
   return kExitOk;
+}
+
+// Of the shared table: through the settings where it has one, otherwise straight into the options.
+void declare(CommandLine& line, const api::WorkerFlag& flag, const std::shared_ptr<WorkerStartOptions>& options) {
+  const std::string names(flag.names), value(flag.value), help(flag.help);
+  if (!flag.setting.empty()) {
+    line.setting(names, flag.setting).named(value).helped(help);
+    return;
+  }
+  const auto take = [options, &flag](std::string_view text) -> Result<std::string> {
+    if (auto good = flag.take(text, options->worker); !good.ok()) return good.error();
+    return std::string(text);
+  };
+  line.parsed<std::string>(names, &options->last, take, help).named(value);
 }
 
 Run build_worker_start(CommandLine& line) {
@@ -112,18 +79,7 @@ Run build_worker_start(CommandLine& line) {
       .completes(Completes::kFiles);
   line.texts("--exec", &options->commands, "run COMMAND for tasks of this name: payload on stdin; may be repeated")
       .named("NAME=COMMAND");
-  line.setting("-q,--queue", "worker.queues");
-  line.setting("-c,--concurrency", "worker.concurrency");
-  line.setting("--prefetch-multiplier", "worker.prefetch_multiplier");
-  line.setting("--pin", "worker.pin");
-  line.count("--max-tasks-per-child", &options->max_tasks, "replace a process after so many tasks");
-  line.size_bytes("--max-memory-per-child", &options->max_memory_bytes, "replace a process when it has grown beyond it");
-  line.parsed<Scale>("--autoscale", &options->scale, parse_scale, "as many processes as the backlog asks for").named("MIN,MAX");
-  line.text("--node", &options->node, "name of this worker; its processes are NAME-1, NAME-2, ... (default: the host's)")
-      .named("NAME");
-  line.count("--spin-us", &options->spin_us, "microseconds an idle process spins before it parks (default 50)");
-  line.duration_ns("--drain-timeout", &options->drain_timeout_ns, "how long a warm stop waits for tasks (default 60s)");
-  line.duration_ns("--soft-grace", &options->soft_grace_ns, "how long a soft stop waits for handlers (default 30s)");
+  for (const api::WorkerFlag& flag : api::worker_flags()) declare(line, flag, options);
   return [options](const Context& context) { return start_worker(*options, context); };
 }
 
