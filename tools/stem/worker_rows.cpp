@@ -14,10 +14,19 @@ namespace {
 constexpr std::int64_t kLookEveryNs = 200'000;
 
 bool serves(const shm::Segment& segment, std::uint32_t row, const std::vector<std::string>& queues) {
-  if (queues.empty() || segment.row(row).serves_all.load(std::memory_order_relaxed) != 0) return true;
+  if (segment.row(row).serves_all.load(std::memory_order_relaxed) != 0) return true;
   return std::any_of(queues.begin(), queues.end(), [&](const std::string& name) {
     const auto queue = shm::find_queue(segment, name);
     return queue && (segment.subscription(row)[*queue / 64].load(std::memory_order_relaxed) >> (*queue % 64) & 1) != 0;
+  });
+}
+
+bool leads_one_that_serves(const shm::Segment& segment, const engine::WorkerStats& supervisor,
+                           const std::vector<engine::WorkerStats>& all, const std::vector<std::string>& queues) {
+  const std::uint64_t self = supervisor.incarnation << 12 | (supervisor.participant + 1);
+  return std::any_of(all.begin(), all.end(), [&](const engine::WorkerStats& w) {
+    return w.role == shm::Role::kWorker && w.state == shm::RowState::kLive && w.supervisor == self &&
+           serves(segment, w.participant, queues);
   });
 }
 
@@ -34,12 +43,19 @@ std::string node_of(const shm::Segment& segment, const engine::WorkerStats& stat
 
 }  // namespace
 
+Result<void> check_queues(const Attachment& attachment, const WorkerSelection& selection) {
+  for (const std::string& name : selection.queues)
+    if (const auto id = queue_named(attachment.segment(), name); !id.ok()) return id.error();
+  return {};
+}
+
 std::vector<WorkerRow> select_workers(const Attachment& attachment, const WorkerSelection& selection,
                                       std::vector<std::string>& unknown) {
   const shm::Segment& segment = attachment.segment();
   std::vector<WorkerRow> rows;
   std::vector<bool> known(selection.names.size(), false);
-  for (engine::WorkerStats& stats : engine::Query(attachment.engine()).workers()) {
+  std::vector<engine::WorkerStats> all = engine::Query(attachment.engine()).workers();
+  for (const engine::WorkerStats& stats : all) {
     const bool supervisor = stats.role == shm::Role::kSupervisor;
     if (!supervisor && stats.role != shm::Role::kWorker) continue;
     if (stats.state != shm::RowState::kLive && stats.state != shm::RowState::kDead) continue;
@@ -52,9 +68,11 @@ std::vector<WorkerRow> select_workers(const Attachment& attachment, const Worker
       wanted = true;
       known[i] = true;
     }
-    if (!supervisor && !serves(segment, stats.participant, selection.queues)) wanted = false;
-    if (supervisor && !selection.queues.empty()) wanted = false;
-    row.stats = std::move(stats);
+    if (!selection.queues.empty()) {
+      wanted = wanted && (supervisor ? leads_one_that_serves(segment, stats, all, selection.queues)
+                                     : serves(segment, stats.participant, selection.queues));
+    }
+    row.stats = stats;
     if (wanted) rows.push_back(std::move(row));
   }
   for (std::size_t i = 0; i < known.size(); ++i)

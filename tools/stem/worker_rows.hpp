@@ -14,6 +14,8 @@ namespace stem::cli {
 struct WorkerSelection {
   std::vector<std::string> names;  // none = every one
   std::vector<std::string> queues; // of those that serve one of these; none = any
+
+  [[nodiscard]] bool everyone() const { return names.empty() && queues.empty(); }
 };
 
 struct WorkerRow {
@@ -27,7 +29,11 @@ struct WorkerRow {
   bool left = false;  // it was gone before it answered
 };
 
-// Live rows, supervisors first, each before its processes. Names that nobody has come back in `unknown`.
+// kNotFound, with the nearest name, for a queue that does not exist.
+Result<void> check_queues(const Attachment& attachment, const WorkerSelection& selection);
+
+// Live rows, supervisors first, each before its processes. Names that nobody has come back in
+// `unknown`. A supervisor serves what one of its processes serves.
 std::vector<WorkerRow> select_workers(const Attachment& attachment, const WorkerSelection& selection,
                                       std::vector<std::string>& unknown);
 

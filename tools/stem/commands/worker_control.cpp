@@ -12,6 +12,7 @@
 #include "tools/stem/worker_rows.hpp"
 #include "worker/child_page.hpp"
 #include "worker/control.hpp"
+#include "worker/worker_options.hpp"
 
 namespace stem::cli {
 namespace {
@@ -65,21 +66,41 @@ int exit_code(const std::vector<WorkerRow>& rows, const std::vector<std::string>
   return rows.empty() ? kExitTimeout : code;
 }
 
+std::string_view name_of(worker::Command command) {
+  switch (command) {
+    case worker::Command::kNone: break;
+    case worker::Command::kPing: return "ping";
+    case worker::Command::kShutdown: return "shutdown";
+    case worker::Command::kPause: return "pause";
+    case worker::Command::kResume: return "resume";
+    case worker::Command::kResize: return "resize";
+  }
+  return "control";
+}
+
 // Which rows a command is for, beside the selection.
 enum class For { kAll, kSupervisors };
 
 int control(const ControlOptions& options, const Context& context, worker::Command command, std::uint32_t argument,
             For whom = For::kAll) {
+  const std::string name = fmt::format("worker {}", name_of(command));
   auto attachment = Attachment::open(context);
-  if (!attachment) return fail("worker", attachment.error());
+  if (!attachment) return fail(name, attachment.error());
+  if (auto good = check_queues(*attachment, options.selection); !good) return fail(name, good.error());
   std::vector<std::string> unknown;
   auto rows = select_workers(*attachment, options.selection, unknown);
-  if (whom == For::kSupervisors) std::erase_if(rows, [](const WorkerRow& row) { return !row.supervisor; });
+  if (whom == For::kSupervisors) {
+    const bool some = !rows.empty();
+    std::erase_if(rows, [](const WorkerRow& row) { return !row.supervisor; });
+    if (some && rows.empty()) return fail(name, {Errc::kInvalidArgument, "it is for nodes, not for one process; -w NODE"});
+  }
   ask_workers(*attachment, rows, static_cast<std::uint8_t>(command), argument, options.timeout_ns);
   if (context.json) {
     print_for_programs(rows, unknown);
   } else if (rows.empty() && unknown.empty()) {
-    print_error("no worker is attached to namespace " + context.namespace_name);
+    print_error(fmt::format("{}: {}", name, options.selection.everyone()
+                                                ? "no worker is attached to namespace " + context.namespace_name
+                                                : "no worker serves that queue"));
   } else {
     print_for_people(rows, unknown, context.style);
   }
@@ -122,8 +143,8 @@ Run build_resize(CommandLine& line) {
   line.argument("COUNT", &options->count, "worker processes that each node shall have").required();
   return [options](const Context& context) {
     const auto count = base::parse_count(options->count);
-    if (!count || *count > 1024) {
-      print_error("worker resize: COUNT is 0 to 1024, not '" + options->count + "'");
+    if (!count || *count > worker::kMostProcesses) {
+      print_error(fmt::format("worker resize: COUNT is 0 to {}, not '{}'", worker::kMostProcesses, options->count));
       return kExitUsage;
     }
     return control(*options, context, worker::Command::kResize, static_cast<std::uint32_t>(*count), For::kSupervisors);

@@ -18,6 +18,15 @@ namespace {
 
 enum class View { kStatus, kStats, kInspect };
 
+std::string_view name_of(View view) {
+  switch (view) {
+    case View::kStatus: return "worker status";
+    case View::kStats: return "worker stats";
+    case View::kInspect: return "worker inspect";
+  }
+  return "worker";
+}
+
 struct StatusOptions {
   WorkerSelection selection;
   std::int64_t timeout_ns = 500'000'000;
@@ -100,12 +109,15 @@ nlohmann::ordered_json document_of(const Attachment& attachment, const std::vect
 }
 
 int show_once(const Attachment& attachment, const StatusOptions& options, const Context& context) {
+  if (auto good = check_queues(attachment, options.selection); !good) return fail(name_of(options.view), good.error());
   std::vector<std::string> unknown;
   auto rows = select_workers(attachment, options.selection, unknown);
   ask_workers(attachment, rows, static_cast<std::uint8_t>(worker::Command::kPing), 0, options.timeout_ns);
   if (context.json) {
     const auto document = document_of(attachment, rows);
     options.follow ? print_json_line(document) : print_json(document);
+  } else if (rows.empty() && unknown.empty()) {
+    fmt::print("{}\n", options.selection.everyone() ? "no workers" : "no worker serves that queue");
   } else if (options.view == View::kStats) {
     print_stats(rows, context.style);
   } else if (options.view == View::kInspect) {
@@ -122,7 +134,7 @@ int show_once(const Attachment& attachment, const StatusOptions& options, const 
 
 int show(const StatusOptions& options, const Context& context) {
   const auto attachment = Attachment::open(context);
-  if (!attachment) return fail("worker", attachment.error());
+  if (!attachment) return fail(name_of(options.view), attachment.error());
   for (;;) {
     const int code = show_once(*attachment, options, context);
     if (!options.follow) return code;
