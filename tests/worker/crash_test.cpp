@@ -60,7 +60,10 @@ struct Deadly {
   const char* signal;  // as the dead letter names it; empty = no signal
 };
 
-void fault() { *reinterpret_cast<volatile int*>(8) = 1; }
+void fault() {
+  volatile std::uintptr_t nowhere = 8;  // volatile: the compiler must not see where it leads
+  *reinterpret_cast<volatile int*>(nowhere) = 1;
+}
 void abort_now() { std::abort(); }
 void exit_now() { std::_Exit(3); }
 
@@ -94,7 +97,7 @@ TEST_P(DeadlyHandler, IsBuriedAsPoisonAfterThreeDeathsAndOthersGoOn) {
 INSTANTIATE_TEST_SUITE_P(Deaths, DeadlyHandler,
                          testing::Values(Deadly{"Segv", fault, "SIGSEGV"}, Deadly{"Abort", abort_now, "SIGABRT"},
                                          Deadly{"Exit", exit_now, ""}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& death) { return std::string(death.param.name); });
 
 TEST(Worker, KilledWhileItHoldsATaskItRunsElsewhere) {
   Fleet fleet(2);
