@@ -339,6 +339,8 @@ class Engine {
            (task.has_extras && task.extras.concurrency_limit != 0);
   }
   void free_blocks(std::uint32_t slot, shm::ControlWord word) noexcept;
+  Settled refuse_late(const Lease& lease, const TaskView& task, shm::BlockId block = shm::kNoBlock) noexcept;
+  void count_failure(const TaskView& task) noexcept;
   void note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns, std::uint32_t attempts) noexcept;
 
   shm::Participant& self_;

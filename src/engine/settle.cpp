@@ -39,6 +39,13 @@ bool change_tagged(const Descriptor& d, std::atomic<std::uint64_t>& cell, Contro
   }
 }
 
+// Whether a dead letter of this reason is a handler's last failed attempt; the others never ran, or their
+// process died.
+constexpr bool handler_failed(DeadReason reason) {
+  return reason == DeadReason::kMaxRetriesExhausted || reason == DeadReason::kPermanentFailure ||
+         reason == DeadReason::kHardTimeLimit;
+}
+
 }  // namespace
 
 bool Engine::carry_over(std::uint32_t slot, ControlWord held, std::uint32_t items) noexcept {
@@ -50,6 +57,14 @@ bool Engine::carry_over(std::uint32_t slot, ControlWord held, std::uint32_t item
 bool Engine::write_outcome(std::uint32_t slot, ControlWord word, OutcomeKind kind, shm::BlockId block) noexcept {
   auto& cell = segment_.descriptor(slot).outcome;
   return change_tagged(segment_.descriptor(slot), cell, word, TaggedWord(word.grant(), outcome_value(kind, block)));
+}
+
+// The lease was lost. A block goes back only if the outcome word does not name it: once it does, the block is
+// freed by whoever writes the next outcome, or with the task, and may be another's before we look again.
+Settled Engine::refuse_late(const Lease& lease, const TaskView& task, shm::BlockId block) noexcept {
+  if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  self_.count(task.queue, Counter::kFenced);
+  return Settled::kFenced;
 }
 
 void Engine::free_blocks(std::uint32_t slot, ControlWord word) noexcept {
@@ -97,20 +112,19 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     // Never acknowledged before its result is stored: without room for it the attempt has failed.
     if (block == shm::kNoBlock && !result.empty() && kind == OutcomeKind::kSucceeded)
       return refuse_result(lease, task, result.size(), now_ns);
-    if (!write_outcome(lease.slot, word, kind, block)) return Settled::kFenced;
+    if (!write_outcome(lease.slot, word, kind, block)) return refuse_late(lease, task, block);
     // The due word now says until when the result is kept.
     const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
-    if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(now_ns + ttl)))) return Settled::kFenced;
+    if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(now_ns + ttl))))
+      return refuse_late(lease, task);
   } else if (obligations && !write_outcome(lease.slot, word, kind, shm::kNoBlock)) {
-    return Settled::kFenced;  // whoever finishes it must know which links to follow
+    return refuse_late(lease, task);  // whoever finishes it must know which links to follow
   }
   const ControlWord settling = word.with(State::kSettling, self_.owner());
   self_.begin_op(shm::OpKind::kTake, lease.slot, word.generation(), task.queue, counter);
   if (!d.control.change(word, settling)) {
     self_.drop_op();
-    if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
-    self_.count(task.queue, Counter::kFenced);
-    return Settled::kFenced;
+    return refuse_late(lease, task);
   }
   self_.count(task.queue, counter);
   if (previous != shm::kNoBlock && previous != block)
@@ -212,8 +226,6 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
   shm::Tally tally = task.tally;
   ++tally.attempts;
   tally.rate_paid = false;
-  self_.count(task.queue, Counter::kFailed);
-  self_.count_task(task.task, shm::TaskStat::kFailed);
   const bool allowed = !task.has_extras || kind_allows_retry(task.extras, failure.kind);
   if (!allowed) return bury(lease, task, DeadReason::kPermanentFailure, failure, now_ns);
   if (tally.attempts > task.max_retries) return bury(lease, task, DeadReason::kMaxRetriesExhausted, failure, now_ns);
@@ -222,15 +234,19 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
   const std::int64_t delay = delay_ns >= 0 ? delay_ns : retry_delay_ns(policy, tally.attempts - 1, self_.random());
   // What went wrong stays visible while the task waits; the note is tagged with the grant that failed.
   note_failure(lease, failure, now_ns, tally.attempts);
-  if (!regrant(lease.slot, lease.word, tally, now_ns + delay, now_ns)) {
-    self_.count(task.queue, Counter::kFenced);
-    return Settled::kFenced;
-  }
+  if (!regrant(lease.slot, lease.word, tally, now_ns + delay, now_ns)) return refuse_late(lease, task);
   retried = true;
+  count_failure(task);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   self_.count(task.queue, Counter::kRetried);
   self_.count_task(task.task, shm::TaskStat::kRetried);
   return Settled::kDone;
+}
+
+// An attempt that failed, once it is certain that it counts.
+void Engine::count_failure(const TaskView& task) noexcept {
+  self_.count(task.queue, Counter::kFailed);
+  self_.count_task(task.task, shm::TaskStat::kFailed);
 }
 
 void Engine::note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns,
@@ -264,7 +280,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   FailureRecord record = make_failure_record(failure, self_.index(), now_ns, tally.attempts);
   record.mark_dead(reason, task.task);
   const shm::BlockId block = store_result(lease, record.bytes());
-  if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) return Settled::kFenced;
+  if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) return refuse_late(lease, task, block);
   ControlWord word = lease.word;
   const bool obligations = (task.flags & shm::kHasObligations) != 0;
   const ControlWord next = obligations ? word.with(State::kSettling, self_.owner()) : word.with(State::kDead, 0);
@@ -272,11 +288,10 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
                  Counter::kDeadAdded);
   if (!segment_.descriptor(lease.slot).control.change(word, next)) {
     self_.drop_op();
-    if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
-    self_.count(task.queue, Counter::kFenced);
-    return Settled::kFenced;
+    return refuse_late(lease, task);
   }
   self_.count(task.queue, Counter::kDeadAdded);
+  if (handler_failed(reason)) count_failure(task);
   if (previous != shm::kNoBlock && previous != block)
     blocks_.give_back(previous, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
   if (obligations)
@@ -300,10 +315,7 @@ Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t de
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
   shm::Tally tally = task.tally;
   ++tally.releases;
-  if (!regrant(lease.slot, lease.word, tally, now_ns + delay_ns, now_ns)) {
-    self_.count(task.queue, Counter::kFenced);
-    return Settled::kFenced;
-  }
+  if (!regrant(lease.slot, lease.word, tally, now_ns + delay_ns, now_ns)) return refuse_late(lease, task);
   self_.count(task.queue, Counter::kSnoozed);
   return Settled::kDone;
 }
