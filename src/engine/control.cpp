@@ -144,7 +144,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
         return Revoked::kAsked;
       }
       default:
-        return word.state() == State::kFree || word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
+        return word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
     }
   }
 }
