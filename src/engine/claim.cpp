@@ -199,7 +199,7 @@ Begin Engine::begin_single(const Lease& lease, TaskView& task, std::int64_t now_
   }
   if ((task.flags & shm::kNoRenew) != 0) {
     const std::int64_t visible = task.has_extras ? task.extras.visibility_ns : kDefaultVisibilityNs;
-    if (extend(lease, now_ns + visible) != Settled::kDone) return Begin::kLost;
+    if (extend(lease, later_ns(now_ns, visible)) != Settled::kDone) return Begin::kLost;
   }
   note_start(task, now_ns);
   if (task.tally.attempts + task.tally.releases == 0) self_.record_wait(task.queue, now_ns - task.enqueued_ns);

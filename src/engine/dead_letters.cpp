@@ -54,7 +54,7 @@ std::vector<DeadLetter> DeadLetters::list(const DeadFilter& filter) const {
 bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::int64_t now_ns) noexcept {
   // A task delivered 4,095 times has no further grant; it can only be purged.
   if (letter.word.grant() + 1 >= shm::kMaxGrant) return false;
-  if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, now_ns + delay_ns, now_ns)) return false;
+  if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, later_ns(now_ns, delay_ns), now_ns)) return false;
   engine_.self().count(letter.queue, Counter::kDeadReplayed);
   return true;
 }

@@ -232,7 +232,9 @@ class Engine {
     self_.count(queue, shm::Counter::kDropped);
   }
 
-  // Microseconds since the segment's creation, as stored in due words.
+  // Microseconds since the segment's creation, as stored in due words. The time at which a task was due and
+  // the end of the lease that follows stand under the same grant: this bit tells them apart.
+  static constexpr std::uint64_t kLeaseEnd = std::uint64_t{1} << 51;
   std::uint64_t to_due_us(std::int64_t ns) const noexcept;
   std::int64_t from_due_us(std::uint64_t us) const noexcept;
 

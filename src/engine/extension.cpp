@@ -35,7 +35,7 @@ void write_extension(const TaskExtras& e, std::int64_t now_ns, std::span<std::by
   x.retry_max_ns = e.retry.max_ns;
   x.retry_kind = static_cast<std::uint32_t>(e.retry.kind);
   x.unique_key = e.unique_key;
-  x.unique_until_ns = e.unique_for_ns > 0 ? now_ns + e.unique_for_ns : 0;
+  x.unique_until_ns = e.unique_for_ns > 0 ? later_ns(now_ns, e.unique_for_ns) : 0;
   x.rate_key = e.rate_key;
   x.rate_count = e.rate.count;
   x.rate_period_s = e.rate.period_s;

@@ -262,7 +262,8 @@ void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t no
   bool over = false;
   if (by_clock) {
     const shm::TaggedWord until(d.due.load(std::memory_order_acquire));
-    over = until.grant() == word.grant() && until.value() != 0 && engine_.from_due_us(until.value()) <= now_ns;
+    over = until.grant() == word.grant() && (until.value() & Engine::kLeaseEnd) != 0 &&
+           engine_.from_due_us(until.value()) <= now_ns;
   }
   // Also by the clock a worker that was stopped before it set the end must not keep the task.
   over = over || (pulse.silent_ns > kSecondNs / 2 && pulse.silent_ns > visibility_ns(slot, word));

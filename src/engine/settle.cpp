@@ -115,7 +115,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     if (!write_outcome(lease.slot, word, kind, block)) return refuse_late(lease, task, block);
     // The due word now says until when the result is kept.
     const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
-    if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(now_ns + ttl))))
+    if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(later_ns(now_ns, ttl)))))
       return refuse_late(lease, task);
   } else if (obligations && !write_outcome(lease.slot, word, kind, shm::kNoBlock)) {
     return refuse_late(lease, task);  // whoever finishes it must know which links to follow
@@ -234,7 +234,7 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
   const std::int64_t delay = delay_ns >= 0 ? delay_ns : retry_delay_ns(policy, tally.attempts - 1, self_.random());
   // What went wrong stays visible while the task waits; the note is tagged with the grant that failed.
   note_failure(lease, failure, now_ns, tally.attempts);
-  if (!regrant(lease.slot, lease.word, tally, now_ns + delay, now_ns)) return refuse_late(lease, task);
+  if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay), now_ns)) return refuse_late(lease, task);
   retried = true;
   count_failure(task);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
@@ -315,7 +315,7 @@ Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t de
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
   shm::Tally tally = task.tally;
   ++tally.releases;
-  if (!regrant(lease.slot, lease.word, tally, now_ns + delay_ns, now_ns)) return refuse_late(lease, task);
+  if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay_ns), now_ns)) return refuse_late(lease, task);
   self_.count(task.queue, Counter::kSnoozed);
   return Settled::kDone;
 }
@@ -346,19 +346,19 @@ Settled Engine::extend(const Lease& lease, std::int64_t until_ns) noexcept {
   self_.beat();
   // The items of a run are renewed by life signs; their due word is the mask.
   if (lease.item != 0) return holds(lease) ? Settled::kDone : Settled::kFenced;
-  const TaggedWord until(lease.word.grant(), to_due_us(until_ns));
+  const TaggedWord until(lease.word.grant(), kLeaseEnd | to_due_us(until_ns));
   return change_tagged(d, d.due, lease.word, until) ? Settled::kDone : Settled::kFenced;
 }
 
 std::uint64_t Engine::to_due_us(std::int64_t ns) const noexcept {
   // Rounded up: a task never starts before its time.
   const std::int64_t since = ns - segment_.header().created_monotonic_ns;
-  // Times beyond the word's 142 years are the last one it can name.
-  return since <= 0 ? 1 : std::min(static_cast<std::uint64_t>(since - 1) / 1000 + 1, TaggedWord::kValueMask);
+  // Times beyond the word's 71 years are the last one it can name.
+  return since <= 0 ? 1 : std::min(static_cast<std::uint64_t>(since - 1) / 1000 + 1, kLeaseEnd - 1);
 }
 
 std::int64_t Engine::from_due_us(std::uint64_t us) const noexcept {
-  return segment_.header().created_monotonic_ns + static_cast<std::int64_t>(us) * 1000;
+  return later_ns(segment_.header().created_monotonic_ns, static_cast<std::int64_t>(us & (kLeaseEnd - 1)) * 1000);
 }
 
 }  // namespace stem::engine

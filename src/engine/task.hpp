@@ -18,6 +18,11 @@ inline constexpr std::int64_t kDefaultResultTtlNs = 86'400 * kSecondNs;
 inline constexpr std::uint16_t kDefaultMaxRetries = 3;
 inline constexpr std::uint32_t kPoisonLimit = 3;
 
+// `by` after `now`; a time beyond all time is the last one there is.
+constexpr std::int64_t later_ns(std::int64_t now, std::int64_t by) {
+  return now > 0 && by > INT64_MAX - now ? INT64_MAX : now + by;
+}
+
 // Names a task for ever: the segment (epoch), the slot, which life of the slot, and which item of a run.
 struct TaskId {
   std::uint32_t epoch = 0;
