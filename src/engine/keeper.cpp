@@ -82,6 +82,10 @@ bool Keeper::rival_is_silent(std::uint64_t holder, std::int64_t now_ns) noexcept
 std::int64_t Keeper::step(std::int64_t now_ns) noexcept {
   if (!hold(now_ns)) return now_ns + kLongestSleepNs;
   engine_.self().beat();
+  if (now_ns < last_step_ns_) {  // an earlier reading was wrong, or the clock was set back: count from here
+    last_sweep_ns_ = std::min(last_sweep_ns_, now_ns);
+    last_pulse_ns_ = std::min(last_pulse_ns_, now_ns);
+  }
   take_delayed_hints(now_ns);
   promote_due(now_ns);
   if (now_ns - last_sweep_ns_ >= kSweepEveryNs) {
