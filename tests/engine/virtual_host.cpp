@@ -29,6 +29,7 @@ VirtualHost::VirtualHost(void (*change)(shm::SegmentOptions&))
       task_(test::must_task(*segment_, "t")),
       now_(segment_->header().created_monotonic_ns + kHourNs),
       keeper_(*keeping_) {
+  worker_->self().row().serves_all.store(1);
   (void)keeper_.step(now_);
 }
 
