@@ -25,7 +25,10 @@ bool DeadLetters::read(std::uint32_t slot, ControlWord word, DeadLetter& into) c
       block == 0 ? std::nullopt
                  : read_failure_record(engine_.blocks().bytes(
                        block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult)));
-  into.failure = record ? *record : make_failure_record({"unknown", "its failure record was lost"}, 0, 0, 0);
+  // Without a time of death its age counts from its enqueueing: an age from the beginning of time would end
+  // its retention at once.
+  into.failure =
+      record ? *record : make_failure_record({"unknown", "its failure record was lost"}, 0, into.enqueued_ns, 0);
   return d.control.load() == word;
 }
 
