@@ -287,14 +287,23 @@ void Keeper::patrol_owned(std::uint32_t slot, ControlWord word, std::int64_t now
 
 // dead_max of a queue: the oldest dead letters give way.
 void Keeper::bound_dead_letters() noexcept {
-  for (std::uint32_t queue = 0; queue < shm::queue_total(segment_); ++queue) {
-    const std::uint32_t most = segment_.queue(queue).dead_max.load(std::memory_order_relaxed);
-    if (most == 0) continue;
-    DeadLetters dead(engine_);
-    DeadFilter filter;
-    filter.queue = queue;
-    const std::vector<DeadLetter> letters = dead.list(filter);
-    for (std::size_t i = 0; i + most < letters.size(); ++i) (void)dead.purge(letters[i]);
+  const std::uint32_t queues = shm::queue_total(segment_);
+  const auto most = [this](std::uint32_t queue) {
+    return segment_.queue(queue).dead_max.load(std::memory_order_relaxed);
+  };
+  bool bounded = false;
+  for (std::uint32_t queue = 0; queue < queues && !bounded; ++queue) bounded = most(queue) != 0;
+  if (!bounded) return;
+  // One scan of the slab for all queues.
+  DeadLetters dead(engine_);
+  const std::vector<DeadLetter> letters = dead.list({});
+  std::vector<std::size_t> there(queues);
+  for (const DeadLetter& letter : letters)
+    if (letter.queue < queues) ++there[letter.queue];
+  for (const DeadLetter& letter : letters) {  // oldest first
+    if (letter.queue >= queues || most(letter.queue) == 0 || there[letter.queue] <= most(letter.queue)) continue;
+    --there[letter.queue];
+    (void)dead.purge(letter);
   }
 }
 
