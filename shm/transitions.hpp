@@ -50,7 +50,10 @@ constexpr bool legal(ControlWord from, ControlWord to) {
   const bool runnable_again = to.state() == State::kReady || to.state() == State::kDelayed;
   const bool was_granted = from.state() == State::kLeased || from.state() == State::kOutbox ||
                            from.state() == State::kDead;
-  if (runnable_again && was_granted) return to.grant() == from.grant() + 1;
+  // Put off by a limit before its handler was started: nothing was done under this grant, so it may be given
+  // again, and waiting uses none up.
+  const bool put_off = from.state() == State::kLeased && to.state() == State::kDelayed && to.grant() == from.grant();
+  if (runnable_again && was_granted) return put_off || to.grant() == from.grant() + 1;
   return to.grant() == from.grant() || to.state() == State::kFree;
 }
 

@@ -328,12 +328,14 @@ class Engine {
   void quarantine(const Lease& lease) noexcept;
   bool regrant(std::uint32_t slot, shm::ControlWord from, const shm::Tally& tally, std::int64_t due_ns,
                std::int64_t now_ns) noexcept;
+  bool put_off(std::uint32_t slot, shm::ControlWord from, const shm::Tally& tally, std::int64_t due_ns) noexcept;
+  bool make_runnable(std::uint32_t slot, shm::ControlWord from, shm::ControlWord next, const shm::Tally& tally,
+                     std::int64_t due_ns) noexcept;
   Settled finish(const Lease& lease, const TaskView& task, OutcomeKind kind, shm::Counter counter,
                  std::span<const std::byte> result, std::int64_t now_ns) noexcept;
   void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
   bool limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
-  Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool rate_paid,
-                    std::int64_t now_ns) noexcept;
+  Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, std::int64_t now_ns) noexcept;
   Settled refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes, std::int64_t now_ns) noexcept;
   void let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept;
   bool may_have_waiters(const TaskView& task) const noexcept {

@@ -138,8 +138,10 @@ void Keeper::promote_due(std::int64_t now_ns) noexcept {
   while (!heap_.empty() && heap_.top().at_ns <= now_ns) {
     const Due due = heap_.top();
     heap_.pop();
-    // Entries may be doubled or stale: the change succeeds only from the exact word.
-    if (segment_.descriptor(due.slot).control.load() == due.word) (void)engine_.promote(due.slot, due.word, now_ns);
+    // Entries may be doubled or stale: the change succeeds only from the exact word. That word may stand for a
+    // later wait under the same grant, which has an entry of its own.
+    if (segment_.descriptor(due.slot).control.load() != due.word) continue;
+    if (engine_.due_ns(due.slot, due.word) <= now_ns) (void)engine_.promote(due.slot, due.word, now_ns);
   }
 }
 

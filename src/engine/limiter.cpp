@@ -60,9 +60,15 @@ bool Limiter::take_place(std::uint64_t key, std::uint32_t limit, std::uint32_t s
   if (r == nullptr) return true;
   const std::uint64_t mine = TaskId::make(1, slot, word.generation()).handle;
   const std::uint32_t places = std::min(limit, shm::kLimiterHolders);
-  for (std::uint32_t i = 0; i < places; ++i)
-    if (r->holders[i].load(std::memory_order_acquire) == mine) return true;  // ours from before a lost lease
-  for (std::uint32_t i = 0; i < places; ++i) {
+  // Who runs is counted in all places: the limit may have been higher when they were taken. New ones are taken
+  // among the first `limit`, so no two can take the last one.
+  std::uint32_t running = 0;
+  for (const auto& place : r->holders) {
+    const std::uint64_t holder = place.load(std::memory_order_acquire);
+    if (holder == mine) return true;  // ours from before a lost lease
+    if (stands(holder)) ++running;
+  }
+  for (std::uint32_t i = 0; i < places && running < places; ++i) {
     std::uint64_t holder = r->holders[i].load(std::memory_order_acquire);
     // order(limiter.place): acq_rel; the place is ours before the handler starts.
     if (!stands(holder) && r->holders[i].compare_exchange_strong(holder, mine, std::memory_order_acq_rel)) return true;
@@ -102,7 +108,7 @@ std::uint32_t Limiter::holders(std::uint64_t key) const noexcept {
 // ---- Engine's side
 
 // Holds a task back when one of its limits says so. Rates are paid once, all at the same time; places are
-// asked for at every start.
+// asked for at every start; by then the rates are paid.
 bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept {
   Limiter limiter(segment_);
   const shm::QueueRow& queue = segment_.queue(task.queue);
@@ -117,7 +123,7 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
       start_ns = std::max(start_ns, limiter.take_rate(extras.group_rate_key, extras.group_rate, now_ns));
     if (start_ns > now_ns) {
       self_.count(task.queue, shm::Counter::kRateDenied);
-      lost = hold_back(lease, task, start_ns, /*rate_paid=*/true, now_ns) != Settled::kDone;
+      lost = hold_back(lease, task, start_ns, now_ns) != Settled::kDone;
       return true;
     }
   }
@@ -132,25 +138,23 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
   // Looked at again after a growing while, or when a task of this key ends, whichever is first.
   const std::int64_t wait_ns = std::int64_t{1'000'000} << std::min(task.tally.releases, 11u);
   self_.count(task.queue, shm::Counter::kRateDenied);
-  lost = hold_back(lease, task, now_ns + wait_ns, task.tally.rate_paid, now_ns) != Settled::kDone;
+  lost = hold_back(lease, task, now_ns + wait_ns, now_ns) != Settled::kDone;
   if (!lost) limiter.add_waiter(full_key, task.id.handle);
   return true;
 }
 
-Settled Engine::hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool rate_paid,
+Settled Engine::hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns,
                           std::int64_t now_ns) noexcept {
   if (lease.item != 0) {
     Lease single;
     TaskView own;
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
-    return hold_back(single, own, until_ns, rate_paid, now_ns);
+    return hold_back(single, own, until_ns, now_ns);
   }
-  if (lease.word.grant() + 1 >= shm::kMaxGrant)
-    return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "held back by limits too often"}, now_ns);
   shm::Tally tally = task.tally;
   ++tally.releases;
-  tally.rate_paid = rate_paid;
-  return regrant(lease.slot, lease.word, tally, until_ns, now_ns) ? Settled::kDone : Settled::kFenced;
+  tally.rate_paid = true;
+  return put_off(lease.slot, lease.word, tally, until_ns) ? Settled::kDone : Settled::kFenced;
 }
 
 // A task with a place in a concurrency limit has ended: let one that waits for it go.
@@ -161,12 +165,15 @@ void Engine::let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept {
       task.has_extras && task.extras.concurrency_limit != 0 ? task.extras.concurrency_key : 0};
   for (const std::uint64_t key : keys) {
     if (key == 0) continue;
-    const std::uint64_t handle = limiter.take_waiter(key);
-    const TaskId id{1, handle};
-    if (handle == 0 || id.slot() >= segment_.geometry().slot_count) continue;
-    const shm::ControlWord word = segment_.descriptor(id.slot()).control.load();
-    if (word.generation() == id.generation() && word.state() == shm::State::kDelayed)
-      (void)promote(id.slot(), word, now_ns);
+    // A waiter that was let go or revoked meanwhile must not stand for the next.
+    for (std::uint64_t handle = limiter.take_waiter(key); handle != 0; handle = limiter.take_waiter(key)) {
+      const TaskId id{1, handle};
+      if (id.slot() >= segment_.geometry().slot_count) continue;
+      const shm::ControlWord word = segment_.descriptor(id.slot()).control.load();
+      if (word.generation() == id.generation() && word.state() == shm::State::kDelayed &&
+          promote(id.slot(), word, now_ns))
+        break;
+    }
   }
 }
 

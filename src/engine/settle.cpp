@@ -195,9 +195,20 @@ Settled Engine::cancel(const Lease& lease, const TaskView& task, Counter why, co
 // they mean nothing unless the change of the control word succeeds.
 bool Engine::regrant(std::uint32_t slot, ControlWord from, const shm::Tally& tally, std::int64_t due_ns,
                      std::int64_t now_ns) noexcept {
+  return make_runnable(slot, from, from.regrant(due_ns > now_ns ? State::kDelayed : State::kReady), tally, due_ns);
+}
+
+// LEASED -> DELAYED under the same grant: its handler was not started, so there is nobody to be fenced, and a
+// task may wait behind a limit for as long as it takes. The same leased word can come again only by a claim of
+// the same participant, which has let go of this one here.
+bool Engine::put_off(std::uint32_t slot, ControlWord from, const shm::Tally& tally, std::int64_t due_ns) noexcept {
+  return make_runnable(slot, from, from.with(State::kDelayed, 0), tally, due_ns);
+}
+
+bool Engine::make_runnable(std::uint32_t slot, ControlWord from, ControlWord next, const shm::Tally& tally,
+                           std::int64_t due_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
-  const bool delayed = due_ns > now_ns;
-  const ControlWord next = from.regrant(delayed ? State::kDelayed : State::kReady);
+  const bool delayed = next.state() == State::kDelayed;
   if (!change_tagged(d, d.tally[next.grant() % 2], from, TaggedWord(next.grant(), tally.pack()))) return false;
   if (delayed && !change_tagged(d, d.due, from, TaggedWord(next.grant(), to_due_us(due_ns)))) return false;
   // Read before the change: afterwards the slot is anybody's.
@@ -317,6 +328,7 @@ Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t de
   ++tally.releases;
   if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay_ns), now_ns)) return refuse_late(lease, task);
   self_.count(task.queue, Counter::kSnoozed);
+  if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }
 

@@ -97,6 +97,8 @@ TEST(Transitions, TheTableIsThisListAndNothingElse) {
 TEST(Transitions, AGrantNeverComesBack) {
   const ControlWord leased(3, 4, 5, State::kLeased);
   EXPECT_FALSE(legal(leased, leased.with(State::kReady, 0))) << "the same grant twice";
+  EXPECT_TRUE(legal(leased, leased.with(State::kDelayed, 0))) << "put off before it was started";
+  EXPECT_FALSE(legal(ControlWord(3, 4, 0, State::kDead), ControlWord(3, 4, 0, State::kDelayed)));
   EXPECT_FALSE(legal(leased, ControlWord(3, 6, 0, State::kReady))) << "a grant skipped";
   EXPECT_FALSE(legal(leased, ControlWord(4, 5, 0, State::kReady))) << "another life";
   EXPECT_TRUE(legal(leased, ControlWord(3, 5, 0, State::kDelayed)));
