@@ -60,7 +60,8 @@ Result<Geometry> checked_geometry(const SegmentOptions& o) {
   g.participant_count = o.participant_count;
   g.queue_count = o.queue_count;
   g.task_count = o.task_count;
-  g.unique_buckets = std::bit_ceil(std::max(o.slot_count / 4, 16u));
+  // Seven entries each: also in a segment full of unique tasks hardly any bucket is too full for the next key.
+  g.unique_buckets = std::bit_ceil(std::max(o.slot_count, 16u));
   g.limiter_count = 16384;
   // Rings grow by powers: a lane that once held every slot has used 4/3 of that; a few lanes may, and
   // every queue may have a first ring per priority.

@@ -108,7 +108,7 @@ struct TaskSpec {
 
 enum class [[nodiscard]] EnqueueStatus : std::uint8_t {
   kOk,
-  kFull,       // no slot, or the queue is at its maximum length and rejects
+  kFull,       // no slot, the queue is at its maximum length and rejects, or no room for its unique key
   kTooLarge,   // payload beyond kMaxPayloadBytes
   kDuplicate,  // unique and already there; the id is the holder's
   kNoMemory,   // /dev/shm is full
