@@ -255,6 +255,7 @@ EnqueueResult Engine::publish(Loan& loan, std::int64_t now_ns) noexcept {
         Unique(segment_, blocks_).acquire(spec.extras->unique_key, loan.slot, loan.word, now_ns);
     if (answer.status != UniqueStatus::kAcquired) {
       drop(loan);
+      if (answer.status == UniqueStatus::kHeld) self_.count(spec.queue, Counter::kDeduplicated);
       result.status = answer.status == UniqueStatus::kTableFull ? EnqueueStatus::kFull : EnqueueStatus::kDuplicate;
       result.id = TaskId{segment_.epoch(), answer.holder};
       return result;
