@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/extension.hpp"
+#include "engine/unique.hpp"
 #include "shm/names.hpp"
 
 namespace stem::engine {
@@ -57,9 +59,26 @@ std::vector<DeadLetter> DeadLetters::list(const DeadFilter& filter) const {
 bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::int64_t now_ns) noexcept {
   // A task delivered 4,095 times has no further grant; it can only be purged.
   if (letter.word.grant() + 1 >= shm::kMaxGrant) return false;
+  // Its key was free while it was dead, and may be another's. (One that is enqueued between here and the change
+  // below is not seen: its key stands only once the letter is a task again.)
+  if (const std::uint64_t key = unique_key(letter); key != 0 &&
+      Unique(segment_, engine_.blocks()).acquire(key, letter.slot, letter.word, now_ns).status !=
+          UniqueStatus::kAcquired)
+    return false;
   if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, later_ns(now_ns, delay_ns), now_ns)) return false;
   engine_.self().count(letter.queue, Counter::kDeadReplayed);
   return true;
+}
+
+std::uint64_t DeadLetters::unique_key(const DeadLetter& letter) const noexcept {
+  const Descriptor& d = segment_.descriptor(letter.slot);
+  if ((d.flags & shm::kHasExtension) == 0 || d.block == 0) return 0;
+  std::uint32_t offset = 0;
+  const auto extras = read_extension(
+      engine_.blocks().bytes(d.block - 1,
+                             shm::block_tag(letter.slot, letter.word.generation(), shm::BlockKind::kPayload)),
+      offset);
+  return extras ? extras->unique_key : 0;
 }
 
 bool DeadLetters::purge(const DeadLetter& letter) noexcept {

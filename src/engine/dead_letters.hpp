@@ -38,7 +38,8 @@ class DeadLetters {
 
   // Oldest death first.
   std::vector<DeadLetter> list(const DeadFilter& filter) const;
-  // Runnable again with attempt 0, after `delay_ns`. False when it is no longer that dead letter.
+  // Runnable again with attempt 0, after `delay_ns`. False when it is no longer that dead letter, when it has used
+  // up its grants, or when a live task has its unique key.
   bool replay(const DeadLetter& letter, std::int64_t delay_ns, std::int64_t now_ns) noexcept;
   // Gone for good, and counted.
   bool purge(const DeadLetter& letter) noexcept;
@@ -46,6 +47,7 @@ class DeadLetters {
   void retain(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
 
  private:
+  std::uint64_t unique_key(const DeadLetter& letter) const noexcept;
   bool read(std::uint32_t slot, shm::ControlWord word, DeadLetter& into) const noexcept;
 
   Engine& engine_;
