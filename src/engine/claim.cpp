@@ -33,15 +33,17 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
   std::uint64_t lanes = row.lanes.load(std::memory_order_acquire);
   if (claimed == most || lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours()) return claimed;
   const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
+  bool full = false;
   if (claimed == 0 && ++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
     const std::uint32_t aged = aged_priority(queue, lanes, lowest_first, now_ns);
-    claimed = claim_lane(queue, aged, into, most);
+    claimed = claim_lane(queue, aged, into, most, full);
   }
-  while (lanes != 0 && claimed == 0) {
+  while (lanes != 0 && claimed < most && !full) {
     const auto priority = static_cast<std::uint32_t>(lowest_first ? std::countr_zero(lanes) : std::bit_width(lanes) - 1);
-    if (priority >= shm::kPriorities) return claimed;  // nonsense in the segment
-    claimed = claim_lane(queue, priority, into, most);
-    if (claimed != 0) break;
+    if (priority >= shm::kPriorities) break;  // nonsense in the segment
+    const std::uint32_t got = claim_lane(queue, priority, into + claimed, most - claimed, full, claimed == 0);
+    claimed += got;
+    if (got != 0 || full) continue;  // more of this lane first
     lanes_.mark_empty(queue, priority);
     lanes &= ~(std::uint64_t{1} << priority);
   }
@@ -49,8 +51,10 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
   return claimed;
 }
 
-std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into,
-                                 std::uint32_t most) noexcept {
+// `full`: the next is a run that does not fit into what is left. Only the first thing of a claim (`part_of_run`)
+// may be a part of a run.
+std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most,
+                                 bool& full, bool part_of_run) noexcept {
   const shm::Ring* oldest = lanes_.oldest(queue, priority);
   if (oldest == nullptr) return 0;
   // A view of our own: a push from in here (a run going back) may move the lane to a larger ring.
@@ -81,8 +85,10 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
     // stale (claimed, promoted twice, cancelled, another life); pass on.
     if (word.state() != State::kReady || (word.generation() & HintCell::kTagMask) != cell.tag()) continue;
     // A run that we could not take whole stays for the next claim.
-    if (claimed != 0 && is_run(d) && static_cast<std::uint32_t>(std::popcount(run_pending(d, word))) > most - claimed) {
+    if ((claimed != 0 || !part_of_run) && is_run(d) &&
+        static_cast<std::uint32_t>(std::popcount(run_pending(d, word))) > most - claimed) {
       --position;
+      full = true;
       break;
     }
     // Recorded first: if we die right after the claim, whoever notices finds it here.

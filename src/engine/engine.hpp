@@ -260,7 +260,8 @@ class Engine {
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
   bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
-  std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most) noexcept;
+  std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most, bool& full,
+                           bool part_of_run = true) noexcept;
   std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first, std::int64_t now_ns) noexcept;
   // ---- runs (run.cpp)
   std::uint32_t run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept;

@@ -294,7 +294,8 @@ bool Engine::drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept {
   for (std::uint32_t i = 0; i < shm::kPriorities; ++i) {
     const std::uint32_t priority = lowest_first ? shm::kPriorities - 1 - i : i;
     Lease lease;
-    if (claim_lane(queue, priority, &lease, 1) == 0) continue;
+    bool full = false;
+    if (claim_lane(queue, priority, &lease, 1, full) == 0) continue;
     TaskView task;
     if (!view(lease, task)) continue;
     return cancel(lease, task, Counter::kDropped, {"overflow", "dropped: the queue was at its maximum length"},

@@ -210,9 +210,9 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
   return &r;
 }
 
-// How long the items begun at one moment had waited; not of those that had been given back.
+// How long the items begun at one moment had waited. (One that was begun before has moved out.)
 void Engine::record_waits(HeldRun& run) noexcept {
-  if (run.begun != 0 && run.word.grant() == 0)
+  if (run.begun != 0)
     self_.record_wait(run.queue, run.begun_ns - run.enqueued_ns, run.begun);
   run.begun = 0;
 }

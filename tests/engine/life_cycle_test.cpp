@@ -143,7 +143,7 @@ TEST_F(Late, SnoozeReleaseCancelExtendAndProgressAreRefused) {
     EXPECT_EQ(set_progress(*worker_, late.lease, 0.5, "half"), Settled::kFenced);
     EXPECT_EQ(count(shm::Counter::kFenced), refused += 2) << "only outcomes count as late";
     Progress progress;
-    EXPECT_FALSE(read_progress(*producer_, late.lease.slot, holder_.lease.word, progress));
+    EXPECT_FALSE(read_progress(*producer_, late.lease.slot, holder_.lease.word, holder_.lease.item, progress));
     expect_untouched();
   }
 }
