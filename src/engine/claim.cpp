@@ -28,7 +28,8 @@ constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is wor
 std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept {
   if (acking_ != nullptr) (void)commit_acks();
   std::uint32_t claimed = 0;
-  if (inbox_has_hints()) [[unlikely]] claimed = claim_inbox(into, most);
+  if (keeps_items_) [[unlikely]] claimed = claim_kept(into, most);
+  if (inbox_has_hints()) [[unlikely]] claimed += claim_inbox(into + claimed, most - claimed);
   const shm::QueueRow& row = segment_.queue(queue);
   std::uint64_t lanes = row.lanes.load(std::memory_order_acquire);
   if (claimed == most || lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours()) return claimed;

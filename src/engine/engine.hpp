@@ -132,7 +132,7 @@ class Engine {
   bool maybe_ready(std::uint32_t queue) const noexcept {
     const shm::QueueRow& row = segment_.queue(queue);
     return (row.lanes.load(std::memory_order_seq_cst) != 0 && row.paused.load(std::memory_order_relaxed) == 0) ||
-           inbox_has_hints();
+           inbox_has_hints() || keeps_items_;
   }
   // Reads the task of a lease. False: its descriptor makes no sense (it was quarantined) or the lease is
   // lost; forget it.
@@ -258,6 +258,8 @@ class Engine {
   EnqueueStatus admit(const TaskSpec& spec, std::int64_t now_ns) noexcept;
   void announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
+  void make_room(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  void pass_stale_hints(std::uint32_t queue) noexcept;
   bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most, bool& full,
@@ -316,6 +318,9 @@ class Engine {
   bool mark_item(const Lease& lease, bool moved, bool& last) noexcept;
   void let_moved_go(std::uint32_t slot, shm::ControlWord word) noexcept;
   void end_run(const Lease& lease) noexcept;
+  void keep_items(const Lease& run, std::uint32_t items) noexcept;
+  bool keeps(const Lease& run) const noexcept;
+  std::uint32_t claim_kept(Lease* into, std::uint32_t most) noexcept;
   bool move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept;
   bool release_run(const Lease& run) noexcept;
   bool carry_over(std::uint32_t slot, shm::ControlWord held, std::uint32_t items) noexcept;
@@ -354,6 +359,13 @@ class Engine {
   shm::Blocks blocks_;
   HeldRun runs_[kHeldRuns];
   std::uint64_t run_serial_ = 0;
+  // Items of runs we hold that could not move out for want of a free slot: the next claims hand them out again.
+  struct Kept {
+    Lease run;
+    std::uint32_t items = 0;
+  };
+  Kept kept_[kHeldRuns];
+  bool keeps_items_ = false;
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap

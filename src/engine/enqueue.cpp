@@ -19,12 +19,42 @@ EnqueueStatus Engine::admit(const TaskSpec& spec, std::int64_t now_ns) noexcept 
   if (!self_.still_ours()) return EnqueueStatus::kDetached;
   const shm::QueueRow& row = segment_.queue(spec.queue);
   const std::uint32_t most = row.max_length.load(std::memory_order_relaxed);
+  const bool drops =
+      row.overflow.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Overflow::kDropOldest);
+  if (drops) [[unlikely]] make_room(spec.queue, now_ns);
   if (most == 0 || lanes_.queued(spec.queue) < most) return EnqueueStatus::kOk;
+  pass_stale_hints(spec.queue);
+  if (lanes_.queued(spec.queue) < most) return EnqueueStatus::kOk;
   // kBlock waits in the front door, which owns the clock; here it is full either way.
-  if (row.overflow.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Overflow::kDropOldest) &&
-      drop_oldest(spec.queue, now_ns))
-    return EnqueueStatus::kOk;
-  return EnqueueStatus::kFull;
+  return drops && drop_oldest(spec.queue, now_ns) ? EnqueueStatus::kOk : EnqueueStatus::kFull;
+}
+
+// A queue that drops its oldest does so too when the segment has no slot left.
+void Engine::make_room(std::uint32_t queue, std::int64_t now_ns) noexcept {
+  bool more = true;
+  Filled filled;
+  while (!self_.take_slot(filled.slot, filled.word)) {
+    // A run gives its slot back with its last item; a task with a result keeps its slot, so once is enough.
+    if (!more || !drop_oldest(queue, now_ns)) return;
+    more = keeps_items_;
+  }
+  self_.return_slot(filled.slot, filled.word);
+}
+
+// What was revoked or purged has left its hints at the heads of the lanes: they are not the queue's length.
+void Engine::pass_stale_hints(std::uint32_t queue) noexcept {
+  for (std::uint32_t priority = 0; priority < shm::kPriorities; ++priority) {
+    shm::Ring* ring = lanes_.oldest(queue, priority);
+    if (ring == nullptr) continue;
+    const std::uint64_t start = ring->head();
+    std::uint64_t position = start;
+    for (shm::HintCell cell; ring->peek(position, cell); ++position) {
+      if (cell.slot() >= segment_.geometry().slot_count) continue;
+      const ControlWord word = segment_.descriptor(cell.slot()).control.load();
+      if (word.state() == State::kReady && (word.generation() & shm::HintCell::kTagMask) == cell.tag()) break;
+    }
+    if (position != start) ring->advance_head(start, position);
+  }
 }
 
 void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes,
@@ -183,9 +213,11 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
       continue;
     }
     const std::uint32_t queue = specs[done].queue;
+    // Hints count as a queue's length once they are pushed: where it is bounded, one by one.
+    const std::size_t chunk = segment_.queue(queue).max_length.load(std::memory_order_relaxed) == 0 ? kChunk : 1;
     const std::uint32_t priority = std::min<std::uint32_t>(specs[done].priority, shm::kPriorities - 1);
     std::uint32_t n = 0;
-    while (done < count && n < kChunk) {
+    while (done < count && n < chunk) {
       const TaskSpec& spec = specs[done];
       const bool same_lane = spec.queue == queue && std::min<std::uint32_t>(spec.priority, 9) == priority;
       if (!same_lane || spec.due_ns > now_ns || (spec.extras != nullptr && spec.extras->affinity_key != 0)) break;
@@ -290,16 +322,19 @@ void Engine::announce_delayed(std::uint32_t slot, std::uint64_t generation, std:
 
 // Makes room by cancelling the task at the head of the lowest lane.
 bool Engine::drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept {
+  const auto drop = [this, now_ns](const Lease& lease) {
+    TaskView task;
+    return view(lease, task) && cancel(lease, task, Counter::kDropped,
+                                       {"overflow", "dropped: the queue was at its maximum length"},
+                                       now_ns) == Settled::kDone;
+  };
+  Lease lease;
+  if (keeps_items_ && claim_kept(&lease, 1) == 1) return drop(lease);  // the rest of the run dropped last
   const bool lowest_first = segment_.queue(queue).lowest_first.load(std::memory_order_relaxed) != 0;
   for (std::uint32_t i = 0; i < shm::kPriorities; ++i) {
     const std::uint32_t priority = lowest_first ? shm::kPriorities - 1 - i : i;
-    Lease lease;
     bool full = false;
-    if (claim_lane(queue, priority, &lease, 1, full) == 0) continue;
-    TaskView task;
-    if (!view(lease, task)) continue;
-    return cancel(lease, task, Counter::kDropped, {"overflow", "dropped: the queue was at its maximum length"},
-                  now_ns) == Settled::kDone;
+    if (claim_lane(queue, priority, &lease, 1, full) != 0 && drop(lease)) return true;
   }
   return false;
 }

@@ -52,7 +52,7 @@ std::uint32_t Engine::run_length(const TaskSpec* specs, std::size_t count, std::
 
 EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids,
                                   std::int64_t now_ns) noexcept {
-  if (!self_.still_ours()) return EnqueueStatus::kDetached;
+  if (const EnqueueStatus admitted = admit(specs[0], now_ns); admitted != EnqueueStatus::kOk) return admitted;
   Filled filled;
   if (!self_.take_slot(filled.slot, filled.word)) return EnqueueStatus::kFull;
   const std::uint64_t generation = filled.word.generation();
@@ -153,9 +153,54 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
     const Lease lease{run.slot, run.word, item};
     TaskView task;
     Lease single;
-    if (view_item(lease, task) && move_out(lease, task, task.tally, single)) into[n++] = single;
+    if (view_item(lease, task) && move_out(lease, task, task.tally, single)) {
+      into[n++] = single;
+    } else if (keeps(run)) {  // no slot is free: the rest of the run stays with us too
+      keep_items(run, pending);
+      return n + claim_kept(into + n, most - n);
+    }
   }
   if (!all) (void)release_run(run);
+  return n;
+}
+
+// Items stay leased to us, and come again with the next claim. They cannot go back: whoever claims the run
+// next would be no better off, and the run would use up its grants.
+void Engine::keep_items(const Lease& run, std::uint32_t items) noexcept {
+  Kept* place = nullptr;
+  for (Kept& kept : kept_) {
+    if (kept.items != 0 && kept.run.slot == run.slot && kept.run.word == run.word) {
+      place = &kept;
+      break;
+    }
+    if (kept.items == 0) place = &kept;
+  }
+  if (place == nullptr) {
+    (void)release_run({run.slot, run.word});
+    return;
+  }
+  place->run = {run.slot, run.word};
+  place->items |= items;
+  keeps_items_ = true;
+}
+
+bool Engine::keeps(const Lease& run) const noexcept {
+  return std::any_of(std::begin(kept_), std::end(kept_), [&run](const Kept& kept) {
+    return kept.items != 0 && kept.run.slot == run.slot && kept.run.word == run.word;
+  });
+}
+
+std::uint32_t Engine::claim_kept(Lease* into, std::uint32_t most) noexcept {
+  std::uint32_t n = 0;
+  keeps_items_ = false;
+  for (Kept& kept : kept_) {
+    if (kept.items != 0 && !holds(kept.run)) kept.items = 0;
+    if (kept.items != 0 && n < most)
+      self_.row().held[held_next_++ % shm::kHeldSlots].store(kept.run.slot + 1, std::memory_order_relaxed);
+    for (; kept.items != 0 && n < most; kept.items &= kept.items - 1)
+      into[n++] = {kept.run.slot, kept.run.word, static_cast<std::uint32_t>(std::countr_zero(kept.items)) + 1};
+    keeps_items_ |= kept.items != 0;
+  }
   return n;
 }
 
@@ -344,7 +389,7 @@ bool Engine::release_run(const Lease& run) noexcept {
 }
 
 // Gives an item of a run we hold a slot of its own, leased to us, with `tally`. False when the item is not
-// ours any more; without room for it the whole run goes back, and the item with it.
+// ours any more, or when there is no room for it: then we keep it, and claim it again.
 bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept {
   const std::string meta = "{\"stem.run_item\":\"" + to_string(task.id) + "\"}";
   TaskExtras extras;
@@ -372,7 +417,7 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
     return false;
   }
   if (made.status != EnqueueStatus::kOk) {
-    (void)release_run({lease.slot, lease.word});
+    keep_items({lease.slot, lease.word}, item_bit(lease.item));
     return false;
   }
   Descriptor& d = segment_.descriptor(filled.slot);
