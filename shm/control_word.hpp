@@ -59,7 +59,8 @@ class ControlWord {
   }
   // The next grant: whoever held this one is refused from now on.
   constexpr ControlWord regrant(State state) const { return {generation(), grant() + 1, 0, state}; }
-  // The next life, in the hands of `owner`.
+  static constexpr std::uint64_t kLastGeneration = (std::uint64_t{1} << kGenerationBits) - 1;
+  // The next life, in the hands of `owner`; there is none after the last generation.
   constexpr ControlWord next_life(std::uint32_t owner) const {
     return {generation() + 1, 0, owner, State::kAlloc};
   }

@@ -178,7 +178,8 @@ bool Participant::refill_reserve() noexcept {
 bool Participant::take_free(std::uint32_t slot) noexcept {
   ControlCell& control = segment_->descriptor(slot).control;
   ControlWord word = control.load();
-  if (word.state() != State::kFree) return false;
+  // A slot in its last possible life is never taken: only nonsense in the segment gets there.
+  if (word.state() != State::kFree || word.generation() == ControlWord::kLastGeneration) return false;
   const ControlWord mine = word.next_life(owner());
   if (!control.change(word, mine)) return false;
   add_reserve(slot, mine);
@@ -256,28 +257,19 @@ bool Participant::refill_from_unused() noexcept {
     if (!commit_slots(next)) return false;
   } while (!h.slab_used.compare_exchange_weak(used, next, std::memory_order_acq_rel));
   // Killed here: slots that are free without a hint. A scan finds them.
-  for (std::uint64_t i = used; i < next; ++i) {
-    ControlCell& control = segment_->descriptor(static_cast<std::uint32_t>(i)).control;
-    ControlWord word = control.load();
-    if (word.state() != State::kFree) continue;
-    const ControlWord mine = word.next_life(owner());
-    if (control.change(word, mine)) add_reserve(static_cast<std::uint32_t>(i), mine);
-  }
+  for (std::uint64_t i = used; i < next; ++i) (void)take_free(static_cast<std::uint32_t>(i));
   return reserve_begin_ != reserve_end_;
 }
 
 // Every free ring is empty and no slot is unused: look for free slots that have no hint, a bounded
 // stretch per call, so that a full segment costs the producer little.
 bool Participant::refill_by_scan() noexcept {
-  const auto used = static_cast<std::uint32_t>(segment_->header().slab_used.load(std::memory_order_acquire));
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment_->header().slab_used.load(std::memory_order_acquire), segment_->geometry().slot_count));
   const std::uint32_t stretch = std::min(used, 4096u);
   for (std::uint32_t i = 0; i < stretch && reserve_end_ - reserve_begin_ < kRefill; ++i) {
     if (++scan_hand_ >= used) scan_hand_ = 0;
-    ControlCell& control = segment_->descriptor(scan_hand_).control;
-    ControlWord word = control.load();
-    if (word.state() != State::kFree) continue;
-    const ControlWord mine = word.next_life(owner());
-    if (control.change(word, mine)) add_reserve(scan_hand_, mine);
+    (void)take_free(scan_hand_);
   }
   return reserve_begin_ != reserve_end_;
 }
