@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
 #include "engine/limiter.hpp"
 #include "shm/names.hpp"
@@ -98,7 +99,15 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   } else {
     const FailureRecord record = make_failure_record({"revoked", "revoked before it ran"}, engine_.self().index(), now_ns, 0);
     (void)engine_.write_outcome(slot, retiring, OutcomeKind::kCancelled, engine_.store_result({slot, retiring}, record.bytes()));
-    d.due.store(TaggedWord(retiring.grant(), engine_.to_due_us(now_ns + kDefaultResultTtlNs)).bits(),
+    const bool told = (d.flags & shm::kHasExtension) != 0 && d.block != 0;
+    std::uint32_t offset = 0;
+    const auto extras =
+        told ? read_extension(engine_.blocks().bytes(d.block - 1, shm::block_tag(slot, word.generation(),
+                                                                                 shm::BlockKind::kPayload)),
+                              offset)
+             : std::nullopt;
+    const std::int64_t ttl = extras ? extras->result_ttl_ns : kDefaultResultTtlNs;
+    d.due.store(TaggedWord(retiring.grant(), engine_.to_due_us(later_ns(now_ns, ttl))).bits(),
                 std::memory_order_release);
     ControlWord expected = retiring;
     (void)d.control.change(expected, retiring.with(State::kDone, 0));
