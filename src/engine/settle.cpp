@@ -293,7 +293,11 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   const shm::BlockId block = store_result(lease, record.bytes());
   if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) return refuse_late(lease, task, block);
   ControlWord word = lease.word;
-  const bool obligations = (task.flags & shm::kHasObligations) != 0;
+  // Another's lease (of a child that died or overran its limit) is taken over first: that we did so can be read
+  // from the word, whoever else may be burying it; who died with his own lease before its one change cannot have
+  // made it.
+  const bool obligations =
+      (task.flags & shm::kHasObligations) != 0 || lease.word.owner() != self_.owner();
   const ControlWord next = obligations ? word.with(State::kSettling, self_.owner()) : word.with(State::kDead, 0);
   self_.begin_op(obligations ? shm::OpKind::kTake : shm::OpKind::kSettle, lease.slot, word.generation(), task.queue,
                  Counter::kDeadAdded);
