@@ -99,7 +99,10 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
     ++held_next_;
     into[claimed] = {cell.slot(), mine};
     if (d.queue != queue) [[unlikely]] {  // a hint so old that its tag came round: back to where it belongs
-      (void)release(into[claimed], 0);
+      if (d.queue < shm::queue_total(segment_))
+        (void)release(into[claimed], 0);
+      else
+        quarantine(into[claimed]);  // no queue of ours: nobody could ever run it
       continue;
     }
     if (is_run(d)) {
