@@ -6,6 +6,7 @@
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
 #include "shm/death.hpp"
+#include "shm/names.hpp"
 
 namespace stem::engine {
 
@@ -59,6 +60,25 @@ void Engine::leave_hint(std::uint32_t slot, ControlWord word, std::uint32_t queu
   if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
 }
 
+// Who detached or died looks into its inbox no more: what was meant for it is anybody's now.
+void Engine::empty_inbox(std::uint32_t participant) noexcept {
+  shm::Ring inbox = inbox_of(segment_, participant);
+  const std::uint64_t start = inbox.head();
+  std::uint64_t position = start;
+  for (HintCell cell; position - start < inbox.capacity() && inbox.peek(position, cell); ++position) {
+    if (cell.slot() >= segment_.geometry().slot_count) continue;
+    const Descriptor& d = segment_.descriptor(cell.slot());
+    const ControlWord word = d.control.load();
+    const std::uint32_t queue = d.queue;
+    const std::uint32_t priority = d.priority;
+    if (word.state() != State::kReady || (word.generation() & HintCell::kTagMask) != cell.tag()) continue;
+    if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) continue;
+    lanes_.push(queue, priority, word.generation(), cell.slot());
+    if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  }
+  if (position != start) inbox.advance_head(start, position);
+}
+
 std::uint32_t Engine::claim_inbox(Lease* into, std::uint32_t most) noexcept {
   std::uint32_t claimed = 0;
   const std::uint64_t start = inbox_.head();
@@ -70,6 +90,10 @@ std::uint32_t Engine::claim_inbox(Lease* into, std::uint32_t most) noexcept {
     Descriptor& d = segment_.descriptor(cell.slot());
     ControlWord word = d.control.load();
     if (word.state() != State::kReady || (word.generation() & HintCell::kTagMask) != cell.tag()) continue;
+    if (claimed != 0 && is_run(d) && tasks_in(d, word) > most - claimed) {  // stays for the next claim
+      --position;
+      break;
+    }
     const std::uint32_t queue = d.queue;
     const std::uint32_t priority = d.priority;
     if (queue >= segment_.geometry().queue_count || priority >= shm::kPriorities) continue;
@@ -81,10 +105,27 @@ std::uint32_t Engine::claim_inbox(Lease* into, std::uint32_t most) noexcept {
     const ControlWord mine = word.with(State::kLeased, self_.owner());
     if (!d.control.change(word, mine)) continue;
     ++held_next_;
-    into[claimed++] = {cell.slot(), mine};
+    into[claimed] = {cell.slot(), mine};
+    claimed += is_run(d) ? expand_run(into[claimed], into + claimed, most - claimed) : 1;
   }
   if (position != start) inbox_.advance_head(start, position);
   return claimed;
+}
+
+void hint_ahead(shm::Segment& segment, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue) noexcept {
+  constexpr int kMostWorkers = 8;
+  const std::uint32_t rows =
+      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  int told = 0;
+  for (std::uint32_t i = 0; i < rows && told < kMostWorkers; ++i) {
+    shm::RosterRow& row = segment.row(i);
+    if (shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
+        row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
+        shm::signalled_dead(row) || !shm::serves(segment, i, queue))
+      continue;
+    shm::Ring inbox = inbox_of(segment, i);
+    if (inbox.size() < kInboxBound && inbox.push(generation, slot)) ++told;
+  }
 }
 
 }  // namespace stem::engine

@@ -16,4 +16,8 @@ inline shm::Ring inbox_of(const shm::Segment& segment, std::uint32_t participant
   return {segment.at<shm::RingHeader>(at), shm::kInboxLog2};
 }
 
+// A redelivered task has waited once already: besides its lane's tail it is named in the inboxes of live
+// workers of its queue, which they look into first. Whoever claims it makes the other hints stale.
+void hint_ahead(shm::Segment& segment, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue) noexcept;
+
 }  // namespace stem::engine

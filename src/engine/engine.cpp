@@ -17,6 +17,7 @@ Engine::Engine(shm::Participant& self)
 // What is still held goes back untouched: the row may be somebody else's the next moment.
 Engine::~Engine() {
   if (self_.in_forked_child()) return;
+  if (inbox_has_hints()) empty_inbox(self_.index());
   (void)commit_acks();
   for (HeldRun& run : runs_) record_waits(run);
   for (auto& entry : self_.row().held) {

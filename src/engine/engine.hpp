@@ -261,6 +261,7 @@ class Engine {
   void make_room(std::uint32_t queue, std::int64_t now_ns) noexcept;
   void pass_stale_hints(std::uint32_t queue) noexcept;
   bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  void empty_inbox(std::uint32_t participant) noexcept;
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most, bool& full,
                            bool part_of_run = true) noexcept;

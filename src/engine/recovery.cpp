@@ -48,24 +48,6 @@ void forget_settle(const Descriptor& d, shm::RosterRow& row, std::uint32_t slot,
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
 
-// A redelivered task has waited once already: besides its lane's tail it is named in the inboxes of live
-// workers of its queue, which they look into first. Whoever claims it makes the other hints stale.
-void hint_ahead(shm::Segment& segment, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue) {
-  constexpr int kMostWorkers = 8;
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
-  int told = 0;
-  for (std::uint32_t i = 0; i < rows && told < kMostWorkers; ++i) {
-    shm::RosterRow& row = segment.row(i);
-    if (shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
-        row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
-        shm::signalled_dead(row) || !shm::serves(segment, i, queue))
-      continue;
-    shm::Ring inbox = inbox_of(segment, i);
-    if (inbox.size() < kInboxBound && inbox.push(generation, slot)) ++told;
-  }
-}
-
 }  // namespace
 
 bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, bool died,
@@ -174,6 +156,7 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
   const std::uint64_t bit = std::uint64_t{1} << (participant % 64);
   h.sleepers[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);
   h.result_waiters[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);
+  empty_inbox(participant);
   wake_everyone();  // it may have owed a wake
   row.status.store(shm::row_status(incarnation, shm::RowState::kFree), std::memory_order_release);
   return true;

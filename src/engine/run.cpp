@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/random.hpp"
+#include "engine/affinity.hpp"
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
 #include "engine/unique.hpp"
@@ -518,13 +519,14 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
     shm::Tally tally = task.tally;
     ++tally.attempts;
     if (died) ++tally.deaths;
-    if (move_out(crashed, task, task.tally, single)) (void)regrant(single.slot, single.word, tally, 0, now_ns);
+    if (move_out(crashed, task, task.tally, single) && regrant(single.slot, single.word, tally, 0, now_ns))
+      hint_ahead(segment_, single.slot, single.word.generation(), queue);
   }
   if (segment_.descriptor(slot).control.load() != mine) return true;  // that was its last item
   if (run_pending(d, mine) == 0) {
     end_run(run);
   } else {
-    (void)release_run(run);
+    if (release_run(run)) hint_ahead(segment_, slot, word.generation(), queue);
   }
   return true;
 }
