@@ -41,15 +41,18 @@ TEST_F(Priority, AQueueMayCountTheOtherWay) {
 TEST_F(Priority, ABatchOfClaimsIsStrictToo) {
   for (std::uint64_t n = 0; n < 40; ++n)
     put(n, [n](TaskSpec& spec) { spec.priority = static_cast<std::uint8_t>(n % 10); });
+  // A claim may end with its lane; never does it take a task while a more urgent one is left.
   Lease leases[16];
-  ASSERT_EQ(worker_->claim(queue_, leases, 16, now_), 16u);
-  for (int i = 0; i < 16; ++i) {
-    TaskView view;
-    ASSERT_TRUE(worker_->view(leases[i], view));
-    EXPECT_EQ(view.priority, 9 - i / 4);
-    EXPECT_EQ(worker_->succeed(leases[i], view, {}, now_), Settled::kDone);
+  for (int done = 0; done < 40;) {
+    const std::uint32_t n = worker_->claim(queue_, leases, 16, now_);
+    ASSERT_GT(n, 0u);
+    for (std::uint32_t i = 0; i < n; ++i, ++done) {
+      TaskView view;
+      ASSERT_TRUE(worker_->view(leases[i], view));
+      EXPECT_EQ(view.priority, 9 - done / 4);
+      EXPECT_EQ(worker_->succeed(leases[i], view, {}, now_), Settled::kDone);
+    }
   }
-  EXPECT_EQ(drain().size(), 24u);
 }
 
 TEST_F(Priority, ALateUrgentTaskOvertakesTheBacklog) {
