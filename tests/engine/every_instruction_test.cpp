@@ -311,6 +311,69 @@ TEST_F(EveryInstruction, BuryWithAnErrorLink) {
       });
 }
 
+// A supervisor buries what its child overran: the lease is another's.
+TEST_F(EveryInstruction, BuryOfAnothersLease) {
+  std::shared_ptr<Attached> child;
+  Lease lease;
+  TaskView view;
+  everywhere(
+      [&](World& w) {
+        ASSERT_EQ(w.add(1), EnqueueStatus::kOk);
+        child = std::make_shared<Attached>(w.segment, shm::Role::kWorker);
+        ASSERT_EQ((*child)->claim(w.queue, &lease, 1, w.now), 1u);
+        ASSERT_TRUE((*child)->view(lease, view));
+        ASSERT_EQ((*child)->begin(lease, view, w.now), Begin::kStart);
+      },
+      [&](World& w, Attached& mine) {
+        return Work([&] {
+          (void)mine->bury(lease, view, DeadReason::kHardTimeLimit, {"hard-time-limit", "ran too long"}, w.now);
+        });
+      },
+      [](World& w, bool finished) {
+        const std::uint64_t dead = DeadLetters(*w.self).list({}).size();
+        const auto seen = w.drain();
+        EXPECT_EQ(dead + seen.size(), 1u) << "buried, or run again, and nothing else";
+        if (finished) {
+          EXPECT_EQ(dead, 1u);
+        }
+        EXPECT_EQ(w.count(Counter::kDeadAdded), dead);
+        EXPECT_EQ(w.count(Counter::kSucceeded), seen.size());
+      });
+  child.reset();
+}
+
+TEST_F(EveryInstruction, PutOffByALimit) {
+  everywhere(
+      [](World& w) {
+        Control::Limits limits;
+        limits.set_rate = true;
+        limits.rate = {1, 1};
+        Control(*w.self).set_limits(w.queue, limits);
+        ASSERT_EQ(w.add(1), EnqueueStatus::kOk);
+        ASSERT_EQ(w.add(2), EnqueueStatus::kOk);
+      },
+      [](World& w, Attached& mine) {
+        const auto one = [&w, &mine] {
+          Lease lease;
+          TaskView view;
+          if (mine->claim(w.queue, &lease, 1, w.now) != 1 || !mine->view(lease, view)) return;
+          if (mine->begin(lease, view, w.now) == Begin::kStart) (void)mine->succeed(lease, view, {}, w.now);
+        };
+        one();
+        return Work(one);
+      },
+      [](World& w, bool) {
+        Control::Limits lifted;
+        lifted.set_rate = true;
+        Control(*w.self).set_limits(w.queue, lifted);
+        const auto seen = w.drain();
+        EXPECT_EQ(seen.size(), 1u);
+        EXPECT_EQ(seen.count(2), 1u);
+        EXPECT_EQ(w.count(Counter::kSucceeded), 2u);
+        EXPECT_EQ(w.count(Counter::kDeadAdded), 0u);
+      });
+}
+
 TEST_F(EveryInstruction, UniqueEnqueue) {
   everywhere([](World&) {},
              [](World& w, Attached& mine) {
