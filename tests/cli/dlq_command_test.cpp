@@ -67,6 +67,8 @@ TEST_F(Dead, AreListedOldestFirst) {
 
 TEST_F(Dead, AreFiltered) {
   EXPECT_EQ(letters({"-q", "mail"}).size(), 3u);
+  EXPECT_EQ(letters({"-q", "mail", "-q", "other"}).size(), 4u) << "the last -q is not the only one";
+  EXPECT_EQ(letters({"--id", ids_[0], "-q", "other"}).size(), 0u) << "it is of mail";
   EXPECT_EQ(letters({"--reason", "permanent-failure"}).size(), 1u);
   EXPECT_EQ(letters({"--id", ids_[1]}).size(), 1u);
   EXPECT_EQ(letters({"--since", "1h"}).size(), 4u);

@@ -102,7 +102,7 @@ void print_counts(std::string_view title,
 
 void declare_selection(CommandLine& line, DeadSelection& selection) {
   line.texts("--id", &selection.ids, "this dead letter").named("ID");
-  line.text("-q,--queue", &selection.queue, "of this queue").named("QUEUE");
+  line.texts("-q,--queue", &selection.queues, "of this queue; may be repeated").named("QUEUE");
   line.parsed<std::uint8_t>("--reason", &selection.reason, parse_reason,
                             "that died of this, as max-retries-exhausted")
       .named("REASON");
@@ -117,10 +117,11 @@ void declare_selection(CommandLine& line, DeadSelection& selection) {
 Result<SelectedLetters> select(const DeadSelection& selection, const Attachment& attachment) {
   const engine::DeadLetters dead(attachment.engine());
   engine::DeadFilter filter;
-  if (selection.queue) {
-    const auto id = queue_named(attachment.segment(), *selection.queue);
+  std::vector<std::uint32_t> queues;
+  for (const std::string& name : selection.queues) {
+    const auto id = queue_named(attachment.segment(), name);
     if (!id.ok()) return id.error();
-    filter.queue = *id;
+    queues.push_back(*id);
   }
   filter.reason = selection.reason;
   filter.fingerprint = selection.fingerprint;
@@ -136,6 +137,11 @@ Result<SelectedLetters> select(const DeadSelection& selection, const Attachment&
     selected.letters = std::move(*found);
   }
   auto& letters = selected.letters;
+  if (!queues.empty()) {
+    std::erase_if(letters, [&](const DeadLetter& letter) {
+      return std::find(queues.begin(), queues.end(), letter.queue) == queues.end();
+    });
+  }
   selected.matching = letters.size();
   const auto skipped = std::min<std::uint64_t>(selection.offset, letters.size());
   letters.erase(letters.begin(), letters.begin() + static_cast<std::ptrdiff_t>(skipped));

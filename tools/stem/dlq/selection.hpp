@@ -16,7 +16,7 @@ namespace stem::cli {
 
 struct DeadSelection {
   std::vector<std::string> ids;
-  std::optional<std::string> queue;
+  std::vector<std::string> queues;  // of one of these; none = any
   std::uint8_t reason = 0;
   std::uint64_t fingerprint = 0;
   std::optional<std::int64_t> since_realtime_ns;
