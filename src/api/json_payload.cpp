@@ -75,7 +75,11 @@ Result<std::string> json_to_payload(std::string_view json_text) {
     json::to_msgpack(value, bytes);
     return bytes;
   } catch (const json::exception& e) {
-    return Error{Errc::kInvalidArgument, std::string("not JSON: ") + e.what()};
+    // "[json.exception.parse_error.101] parse error at line 1, ...": the number is the library's own.
+    const std::string_view said = e.what();
+    const std::size_t end = said.find("] ");
+    return Error{Errc::kInvalidArgument,
+                 "not JSON: " + std::string(said.substr(end == std::string_view::npos ? 0 : end + 2))};
   }
 }
 

@@ -98,7 +98,7 @@ Result<void> take_duration(std::string_view text, std::int64_t& into) {
 }
 
 constexpr WorkerFlag kFlags[] = {
-    {"-q,--queue", "QUEUE,...", "queues to serve, fairly in turn; may be repeated (default default)", "worker.queues",
+    {"-q,--queue", "QUEUE,...", "queues to serve, fairly in turn (default: the default queue)", "worker.queues",
      "STEM_WORKER_QUEUES", true, take_queues},
     {"-c,--concurrency", "N", "worker processes (default: one a core)", "worker.concurrency", nullptr, false,
      take_concurrency},

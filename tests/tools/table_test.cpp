@@ -48,6 +48,14 @@ TEST_F(TableTest, ShrinksOnlyWhatMayShrink) {
   EXPECT_THAT(table.render(Style(), 10), ::testing::HasSubstr("0123456789  eeeeeee…  now"));
 }
 
+TEST_F(TableTest, StandsCloserWhereThatMakesItFit) {
+  Table table({{"QUEUE"}, {"READY"}, {"LAG"}});
+  table.add_row({"mail", "7", "1ms"});
+  EXPECT_EQ(table.render(Style(), 17), "QUEUE  READY  LAG\nmail   7      1ms\n");
+  EXPECT_EQ(table.render(Style(), 15), "QUEUE READY LAG\nmail  7     1ms\n");
+  EXPECT_EQ(table.render(Style(), 14), "QUEUE  READY  LAG\nmail   7      1ms\n") << "it does not help";
+}
+
 TEST_F(TableTest, WrapsAtSpacesWithAnIndent) {
   EXPECT_EQ(wrapped("one two three", 7, 2), "one two\n  three");
   EXPECT_EQ(wrapped("", 7, 2), "");

@@ -41,7 +41,7 @@ class Table {
   void print(const Style& style) const;
 
  private:
-  [[nodiscard]] std::vector<std::size_t> widths(std::size_t room) const;
+  [[nodiscard]] std::vector<std::size_t> widths(std::size_t room, std::size_t gap) const;
 
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;

@@ -199,7 +199,7 @@ Run build_capacity(CommandLine& line) {
   line.share("--utilisation", &options->utilisation,
              "how busy workers shall be, as 0.7 or 70% (default 0.7)");
   line.count("--backlog", &options->backlog, "tasks that already wait; says when they are done");
-  line.texts("-q,--queue", &options->queues, "measure arrivals of this queue alone; may be repeated").named("QUEUE");
+  line.texts("-q,--queue", &options->queues, "measure arrivals of this queue alone").named("QUEUE");
   line.duration_ns("--over", &options->over_ns, "how long arrivals are measured (default 2s)");
   return [options](const Context& context) { return print_capacity(*options, context); };
 }

@@ -25,8 +25,8 @@ struct ControlOptions {
 };
 
 void declare_common(CommandLine& line, ControlOptions& options) {
-  line.texts("-w,--worker", &options.selection.names, "a worker, or a node for all of its; may be repeated").named("NAME");
-  line.texts("-q,--queue", &options.selection.queues, "only workers that serve this queue; may be repeated").named("QUEUE");
+  line.texts("-w,--worker", &options.selection.names, "a worker, or a node for all of its").named("NAME");
+  line.texts("-q,--queue", &options.selection.queues, "only workers that serve this queue").named("QUEUE");
   line.duration_ns("--timeout", &options.timeout_ns, "how long to wait for the answers (default 2s)");
 }
 

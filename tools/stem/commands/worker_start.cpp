@@ -74,10 +74,10 @@ void declare(CommandLine& line, const api::WorkerFlag& flag, const std::shared_p
 
 Run build_worker_start(CommandLine& line) {
   auto options = std::make_shared<WorkerStartOptions>();
-  line.texts("--app", &options->apps, "shared object with handlers (exports stem_register); may be repeated")
+  line.texts("--app", &options->apps, "shared object with handlers (exports stem_register)")
       .named("LIB.so")
       .completes(Completes::kFiles);
-  line.texts("--exec", &options->commands, "run COMMAND for tasks of this name: payload on stdin; may be repeated")
+  line.texts("--exec", &options->commands, "run COMMAND for tasks of this name: payload on stdin")
       .named("NAME=COMMAND");
   for (const api::WorkerFlag& flag : api::worker_flags()) declare(line, flag, options);
   return [options](const Context& context) { return start_worker(*options, context); };

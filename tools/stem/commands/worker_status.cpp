@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.hpp"
 #include "tools/stem/commands/commands.hpp"
+#include "tools/stem/interrupts.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/table.hpp"
 #include "tools/stem/worker_rows.hpp"
@@ -15,6 +15,8 @@
 
 namespace stem::cli {
 namespace {
+
+constexpr std::int64_t kFollowEveryNs = 1'000'000'000;
 
 enum class View { kStatus, kStats, kInspect };
 
@@ -46,7 +48,7 @@ std::string task_text(const Attachment& attachment, engine::TaskId id) {
 }
 
 void print_status(const std::vector<WorkerRow>& rows, const Style& style) {
-  Table table({{"WORKER"}, {"NODE"}, {"PID", Align::kRight}, {"CORE", Align::kRight}, {"STATE"},
+  Table table({{"WORKER", Align::kLeft, true}, {"NODE", Align::kLeft, true}, {"PID", Align::kRight}, {"CORE", Align::kRight}, {"STATE"},
                {"INFLIGHT", Align::kRight}, {"DONE", Align::kRight}, {"FAILED", Align::kRight}, {"RSS", Align::kRight},
                {"LAST-HEARTBEAT"}});
   for (const WorkerRow& row : rows) {
@@ -135,23 +137,26 @@ int show_once(const Attachment& attachment, const StatusOptions& options, const 
 int show(const StatusOptions& options, const Context& context) {
   const auto attachment = Attachment::open(context);
   if (!attachment) return fail(name_of(options.view), attachment.error());
-  for (;;) {
-    const int code = show_once(*attachment, options, context);
-    if (!options.follow) return code;
+  if (!options.follow) return show_once(*attachment, options, context);
+  const bool redraw = !context.json && stdout_is_terminal();
+  Interrupts interrupts;
+  do {
+    if (redraw) fmt::print("\x1b[H\x1b[J");
+    (void)show_once(*attachment, options, context);
+    if (!context.json) fmt::print("{}\n", redraw ? "\nctrl-c ends" : "");
     if (std::fflush(stdout) != 0) return kExitFailed;  // whoever read it has gone
+    if (!is_named(attachment->segment())) return fail(name_of(options.view), {Errc::kNotFound, "the segment was destroyed"});
     attachment->engine().self().beat();
-    const timespec second{1, 0};
-    ::nanosleep(&second, nullptr);
-    if (!context.json) fmt::print("\n");
-  }
+  } while (!interrupts.wait_ns(kFollowEveryNs));
+  return kExitOk;
 }
 
 template <View view>
 Run build_view(CommandLine& line) {
   auto options = std::make_shared<StatusOptions>();
   options->view = view;
-  line.texts("-w,--worker", &options->selection.names, "a worker, or a node for all of its; may be repeated").named("NAME");
-  line.texts("-q,--queue", &options->selection.queues, "only workers that serve this queue; may be repeated").named("QUEUE");
+  line.texts("-w,--worker", &options->selection.names, "a worker, or a node for all of its").named("NAME");
+  line.texts("-q,--queue", &options->selection.queues, "only workers that serve this queue").named("QUEUE");
   line.duration_ns("--timeout", &options->timeout_ns, "how long to wait for a sign of life (default 500ms)");
   if (view == View::kStatus) line.flag("--once", &options->once, "print once (the default)");
   line.flag("--follow", &options->follow, "again every second, until interrupted");

@@ -102,7 +102,7 @@ void print_counts(std::string_view title,
 
 void declare_selection(CommandLine& line, DeadSelection& selection) {
   line.texts("--id", &selection.ids, "this dead letter").named("ID");
-  line.texts("-q,--queue", &selection.queues, "of this queue; may be repeated").named("QUEUE");
+  line.texts("-q,--queue", &selection.queues, "of this queue").named("QUEUE");
   line.parsed<std::uint8_t>("--reason", &selection.reason, parse_reason,
                             "that died of this, as max-retries-exhausted")
       .named("REASON");
