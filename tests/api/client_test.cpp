@@ -303,6 +303,31 @@ TEST_F(OverflowTest, DropOldestCancelsTheOldest) {
   EXPECT_EQ(*handles[1].state(), TaskState::kQueued);
 }
 
+// A segment has room for all queues together: a queue's policy says what becomes of one that has reached its own
+// length, and when the segment is full everybody is told, whatever the policy.
+TEST_F(ClientTest, AFullSegmentTellsTheProducerUnderEveryPolicy) {
+  Client client = open({.task_capacity = 64});
+  const auto segment = *shm::Segment::attach("t");
+  const auto self = *shm::Participant::join(segment, {});
+  engine::Engine e(*self);
+  std::vector<Handle<void>> handles;
+  std::optional<Error> full;
+  while (!full && handles.size() < 1000) {
+    auto handle = client.enqueue(note, "x");
+    if (handle) handles.push_back(*handle); else full = handle.error();
+  }
+  ASSERT_TRUE(full);
+  for (const auto policy : {shm::Overflow::kReject, shm::Overflow::kBlock, shm::Overflow::kDropOldest}) {
+    engine::Control::Limits limits;
+    limits.overflow = static_cast<int>(policy);
+    engine::Control(e).set_limits(*shm::intern_queue(*segment, "default"), limits);
+    const auto refused = client.enqueue(note, "y", {.full_timeout = 5ms});
+    ASSERT_FALSE(refused.ok()) << static_cast<int>(policy);
+    EXPECT_EQ(refused.error().code, Errc::kFull);
+  }
+  for (const auto& handle : handles) EXPECT_EQ(*handle.state(), TaskState::kQueued) << "nothing was dropped for it";
+}
+
 TEST_F(ClientTest, AThreadThatWasTakenForDeadAttachesAnew) {
   Client client = open();
   ASSERT_TRUE(client.enqueue(note, "x").ok());

@@ -7,9 +7,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "scene.hpp"
+#include "shm/layout.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/wait.hpp"
 
@@ -26,12 +28,14 @@ constexpr std::chrono::seconds kPatience{60};
 // A node of its own, in the background; stopped by SIGTERM unless the test has stopped it.
 class Node {
  public:
-  Node(const Scene& scene, const std::string& name, std::vector<std::string> flags)
+  Node(const Scene& scene, const std::string& name, std::vector<std::string> flags,
+       const std::map<std::string, std::string>& environment = {})
       : output_(scene.directory() + "/" + name + ".out") {
     flags.insert(flags.begin(), {stem_path(), "worker", "start", "--node", name, "--pin", "none"});
     process_ = test::Process([&] {
       ::setenv("STEM_SHM_DIRECTORY", scene.directory().c_str(), 1);
       ::setenv("STEM_LOG", "error", 1);
+      for (const auto& [variable, value] : environment) ::setenv(variable.c_str(), value.c_str(), 1);
       if (std::freopen(output_.c_str(), "w", stdout) == nullptr) return 126;
       std::vector<char*> words;
       for (std::string& flag : flags) words.push_back(flag.data());
@@ -253,6 +257,82 @@ TEST(WorkerStart, SaysWhatItServesAndObeysItsSignals) {
     EXPECT_THAT(text, HasSubstr(part));
   node.process().signal(SIGINT);
   EXPECT_EQ(node.process().wait(), 0);
+}
+
+TEST(WorkerStart, OfAnotherNamespaceIsNobodysBusinessHere) {
+  const Scene scene;
+  Node ours(scene, "ours", {"--namespace", "one", "-c", "1", "--exec", "where=printf '\"one\"'"});
+  Node theirs(scene, "theirs", {"--namespace", "two", "-c", "1", "--exec", "where=printf '\"two\"'"});
+  for (const std::string name : {"one", "two"}) {
+    const Outcome ran = scene.run({"enqueue", "where", "--namespace", name, "--wait", "--timeout", "60s"});
+    EXPECT_EQ(ran.exit_code, 0) << ran.err;
+    EXPECT_THAT(ran.out, HasSubstr(name));
+    EXPECT_THAT(names(scene.run_json({"worker", "ping", "--namespace", name})),
+                name == "one" ? ElementsAre("ours", "ours-1") : ElementsAre("theirs", "theirs-1"));
+    EXPECT_EQ(scene.run({"segment", "verify", "--namespace", name}).exit_code, 0);
+  }
+  // An id of the one means nothing in the other.
+  const Outcome id = scene.run({"enqueue", "where", "--namespace", "one"});
+  const Outcome stranger = scene.run({"task", "show", "--namespace", "two", lines_of(id.out).at(0)});
+  EXPECT_EQ(stranger.exit_code, 1);
+  EXPECT_THAT(stranger.err, HasSubstr("another segment"));
+  EXPECT_EQ(scene.run({"worker", "shutdown", "--namespace", "one"}).exit_code, 0);
+  EXPECT_EQ(ours.process().wait(), 0);
+  EXPECT_TRUE(theirs.process().running());
+}
+
+// The file of another version is left alone, and everybody says why.
+TEST(WorkerStart, OnASegmentOfAnotherVersionIsRefusedByName) {
+  Scene scene;
+  const std::string path = scene.segment()->path();
+  {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const std::uint32_t version = shm::kLayoutVersion + 1;
+    file.seekp(offsetof(shm::Header, version));
+    file.write(reinterpret_cast<const char*>(&version), sizeof version);
+    ASSERT_TRUE(file.good());
+  }
+  const std::vector<std::vector<std::string>> commands{
+      {"worker", "start", "--exec", "x=true"}, {"enqueue", "x"}, {"observe", "queues"}, {"worker", "ping"}, {"top", "--once"}};
+  for (const auto& words : commands) {
+    const Outcome outcome = scene.run(words);
+    EXPECT_EQ(outcome.exit_code, 70) << words[0];
+    EXPECT_THAT(outcome.err, HasSubstr("version"));
+    EXPECT_EQ(lines_of(outcome.err).size(), 1u) << outcome.err;
+  }
+}
+
+// The wall clock of a worker is set two hours on, and then back: nothing that waits or runs notices.
+TEST(WorkerStart, AClockThatIsSetChangesNothing) {
+  const Scene scene;
+  const std::string step = scene.directory() + "/step";
+  const auto set_clock = [&](std::int64_t seconds) {
+    std::ofstream file(step + ".new", std::ios::binary);
+    file.write(reinterpret_cast<const char*>(&seconds), sizeof seconds);
+    file.close();
+    std::filesystem::rename(step + ".new", step);
+  };
+  set_clock(0);
+  Node node(scene, "n", {"-c", "2", "--exec", held(scene, "go"), "--exec", "date=date +%s"},
+            {{"LD_PRELOAD", std::string(STEM_BUILD_BIN_DIR) + "/cli_set_clock.so"}, {"STEM_TEST_CLOCK", step}});
+  const std::string running = scene.enqueue({"held"});
+  const std::string in_an_hour = scene.enqueue({"held", "--delay", "1h"});
+  const std::string expires = scene.enqueue({"held", "--delay", "1h", "--expires", "90m"});
+  ASSERT_TRUE(wait_until([&] { return scene.run_json({"task", "show", running})[0]["state"] == "running"; }, kPatience));
+  for (const std::int64_t seconds : {7200, -7200}) {
+    set_clock(seconds);
+    // The clock is set indeed, and the worker has gone round with it: a task that tells the time says so.
+    const Outcome said = scene.run({"enqueue", "date", "--wait", "--timeout", "60s"});
+    ASSERT_EQ(said.exit_code, 0) << said.err;
+    const std::int64_t off = std::atoll(said.out.substr(said.out.find('"') + 1).c_str()) - ::time(nullptr);
+    EXPECT_LT(std::abs(off - seconds), 60) << said.out;
+    EXPECT_EQ(scene.run_json({"task", "show", running})[0]["state"], "running");
+    EXPECT_EQ(scene.run_json({"task", "show", in_an_hour})[0]["state"], "delayed");
+    EXPECT_EQ(scene.run_json({"task", "show", expires})[0]["state"], "delayed");
+  }
+  std::ofstream(scene.directory() + "/go").flush();
+  EXPECT_EQ(scene.run({"task", "wait", running, "--timeout", "60s"}).exit_code, 0);
+  EXPECT_EQ(scene.run_json({"task", "show", running})[0]["attempts"], 0) << "it ran once";
 }
 
 TEST(WorkerStart, WithoutAQueueServesTheDefaultQueue) {
