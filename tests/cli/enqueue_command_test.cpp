@@ -128,6 +128,8 @@ TEST(EnqueueCommand, TimesAreKept) {
   const json later = shown(scene, scene.enqueue({"t", "--eta", "2090-01-01T00:00:00Z"}));
   EXPECT_THAT(later["dueAt"].get<std::string>(),
               AnyOf(StartsWith("2090-01-01T00:00:00"), StartsWith("2089-12-31T23:59:59")));
+  // Beyond what a segment can name, 71 years, it is the last moment of these: not soon, and not refused.
+  EXPECT_EQ(shown(scene, scene.enqueue({"t", "--eta", "2150-01-01T00:00:00Z"}))["state"], "delayed");
   EXPECT_EQ(shown(scene, scene.enqueue({"t", "--eta", "2001-01-01T00:00:00Z"}))["state"], "queued");
 }
 

@@ -120,14 +120,14 @@ TEST(Frame, AnUnfinishedCommandListsWhatCanFollow) {
   EXPECT_EQ(run_stem({"config", "--help"}).exit_code, 0);
 }
 
-TEST(Frame, MisspeltRequiredFlagIsTheNewsNotTheMissingOne) {
-  const Outcome outcome = run_stem({"capacity", "--rtae", "5/s", "--duration", "1s"});
+TEST(Frame, MisspeltFlagIsTheNewsNotTheMissingArgument) {
+  EXPECT_THAT(run_stem({"worker", "resize"}).err, HasSubstr("COUNT is missing"));
+  const Outcome outcome = run_stem({"worker", "resize", "--timout=5s"});
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.err, HasSubstr("unknown flag --rtae; did you mean --rate?"));
+  EXPECT_THAT(outcome.err, HasSubstr("unknown flag --timout; did you mean --timeout?"));
 }
 
 TEST(Frame, FlagErrorsSayWhatIsWanted) {
-  EXPECT_THAT(run_stem({"capacity", "--duration", "1s"}).err, HasSubstr("--rate RATE is missing"));
   EXPECT_THAT(run_stem({"capacity", "--rate"}).err, HasSubstr("--rate wants a value: RATE"));
   EXPECT_THAT(run_stem({"--namespace"}).err, HasSubstr("--namespace wants a value"));
   EXPECT_THAT(run_stem({"--jsn"}).err, HasSubstr("unknown flag --jsn"));
@@ -226,7 +226,8 @@ TEST(Frame, RandomWordsGetADocumentedExitCode) {
     args.push_back(words[random() % 5]);
     for (auto left = random() % 7; left > 0; --left) args.push_back(words[random() % words.size()]);
     const Outcome outcome = run_stem(args);
-    EXPECT_THAT(outcome.exit_code, AnyOf(0, 2)) << ::testing::PrintToString(args) << outcome.err;
+    // 1: there is no segment to measure in.
+    EXPECT_THAT(outcome.exit_code, AnyOf(0, 1, 2)) << ::testing::PrintToString(args) << outcome.err;
     EXPECT_THAT(outcome.err, Not(HasSubstr("unexpected error"))) << ::testing::PrintToString(args);
     if (outcome.exit_code == 2) {
       EXPECT_FALSE(outcome.err.empty()) << ::testing::PrintToString(args);
