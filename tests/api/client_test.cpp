@@ -303,13 +303,17 @@ TEST_F(OverflowTest, DropOldestCancelsTheOldest) {
   EXPECT_EQ(*handles[1].state(), TaskState::kQueued);
 }
 
-// A segment has room for all queues together: a queue's policy says what becomes of one that has reached its own
-// length, and when the segment is full everybody is told, whatever the policy.
-TEST_F(ClientTest, AFullSegmentTellsTheProducerUnderEveryPolicy) {
+// A segment has room for all queues together; when it is full, the policy of the queue says what becomes of one more.
+TEST_F(ClientTest, AFullSegmentObeysThePolicyOfTheQueue) {
   Client client = open({.task_capacity = 64});
   const auto segment = *shm::Segment::attach("t");
   const auto self = *shm::Participant::join(segment, {});
   engine::Engine e(*self);
+  const auto policy = [&](shm::Overflow overflow) {
+    engine::Control::Limits limits;
+    limits.overflow = static_cast<int>(overflow);
+    engine::Control(e).set_limits(*shm::intern_queue(*segment, "default"), limits);
+  };
   std::vector<Handle<void>> handles;
   std::optional<Error> full;
   while (!full && handles.size() < 1000) {
@@ -317,15 +321,19 @@ TEST_F(ClientTest, AFullSegmentTellsTheProducerUnderEveryPolicy) {
     if (handle) handles.push_back(*handle); else full = handle.error();
   }
   ASSERT_TRUE(full);
-  for (const auto policy : {shm::Overflow::kReject, shm::Overflow::kBlock, shm::Overflow::kDropOldest}) {
-    engine::Control::Limits limits;
-    limits.overflow = static_cast<int>(policy);
-    engine::Control(e).set_limits(*shm::intern_queue(*segment, "default"), limits);
+  for (const auto overflow : {shm::Overflow::kReject, shm::Overflow::kBlock}) {
+    policy(overflow);
     const auto refused = client.enqueue(note, "y", {.full_timeout = 5ms});
-    ASSERT_FALSE(refused.ok()) << static_cast<int>(policy);
+    ASSERT_FALSE(refused.ok()) << static_cast<int>(overflow);
     EXPECT_EQ(refused.error().code, Errc::kFull);
   }
   for (const auto& handle : handles) EXPECT_EQ(*handle.state(), TaskState::kQueued) << "nothing was dropped for it";
+  policy(shm::Overflow::kDropOldest);
+  const auto newest = client.enqueue(note, "z");
+  ASSERT_TRUE(newest.ok()) << newest.error().message;
+  EXPECT_EQ(*newest->state(), TaskState::kQueued);
+  EXPECT_NE(*handles.front().state(), TaskState::kQueued) << "the oldest made room for it";
+  EXPECT_EQ(*handles.back().state(), TaskState::kQueued);
 }
 
 TEST_F(ClientTest, AThreadThatWasTakenForDeadAttachesAnew) {
