@@ -330,7 +330,9 @@ TEST(Top, GivesTheScreenBackWhenItIsEndedFromOutside) {
     EXPECT_THAT(screen, HasSubstr("\x1b[?1049l")) << strsignal(signal);
     const bool crash = signal == SIGABRT || signal == SIGSEGV;
     EXPECT_EQ(WIFSIGNALED(status), crash) << strsignal(signal);
-    if (!crash) EXPECT_EQ(WEXITSTATUS(status), 0) << strsignal(signal);
+    if (!crash) {
+      EXPECT_EQ(WEXITSTATUS(status), 0) << strsignal(signal);
+    }
   }
 }
 
@@ -411,7 +413,9 @@ TEST(EngineCommands, RandomWordsGetADocumentedExitCode) {
         << ::testing::PrintToString(args) << outcome.err;
     EXPECT_THAT(outcome.err, Not(HasSubstr("unexpected error"))) << ::testing::PrintToString(args);
     EXPECT_THAT(outcome.err, Not(HasSubstr("\x1b"))) << ::testing::PrintToString(args);
-    if (outcome.exit_code != 0) EXPECT_FALSE(outcome.err.empty()) << ::testing::PrintToString(args);
+    if (outcome.exit_code != 0) {
+      EXPECT_FALSE(outcome.err.empty()) << ::testing::PrintToString(args);
+    }
   }
 }
 
