@@ -16,7 +16,7 @@ namespace {
 class RingMemory {
  public:
   explicit RingMemory(std::uint32_t log2) : log2_(log2), bytes_(ring_bytes(log2)) {
-    memory_ = std::aligned_alloc(kCacheLineBytes, bytes_);
+    memory_ = std::aligned_alloc(kCacheLineBytes, (bytes_ + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes);
     std::memset(memory_, 0, bytes_);
   }
   ~RingMemory() { std::free(memory_); }
