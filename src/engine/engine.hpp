@@ -170,6 +170,7 @@ class Engine {
   }
   // kFenced: the run was lost with all that was on record.
   Settled commit_acks() noexcept;
+  bool acks_pending() const noexcept { return acking_ != nullptr; }
   // A failed attempt: retried after the policy's delay (or `delay_ns` >= 0), or dead-lettered when no
   // attempt is left. `retried` says which.
   Settled fail(const Lease& lease, const TaskView& task, const Failure& failure, std::int64_t delay_ns,

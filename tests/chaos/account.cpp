@@ -100,13 +100,23 @@ void read_worker(Book& book, Account& a, const Ledger& ledger) {
         number = e.task;
         continue;
       case Entry::kSettling: settling = true; continue;
-      case Entry::kAcknowledged: raise(task->acknowledged); break;
-      case Entry::kFenced: ++a.fenced; break;
+      case Entry::kRecorded:  // its acknowledgement follows, or is never told
+        raise(task->open_settles);
+        ++a.on_record;
+        break;
+      case Entry::kAcknowledged:
+        raise(task->acknowledged);
+        a.on_record -= e.detail;
+        break;
+      case Entry::kFenced:
+        ++a.fenced;
+        a.on_record -= e.detail;
+        break;
       case Entry::kRetried: ++a.retried; break;
       case Entry::kReleased: ++a.snoozed; break;
       default: break;
     }
-    open = false;
+    if (e.task == number) open = false;  // a shared acknowledgement may come while another task is open
   }
   leave_open(true);
 }

@@ -20,6 +20,7 @@ struct Account {
   // Executions.
   std::uint64_t executions = 0, retried = 0, snoozed = 0, fenced = 0;
   std::uint64_t cut_short = 0;  // by the death of the worker
+  std::uint64_t on_record = 0;  // over and recorded, and its worker lost before it could say that it was acknowledged
   std::uint64_t incarnations = 0;
   // Faults.
   std::uint64_t lost = 0;          // accepted, and never acknowledged

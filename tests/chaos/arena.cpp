@@ -161,8 +161,8 @@ void Arena::compare(Report& report) {
   };
   differ("tasks enqueued", report.enqueued, a.accepted + a.uncertain_there);
   differ("tasks succeeded", report.succeeded, a.acknowledged + a.unconfirmed);
-  if (a.executions != a.acknowledged + a.retried + a.snoozed + a.fenced + a.cut_short + a.unaccounted + a.twice)
-    differ("executions", a.executions, a.acknowledged + a.retried + a.snoozed + a.fenced + a.cut_short);
+  const std::uint64_t ends = a.acknowledged + a.retried + a.snoozed + a.fenced + a.cut_short + a.on_record;
+  if (a.executions != ends + a.unaccounted + a.twice) differ("executions", a.executions, ends);
   // Each death of a worker cuts short at most the one task that it ran.
   if (a.cut_short > report.kills[kWorker])
     report.sums.push_back(std::to_string(a.cut_short) + " executions were cut short by " +

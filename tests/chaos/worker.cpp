@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <vector>
 
 #include "shm/doorbell.hpp"
 #include "tests/chaos/roles.hpp"
@@ -39,6 +40,7 @@ class Worker {
         attached_.participant->beat();
         one(leases[i]);
       }
+      commit_shared();
       if (n == 0)
         (void)shm::sleep_for_work(*attached_.participant, 20'000'000, [this] { return attached_->maybe_ready(queue_); });
     }
@@ -52,6 +54,7 @@ class Worker {
     std::uint64_t number = ~0ull;
     if (view.payload.size() >= sizeof number) std::memcpy(&number, view.payload.data(), sizeof number);
     if (random_.below(200) == 0) {
+      commit_shared();
       (void)attached_->release(lease, base::monotonic_ns());
       return;
     }
@@ -64,11 +67,15 @@ class Worker {
 
   void settle(const engine::Lease& lease, engine::TaskView& view, std::uint64_t number) {
     const std::int64_t now = base::monotonic_ns();
-    if (number % 31 == 7 && view.tally.attempts == 0) {
+    const bool fails = number % 31 == 7 && view.tally.attempts == 0;
+    const bool snoozes = number % 37 == 5 && view.tally.releases == 0;
+    if (lease.item != 0 && !fails && !snoozes && random_.below(4) != 0) return settle_later(lease, view, number, now);
+    commit_shared();
+    if (fails) {
       bool retried = false;
       const auto delay = static_cast<std::int64_t>(random_.below(50'000'000));
       close(attached_->fail(lease, view, {"chaos", "first attempt"}, delay, now, retried), Entry::kRetried, number);
-    } else if (number % 37 == 5 && view.tally.releases == 0) {
+    } else if (snoozes) {
       close(attached_->snooze(lease, view, 10'000'000, now), Entry::kReleased, number);
     } else {
       ledger_.append({Entry::kSettling, 0, number});
@@ -77,6 +84,31 @@ class Worker {
       if (role_.options.canary == Canary::kRunTwice && number % 1000 == 3)
         ledger_.append({Entry::kAcknowledged, 0, number});
     }
+  }
+
+  // The items of a run share their acknowledgement; it is written down when it has been given.
+  void settle_later(const engine::Lease& lease, engine::TaskView& view, std::uint64_t number, std::int64_t now) {
+    if (lease.slot != shared_slot_) commit_shared();
+    shared_slot_ = lease.slot;
+    ledger_.append({Entry::kRecorded, 0, number});
+    if (attached_->succeed_later(lease, view, now) != Settled::kDone) {
+      ledger_.append({Entry::kFenced, 1, number});
+      if (!attached_->acks_pending()) shared_.clear();  // the whole run was lost
+      return;
+    }
+    shared_.push_back(number);
+    if (!attached_->acks_pending()) tell_shared();
+  }
+
+  void commit_shared() {
+    if (shared_.empty()) return;
+    if (attached_->commit_acks() == Settled::kDone) tell_shared();
+    shared_.clear();
+  }
+
+  void tell_shared() {
+    for (const std::uint64_t number : shared_) ledger_.append({Entry::kAcknowledged, 1, number});
+    shared_.clear();
   }
 
   void close(Settled settled, Entry::What what, std::uint64_t number) {
@@ -90,6 +122,8 @@ class Worker {
   test::Attached attached_;
   std::uint32_t queue_;
   base::Random random_;
+  std::uint32_t shared_slot_ = ~0u;
+  std::vector<std::uint64_t> shared_;  // over, and not acknowledged yet
 };
 
 }  // namespace

@@ -17,13 +17,14 @@ struct Entry {
     kOffered = 1,       // about to enqueue
     kAccepted = 2,      // enqueue returned kOk
     kExecuted = 3,      // the handler's effect
-    kAcknowledged = 4,  // succeed() returned kDone
+    kAcknowledged = 4,  // succeed() returned kDone; detail 1: what was kRecorded
     kFenced = 5,        // a settle call returned kFenced
     kRefused = 6,       // enqueue returned something else
     kCancelled = 7,
     kSettling = 8,      // about to call succeed()
     kRetried = 9,
     kReleased = 10,
+    kRecorded = 11,     // about to call succeed_later(): from there on it may be acknowledged on our behalf
   };
   What what = kOffered;
   std::uint32_t detail = 0;
