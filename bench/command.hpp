@@ -22,8 +22,7 @@ struct Session {
   int runs = 5;
   CpuPair cpus;
   Report report;
-  std::function<void(const std::string&)>
-      progress;  // a line that a person may like to see meanwhile
+  std::function<void(const std::string&)> progress;  // a line that a person may like to see meanwhile
 };
 
 // Throws Failure when the machine refuses or the measurement cannot be trusted.

@@ -48,9 +48,9 @@ void touch(std::uint64_t bytes) {
 // Written by the handlers, read by the driver.
 struct Stage {
   std::atomic<std::uint32_t> supervisor{0};
-  std::atomic<std::uint32_t> victim{0};         // pid of the process that runs the task first
-  std::atomic<std::int64_t> death_ns{0};        // W: killer: just before
-  std::atomic<std::int64_t> second_start_ns{0}; // the task has started again
+  std::atomic<std::uint32_t> victim{0};          // pid of the process that runs the task first
+  std::atomic<std::int64_t> death_ns{0};         // W: killer: just before
+  std::atomic<std::int64_t> second_start_ns{0};  // the task has started again
 };
 
 worker::Outcome handle(Stage& stage, const CrashPlan& plan, worker::TaskContext& task) {
@@ -118,8 +118,8 @@ std::uint64_t one_death(Seat& seat, Stage& stage, const CrashPlan& plan) {
     kill(static_cast<pid_t>(stage.victim.load(std::memory_order_relaxed)), SIGKILL);
   }
   wait_until("the task starts again", [&] { return stage.second_start_ns.load(std::memory_order_acquire) != 0; });
-  const std::int64_t ns = stage.second_start_ns.load(std::memory_order_acquire) -
-                          stage.death_ns.load(std::memory_order_acquire);
+  const std::int64_t ns =
+      stage.second_start_ns.load(std::memory_order_acquire) - stage.death_ns.load(std::memory_order_acquire);
   return static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 0));
 }
 
@@ -127,7 +127,8 @@ std::uint64_t core_files_in(const std::string& directory) {
   std::uint64_t n = 0;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
-    if (entry.path().filename().string().starts_with("core")) n += std::filesystem::remove(entry.path(), ignored) ? 1 : 0;
+    if (entry.path().filename().string().starts_with("core"))
+      n += std::filesystem::remove(entry.path(), ignored) ? 1 : 0;
   return n;
 }
 

@@ -35,8 +35,7 @@ enum class HandoffKind {
 // often as they like. The leader gets the ticks of each round trip; one way is half of it.
 void handoff_lead(HandoffArea& area, std::span<std::uint64_t> round_trip_ticks,
                   HandoffKind kind = HandoffKind::kMessage);
-void handoff_follow(HandoffArea& area, std::uint64_t rounds,
-                    HandoffKind kind = HandoffKind::kMessage);
+void handoff_follow(HandoffArea& area, std::uint64_t rounds, HandoffKind kind = HandoffKind::kMessage);
 
 // The probe: 1,000 rounds, 0.1 to 0.5 ms. Run it in the subject's own two processes right before and
 // right after the measurement. The leader gets the one-way median.
@@ -47,8 +46,7 @@ void probe_follow(HandoffArea& area);
 double handoff_one_way_ns(CpuPair cpus);
 
 // Percentiles of one way over `rounds` round trips.
-Percentiles handoff_percentiles(CpuPair cpus, std::uint64_t rounds,
-                                HandoffKind kind = HandoffKind::kMessage);
+Percentiles handoff_percentiles(CpuPair cpus, std::uint64_t rounds, HandoffKind kind = HandoffKind::kMessage);
 
 // How far the second CPU's counter is ahead of the first's, and the bound on the error of that: one-way
 // stamps taken on two CPUs are off by as much.

@@ -19,9 +19,8 @@ long futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value)
 }
 
 struct WakeStage {
-  alignas(64) std::atomic<std::uint32_t> bell{0};  // writer: waker; the futex word
-  alignas(64) std::atomic<std::uint32_t> parking{
-      0};  // writer: sleeper; number of the wake it waits for
+  alignas(64) std::atomic<std::uint32_t> bell{0};         // writer: waker; the futex word
+  alignas(64) std::atomic<std::uint32_t> parking{0};      // writer: sleeper; number of the wake it waits for
   alignas(64) std::atomic<std::uint64_t> woken_ticks{0};  // writer: sleeper, 0 = not yet
 };
 
@@ -36,8 +35,8 @@ void sleep_through(WakeStage& stage, std::uint64_t wakes) {
 }
 
 // Stores the two durations of each wake that found the sleeper in the kernel; returns how many did.
-std::uint64_t wake_often(WakeStage& stage, double idle_ns, std::uint64_t wakes,
-                         std::uint64_t* one_way, std::uint64_t* call) {
+std::uint64_t wake_often(WakeStage& stage, double idle_ns, std::uint64_t wakes, std::uint64_t* one_way,
+                         std::uint64_t* call) {
   std::uint64_t kept = 0;
   for (std::uint32_t i = 0; i < wakes; ++i) {
     while (stage.parking.load(std::memory_order_acquire) != i + 1) cpu_relax();
@@ -61,8 +60,7 @@ template <class Read>
 double cost_ns(Read read) {
   constexpr int kReads = 200'000;
   double best_ns = 1e9;
-  for (int attempt = 0; attempt < 5;
-       ++attempt) {  // the fastest of five: an interrupt only ever adds
+  for (int attempt = 0; attempt < 5; ++attempt) {  // the fastest of five: an interrupt only ever adds
     const std::uint64_t start = ticks_now();
     for (int i = 0; i < kReads; ++i) read();
     const double ns = static_cast<double>(ticks_now() - start) * ns_per_tick() / kReads;
@@ -87,8 +85,7 @@ FutexWake futex_wake_ns(CpuPair cpus, double idle_ns, std::uint64_t wakes) {
   auto* one_way = static_cast<std::uint64_t*>(one_way_memory.data());
   auto* call = static_cast<std::uint64_t*>(call_memory.data());
   run_pair(
-      cpus, [&] { *kept = wake_often(*stage, idle_ns, wakes, one_way, call); },
-      [&] { sleep_through(*stage, wakes); });
+      cpus, [&] { *kept = wake_often(*stage, idle_ns, wakes, one_way, call); }, [&] { sleep_through(*stage, wakes); });
   return {percentiles_of_ticks({one_way, *kept}), percentiles_of_ticks({call, *kept})};
 }
 
@@ -107,8 +104,7 @@ ClockCost clock_cost_ns(CpuPair cpus) {
                     });
 #endif
                     cost->monotonic_ns = cost_ns([] { read_kernel_clock(CLOCK_MONOTONIC); });
-                    cost->monotonic_coarse_ns =
-                        cost_ns([] { read_kernel_clock(CLOCK_MONOTONIC_COARSE); });
+                    cost->monotonic_coarse_ns = cost_ns([] { read_kernel_clock(CLOCK_MONOTONIC_COARSE); });
                   }}});
   return *cost;
 }

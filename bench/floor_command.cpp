@@ -57,8 +57,7 @@ struct Samples {
 
 void measure_once(const Session& session, const Options& options, Samples& samples) {
   for (std::size_t i = 0; i < std::size(kHandoffs); ++i) {
-    samples.handoffs[i].push_back(
-        handoff_percentiles(session.cpus, options.rounds, kHandoffs[i].kind));
+    samples.handoffs[i].push_back(handoff_percentiles(session.cpus, options.rounds, kHandoffs[i].kind));
   }
   for (std::size_t i = 0; i < std::size(kRings); ++i) {
     const RingShape shape{kRings[i].slots, kRings[i].batch, options.messages};
@@ -70,8 +69,7 @@ void measure_once(const Session& session, const Options& options, Samples& sampl
     samples.disturbed_rings += rate.disturbed() ? 1 : 0;
   }
   const FutexWake soon = futex_wake_ns(session.cpus, kShortIdleNs, options.wakes);
-  const FutexWake late =
-      futex_wake_ns(session.cpus, kLongIdleNs, std::max<std::uint64_t>(options.wakes / 5, 1));
+  const FutexWake late = futex_wake_ns(session.cpus, kLongIdleNs, std::max<std::uint64_t>(options.wakes / 5, 1));
   samples.short_wakes.push_back(soon.one_way);
   samples.short_calls.push_back(soon.call);
   samples.long_wakes.push_back(late.one_way);
@@ -87,11 +85,10 @@ void measure_once(const Session& session, const Options& options, Samples& sampl
 }
 
 Table handoff_table(const Samples& samples) {
-  Table table{
-      "handoff", "Cache-line hand-off between two processes, one way", percentile_columns(), {}};
+  Table table{"handoff", "Cache-line hand-off between two processes, one way", percentile_columns(), {}};
   for (std::size_t i = 0; i < std::size(kHandoffs); ++i) {
-    table.rows.push_back({kHandoffs[i].key, kHandoffs[i].label,
-                          percentile_cells(spread_of(std::span(samples.handoffs[i])))});
+    table.rows.push_back(
+        {kHandoffs[i].key, kHandoffs[i].label, percentile_cells(spread_of(std::span(samples.handoffs[i])))});
   }
   return table;
 }
@@ -125,8 +122,7 @@ Table wake_table(const Samples& samples) {
 }
 
 Table clock_table(const Samples& samples) {
-  Table table{
-      "clock", "Clocks, per read", spread_columns("cost_ns", "cost", Unit::kNanoseconds), {}};
+  Table table{"clock", "Clocks, per read", spread_columns("cost_ns", "cost", Unit::kNanoseconds), {}};
   const auto add = [&](const char* key, const char* label, const std::vector<double>& values) {
     table.rows.push_back({key, label, spread_cells(spread_of(values))});
   };
@@ -137,9 +133,7 @@ Table clock_table(const Samples& samples) {
   return table;
 }
 
-Spread spread_of_p50(const std::vector<Percentiles>& values) {
-  return spread_of(std::span(values)).p50;
-}
+Spread spread_of_p50(const std::vector<Percentiles>& values) { return spread_of(std::span(values)).p50; }
 
 Plot picture(const Report& report, const Samples& samples) {
   Plot plot;
@@ -167,23 +161,21 @@ void run(Session& session, const Options& options) {
   for (int i = 0; i < session.runs; ++i) measure_once(session, options, samples);
 
   Report& report = session.report;
-  report.tables = {handoff_table(samples), ring_table(samples), wake_table(samples),
-                   clock_table(samples)};
+  report.tables = {handoff_table(samples), ring_table(samples), wake_table(samples), clock_table(samples)};
   const double handoff_ns = spread_of_p50(samples.handoffs[0]).median;
   const Placement placement = judge_placement(handoff_ns);
   report.settings.emplace_back("placement", to_string(placement));
   report.notes.push_back(
       fmt::format("Placement: {} by the median hand-off of {} (smt below {:.0f} ns, far above "
                   "{:.0f} ns); at the rings: {}.",
-                  to_string(placement), format_value(handoff_ns, Unit::kNanoseconds), kSmtBelowNs,
-                  kFarAboveNs, placement_summary(samples.placements)));
-  report.notes.push_back(fmt::format(
-      "Counters: the second CPU's is {:+.1f} ns from the first's, known within {:.1f} ns.",
-      spread_of(samples.tsc_offset_ns).median, spread_of(samples.tsc_error_ns).median));
+                  to_string(placement), format_value(handoff_ns, Unit::kNanoseconds), kSmtBelowNs, kFarAboveNs,
+                  placement_summary(samples.placements)));
+  report.notes.push_back(
+      fmt::format("Counters: the second CPU's is {:+.1f} ns from the first's, known within {:.1f} ns.",
+                  spread_of(samples.tsc_offset_ns).median, spread_of(samples.tsc_error_ns).median));
   if (samples.disturbed_rings > 0) {
-    report.notes.push_back(
-        fmt::format("{} of {} ring measurements stayed disturbed by other programs.",
-                    samples.disturbed_rings, samples.placements.size()));
+    report.notes.push_back(fmt::format("{} of {} ring measurements stayed disturbed by other programs.",
+                                       samples.disturbed_rings, samples.placements.size()));
   }
   report.plot = picture(report, samples);
 }

@@ -67,8 +67,7 @@ void follow(HandoffArea& area, std::uint64_t rounds) {
 void handoff_lead(HandoffArea& area, std::span<std::uint64_t> round_trip_ticks, HandoffKind kind) {
   switch (kind) {
     case HandoffKind::kMessage: return lead<HandoffKind::kMessage>(area, round_trip_ticks);
-    case HandoffKind::kMessageWithPause:
-      return lead<HandoffKind::kMessageWithPause>(area, round_trip_ticks);
+    case HandoffKind::kMessageWithPause: return lead<HandoffKind::kMessageWithPause>(area, round_trip_ticks);
     case HandoffKind::kFlag: return lead<HandoffKind::kFlag>(area, round_trip_ticks);
   }
 }
@@ -76,8 +75,7 @@ void handoff_lead(HandoffArea& area, std::span<std::uint64_t> round_trip_ticks, 
 void handoff_follow(HandoffArea& area, std::uint64_t rounds, HandoffKind kind) {
   switch (kind) {
     case HandoffKind::kMessage: return follow<HandoffKind::kMessage>(area, rounds);
-    case HandoffKind::kMessageWithPause:
-      return follow<HandoffKind::kMessageWithPause>(area, rounds);
+    case HandoffKind::kMessageWithPause: return follow<HandoffKind::kMessageWithPause>(area, rounds);
     case HandoffKind::kFlag: return follow<HandoffKind::kFlag>(area, rounds);
   }
 }
@@ -97,8 +95,7 @@ double handoff_one_way_ns(CpuPair cpus) {
   };
   Shared<Stage> stage;
   run_pair(
-      cpus, [&] { stage->one_way_ns = probe_lead(stage->area); },
-      [&] { probe_follow(stage->area); });
+      cpus, [&] { stage->one_way_ns = probe_lead(stage->area); }, [&] { probe_follow(stage->area); });
   return stage->one_way_ns;
 }
 
@@ -116,8 +113,7 @@ Percentiles handoff_percentiles(CpuPair cpus, std::uint64_t rounds, HandoffKind 
       },
       [&] { handoff_follow(*area, kWarmUpRounds + rounds, kind); });
   Percentiles result = percentiles_of_ticks(ticks);
-  for (double* ns :
-       {&result.p50_ns, &result.p90_ns, &result.p99_ns, &result.p999_ns, &result.max_ns}) {
+  for (double* ns : {&result.p50_ns, &result.p90_ns, &result.p99_ns, &result.p999_ns, &result.max_ns}) {
     *ns /= 2;
   }
   return result;

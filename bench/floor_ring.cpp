@@ -84,8 +84,7 @@ void consume(Stage& stage, const Message* slots, const RingShape& shape) {
     }
     for (std::uint64_t i = head; i < head + shape.batch; ++i) {
       const Message& message = slots[i & mask];
-      for (std::uint64_t word = 0; word < kWordsPerMessage; ++word)
-        sums[word] += message.words[word];
+      for (std::uint64_t word = 0; word < kWordsPerMessage; ++word) sums[word] += message.words[word];
     }
     // order(bench.ring.head): release; pairs with the acquire in produce(); every read before the slot is free
     indices.head.store(head + shape.batch, std::memory_order_release);

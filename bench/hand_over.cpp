@@ -86,8 +86,7 @@ void work(Seat& seat, Stage& stage, std::uint64_t tasks, Idle idle, Handler hand
 }
 
 // The two processes of a hand-over, with the probe around what `lead` and `follow` do.
-HandOver play(CpuPair cpus, std::uint64_t tasks,
-              const std::function<void(Seat&, Stage&, std::uint64_t*)>& lead,
+HandOver play(CpuPair cpus, std::uint64_t tasks, const std::function<void(Seat&, Stage&, std::uint64_t*)>& lead,
               const std::function<void(Seat&, Stage&)>& follow) {
   Scene scene;
   Shared<Stage> stage;
@@ -157,9 +156,7 @@ HandOver start_times(CpuPair cpus, std::uint64_t tasks, Idle idle, double pause_
 
 }  // namespace
 
-HandOver start_spinning(CpuPair cpus, std::uint64_t tasks) {
-  return start_times(cpus, tasks, Idle::kSpin, kPauseNs);
-}
+HandOver start_spinning(CpuPair cpus, std::uint64_t tasks) { return start_times(cpus, tasks, Idle::kSpin, kPauseNs); }
 
 HandOver start_parked(CpuPair cpus, std::uint64_t tasks, double idle_ns) {
   return start_times(cpus, tasks, Idle::kPark, idle_ns);

@@ -58,8 +58,7 @@ void measure_once(const Session& session, const Options& options, Figures& figur
   const FutexWake wake = futex_wake_ns(session.cpus, kIdleNs, options.wakes);
   figures.parked.add(start_parked(session.cpus, options.wakes, kIdleNs).times, wake.one_way.p50_ns);
   for (Figure* figure : {&figures.delayed, &figures.delayed_parked}) {
-    const Lateness late =
-        delayed_start(session.cpus, options.delayed, figure == &figures.delayed_parked);
+    const Lateness late = delayed_start(session.cpus, options.delayed, figure == &figures.delayed_parked);
     figure->add(late.times, 0);
     figures.early += late.early;
   }
@@ -68,8 +67,7 @@ void measure_once(const Session& session, const Options& options, Figures& figur
 Table times_table(const std::vector<const Figure*>& figures) {
   Table table{"latency", "One task at a time, two pinned processes", percentile_columns(), {}};
   for (const Figure* figure : figures)
-    table.rows.push_back(
-        {figure->key, figure->label, percentile_cells(spread_of(std::span(figure->times)))});
+    table.rows.push_back({figure->key, figure->label, percentile_cells(spread_of(std::span(figure->times)))});
   return table;
 }
 
@@ -88,9 +86,8 @@ Table ratios_table(const std::vector<const Figure*>& figures) {
     if (p50.count == 0) continue;
     table.rows.push_back({figure->key,
                           figure->label,
-                          {std::string(figure->floor_name), spread_of(figure->floor_ns).median,
-                           p50.median, p50.min, p50.max,
-                           figure->ratio(&Percentiles::p99_ns).median}});
+                          {std::string(figure->floor_name), spread_of(figure->floor_ns).median, p50.median, p50.min,
+                           p50.max, figure->ratio(&Percentiles::p99_ns).median}});
   }
   return table;
 }

@@ -67,8 +67,7 @@ class Producer {
     while (sent_ < end) {
       const std::uint64_t n = std::min<std::uint64_t>(shape_.batch, end - sent_);
       wait_for_room(n);
-      for (std::uint64_t i = 0; i < n; ++i)
-        *first_words_[i] = std::uint64_t{number_} << kProducerShift | (sent_ + i);
+      for (std::uint64_t i = 0; i < n; ++i) *first_words_[i] = std::uint64_t{number_} << kProducerShift | (sent_ + i);
       send(n);
       sent_ += n;
     }
@@ -97,8 +96,7 @@ class Producer {
       std::size_t accepted = 0;
       status = engine.enqueue_many(specs_.data(), n, nullptr, accepted, now_ns);
     }
-    if (status != engine::EnqueueStatus::kOk)
-      throw Failure(fmt::format("enqueue said {}", engine::to_string(status)));
+    if (status != engine::EnqueueStatus::kOk) throw Failure(fmt::format("enqueue said {}", engine::to_string(status)));
   }
 
   void wait_for_room(std::uint64_t n) {
@@ -158,8 +156,8 @@ class Worker {
     for (std::uint32_t p = 0; p < shape_.producers; ++p) {
       const std::uint64_t sum = share * (share - 1) / 2;
       if (done_[p] != share || sums_[p] != sum)
-        throw Failure(fmt::format("producer {}: {} tasks ran, {} were sent (sum {} for {})", p, done_[p],
-                                  share, sums_[p], sum));
+        throw Failure(
+            fmt::format("producer {}: {} tasks ran, {} were sent (sum {} for {})", p, done_[p], share, sums_[p], sum));
     }
   }
 

@@ -120,8 +120,7 @@ std::vector<MachineFact> machine_facts() {
       {"caches", "caches", caches()},
       {"hypervisor", "hypervisor", hypervisor()},
       {"kernel", "kernel", kernel()},
-      {"clocksource", "clock source",
-       first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")},
+      {"clocksource", "clock source", first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource")},
       {"governor", "governor", governor == kUnknown ? "not visible" : governor},
       {"thp_shmem", "huge pages for shared memory",
        chosen(first_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled"))},
@@ -144,8 +143,8 @@ CpuWatch::Sample CpuWatch::sample() {
   result.busy_s = (user + nice + system + irq + softirq) / per_second;
   result.steal_s = steal / per_second;
   result.total_s = result.busy_s + result.steal_s + (idle + iowait) / per_second;
-  result.own_s = seconds(self.ru_utime) + seconds(self.ru_stime) + seconds(children.ru_utime) +
-                 seconds(children.ru_stime);
+  result.own_s =
+      seconds(self.ru_utime) + seconds(self.ru_stime) + seconds(children.ru_utime) + seconds(children.ru_stime);
   return result;
 }
 

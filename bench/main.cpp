@@ -13,12 +13,9 @@ namespace stem::bench {
 namespace {
 
 constexpr Command kCommands[] = {
-    {"floor", "what this machine can do at best now: hand-off, bare ring, futex wake, clocks",
-     declare_floor},
-    {"throughput", "the full life of tasks that do nothing, beside the bare ring",
-     declare_throughput},
-    {"latency", "one task at a time: until it starts, until its result is back, how late it starts",
-     declare_latency},
+    {"floor", "what this machine can do at best now: hand-off, bare ring, futex wake, clocks", declare_floor},
+    {"throughput", "the full life of tasks that do nothing, beside the bare ring", declare_throughput},
+    {"latency", "one task at a time: until it starts, until its result is back, how late it starts", declare_latency},
     {"recovery", "a worker dies in the middle of a task: until it starts in another", declare_recovery},
     {"depth", "cost of a task with a thousand to four million queued", declare_depth},
     {"fanin", "1 to 32 producer processes, one worker", declare_fanin},
@@ -41,12 +38,10 @@ void declare_common(CLI::App& app, CommonOptions& options) {
   app.add_option("--runs", options.runs, "repetitions; medians over them are quoted")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_option("--cpus", options.cpus,
-                 "the two CPUs to pin to, as A,B (default: the first two allowed)")
+  app.add_option("--cpus", options.cpus, "the two CPUs to pin to, as A,B (default: the first two allowed)")
       ->delimiter(',')
       ->expected(2);
-  app.add_option("--json", options.json_path,
-                 "write the figures as JSON; with - the tables go to stderr");
+  app.add_option("--json", options.json_path, "write the figures as JSON; with - the tables go to stderr");
   app.add_option("--plot", options.plot_path, "write a picture (SVG)");
 }
 
@@ -55,8 +50,7 @@ std::string command_line_of(int argc, char** argv) {
   std::string line = "stem-bench";
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    const bool plain =
-        !word.empty() && word.find_first_of(" \t\n'\"\\$&|;<>()*?[]#~`!{}") == std::string::npos;
+    const bool plain = !word.empty() && word.find_first_of(" \t\n'\"\\$&|;<>()*?[]#~`!{}") == std::string::npos;
     if (plain) {
       line += " " + word;
       continue;
@@ -71,14 +65,12 @@ std::string command_line_of(int argc, char** argv) {
 CpuPair choose_cpus(const std::vector<int>& wanted) {
   const std::vector<int> allowed = allowed_cpus();
   if (wanted.empty()) {
-    if (allowed.size() < 2)
-      throw Failure("two CPUs are needed, and this process may run on one only");
+    if (allowed.size() < 2) throw Failure("two CPUs are needed, and this process may run on one only");
     return {allowed[0], allowed[1]};
   }
   for (const int cpu : wanted) {
     if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end()) {
-      throw CLI::ValidationError("--cpus",
-                                 fmt::format("CPU {} is not one this process may run on", cpu));
+      throw CLI::ValidationError("--cpus", fmt::format("CPU {} is not one this process may run on", cpu));
     }
   }
   if (wanted[0] == wanted[1]) throw CLI::ValidationError("--cpus", "the two CPUs must differ");
@@ -109,9 +101,9 @@ void run_command(const Command& command, const CommandBody& body, const CommonOp
   const CpuWatch watch;
   body(session);
   const CpuWatch::Use use = watch.use();
-  report.notes.push_back(fmt::format(
-      "CPU time taken by other programs meanwhile: {:.1f} %, by the hypervisor: {:.1f} %.",
-      use.others_percent, use.steal_percent));
+  report.notes.push_back(
+      fmt::format("CPU time taken by other programs meanwhile: {:.1f} %, by the hypervisor: {:.1f} %.",
+                  use.others_percent, use.steal_percent));
   if (use.others_percent > kBusyPercent) {
     report.notes.push_back(
         "THIS MACHINE WAS BUSY: only medians (p50) and steady rates mean something; for the rest "
@@ -156,8 +148,7 @@ int main_with(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     for (const Declared& one : declared) {
-      if (one.app->parsed())
-        run_command(*one.command, one.body, options, command_line_of(argc, argv));
+      if (one.app->parsed()) run_command(*one.command, one.body, options, command_line_of(argc, argv));
     }
   } catch (const CLI::Success& wanted) {  // --help, --version
     return app.exit(wanted);

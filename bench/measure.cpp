@@ -54,8 +54,7 @@ Percentiles percentiles_scaled(std::span<std::uint64_t> samples, double scale) {
   if (samples.empty()) return {};
   std::sort(samples.begin(), samples.end());
   const auto at = [&](double fraction) {
-    const auto rank =
-        static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(samples.size())));
+    const auto rank = static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(samples.size())));
     return static_cast<double>(samples[rank == 0 ? 0 : rank - 1]) * scale;
   };
   return {at(0.5), at(0.9), at(0.99), at(0.999), at(1.0), samples.size()};
@@ -75,8 +74,7 @@ void spin_for_ns(double ns) {
   while (ticks_now() < until) cpu_relax();
 }
 
-CoreLoss::CoreLoss() noexcept
-    : wall_ns_(kernel_ns()), cpu_ns_(kernel_ns(CLOCK_THREAD_CPUTIME_ID)) {}
+CoreLoss::CoreLoss() noexcept : wall_ns_(kernel_ns()), cpu_ns_(kernel_ns(CLOCK_THREAD_CPUTIME_ID)) {}
 
 double CoreLoss::share() const noexcept {
   const auto wall = static_cast<double>(kernel_ns() - wall_ns_);
@@ -85,16 +83,14 @@ double CoreLoss::share() const noexcept {
 }
 
 RateMeter::RateMeter(std::uint64_t expected, std::uint64_t stretch)
-    : stretch_(std::clamp<std::uint64_t>(stretch, 1, std::max<std::uint64_t>(expected, 1))),
-      next_(stretch_) {
+    : stretch_(std::clamp<std::uint64_t>(stretch, 1, std::max<std::uint64_t>(expected, 1))), next_(stretch_) {
   per_tick_.reserve(expected / stretch_ + 2);
 }
 
 void RateMeter::mark(std::uint64_t done) noexcept {
   const std::uint64_t now = ticks_now();
   if (now > last_ticks_ && per_tick_.size() < per_tick_.capacity()) {
-    per_tick_.push_back(static_cast<double>(done - last_done_) /
-                        static_cast<double>(now - last_ticks_));
+    per_tick_.push_back(static_cast<double>(done - last_done_) / static_cast<double>(now - last_ticks_));
   }
   last_ticks_ = now;
   last_done_ = done;
@@ -111,13 +107,9 @@ double RateMeter::per_s() const {
   return ticks > 0 ? static_cast<double>(done_) / (ticks * ns_per_tick() * 1e-9) : 0;
 }
 
-double RateMeter::steady_per_s() const {
-  return spread_of(per_tick_).median / (ns_per_tick() * 1e-9);
-}
+double RateMeter::steady_per_s() const { return spread_of(per_tick_).median / (ns_per_tick() * 1e-9); }
 
-Percentiles percentiles_of_ticks(std::span<std::uint64_t> ticks) {
-  return percentiles_scaled(ticks, ns_per_tick());
-}
+Percentiles percentiles_of_ticks(std::span<std::uint64_t> ticks) { return percentiles_scaled(ticks, ns_per_tick()); }
 
 Percentiles percentiles_of_ns(std::span<std::uint64_t> ns) { return percentiles_scaled(ns, 1.0); }
 
@@ -166,8 +158,7 @@ Placement Measured::placement() const noexcept {
 }
 
 void RatioSeries::add(const Measured& floor, const Measured& subject) {
-  const Placement placement =
-      floor.placement() == subject.placement() ? floor.placement() : Placement::kMoved;
+  const Placement placement = floor.placement() == subject.placement() ? floor.placement() : Placement::kMoved;
   samples_.push_back({floor.value, subject.value, floor.steady, subject.steady,
                       (floor.handoff_ns() + subject.handoff_ns()) / 2, placement,
                       floor.disturbed() || subject.disturbed()});
@@ -209,8 +200,7 @@ Spread RatioSeries::subject() const {
 
 std::size_t RatioSeries::disturbed_count() const noexcept {
   return static_cast<std::size_t>(
-      std::count_if(samples_.begin(), samples_.end(),
-                    [](const RatioSample& sample) { return sample.disturbed; }));
+      std::count_if(samples_.begin(), samples_.end(), [](const RatioSample& sample) { return sample.disturbed; }));
 }
 
 Measured undisturbed(const std::function<Measured()>& measure, int tries) {
@@ -219,8 +209,7 @@ Measured undisturbed(const std::function<Measured()>& measure, int tries) {
   return result;
 }
 
-RatioSeries alternate(int runs, const std::function<Measured()>& floor,
-                      const std::function<Measured()>& subject) {
+RatioSeries alternate(int runs, const std::function<Measured()>& floor, const std::function<Measured()>& subject) {
   RatioSeries series;
   for (int run = 0; run < runs; ++run) {
     if (run % 2 == 0) {

@@ -27,8 +27,7 @@ inline std::uint64_t ticks_now() noexcept {
 #else
   timespec ts{};
   clock_gettime(CLOCK_MONOTONIC, &ts);
-  return static_cast<std::uint64_t>(ts.tv_sec) * 1'000'000'000u +
-         static_cast<std::uint64_t>(ts.tv_nsec);
+  return static_cast<std::uint64_t>(ts.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(ts.tv_nsec);
 #endif
 }
 
@@ -142,9 +141,8 @@ PercentileSpread spread_of(std::span<const Percentiles> repetitions);
 // hand-off of a 64-byte message tells which it is.
 enum class Placement { kSmt, kL3, kFar, kMoved };
 
-inline constexpr double kSmtBelowNs = 45;  // seen: 30-42 between hyper-threads, 55-65 between cores
-inline constexpr double kFarAboveNs =
-    125;  // seen: 55-110 within one L3, 130-245 across dies or sockets
+inline constexpr double kSmtBelowNs = 45;   // seen: 30-42 between hyper-threads, 55-65 between cores
+inline constexpr double kFarAboveNs = 125;  // seen: 55-110 within one L3, 130-245 across dies or sockets
 
 Placement judge_placement(double handoff_ns) noexcept;
 std::string_view to_string(Placement placement) noexcept;
@@ -175,9 +173,7 @@ struct RatioSample {
   Placement placement = Placement::kMoved;
   bool disturbed = false;
   double ratio() const noexcept { return floor > 0 ? subject / floor : 0; }
-  double steady_ratio() const noexcept {
-    return floor_steady > 0 ? subject_steady / floor_steady : 0;
-  }
+  double steady_ratio() const noexcept { return floor_steady > 0 ? subject_steady / floor_steady : 0; }
 };
 
 // Pairs of floor and subject taken next to each other. The figure to quote is the median of the pairs'
@@ -206,7 +202,6 @@ Measured undisturbed(const std::function<Measured()>& measure, int tries = 5);
 
 // Measures floor and subject in turn, `runs` times; the order inside a pair is swapped every time, so
 // that a machine which drifts one way favours neither. A disturbed half is measured again.
-RatioSeries alternate(int runs, const std::function<Measured()>& floor,
-                      const std::function<Measured()>& subject);
+RatioSeries alternate(int runs, const std::function<Measured()>& floor, const std::function<Measured()>& subject);
 
 }  // namespace stem::bench

@@ -16,18 +16,15 @@ void write_payload(std::uint64_t task, std::span<char> payload) {
   }
 }
 
-TaskLedger::TaskLedger(std::uint64_t tasks, std::uint32_t payload_bytes)
-    : marked_(tasks), expected_(payload_bytes) {}
+TaskLedger::TaskLedger(std::uint64_t tasks, std::uint32_t payload_bytes) : marked_(tasks), expected_(payload_bytes) {}
 
 void TaskLedger::mark(std::string_view payload) {
   std::uint64_t task = 0;
   if (payload.size() != expected_.size()) {
-    throw Failure(
-        fmt::format("a payload of {} bytes came, {} were sent", payload.size(), expected_.size()));
+    throw Failure(fmt::format("a payload of {} bytes came, {} were sent", payload.size(), expected_.size()));
   }
   std::memcpy(&task, payload.data(), sizeof task);
-  if (task >= marked_.size())
-    throw Failure(fmt::format("task {} came, which was never sent", task));
+  if (task >= marked_.size()) throw Failure(fmt::format("task {} came, which was never sent", task));
   write_payload(task, expected_);
   if (std::memcmp(payload.data(), expected_.data(), expected_.size()) != 0) {
     throw Failure(fmt::format("task {} came with other bytes than were sent", task));
@@ -37,8 +34,7 @@ void TaskLedger::mark(std::string_view payload) {
   ++seen_;
 }
 
-PeerResult run_sides(const std::string& name, const Work& work, const Side& producer,
-                     const Side& consumer) {
+PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer) {
   struct Stage {
     StartGate gate;
     std::uint64_t start_ticks = 0;  // writer: producer
@@ -57,14 +53,12 @@ PeerResult run_sides(const std::string& name, const Work& work, const Side& prod
     consume();
     stage->end_ticks = ticks_now();
   };
-  run_processes({{work.pin ? work.cpus.first : kAnyCpu, first},
-                 {work.pin ? work.cpus.second : kAnyCpu, second}},
+  run_processes({{work.pin ? work.cpus.first : kAnyCpu, first}, {work.pin ? work.cpus.second : kAnyCpu, second}},
                 std::chrono::minutes(5));
   PeerResult result;
   result.name = name;
   result.tasks = work.tasks;
-  result.seconds =
-      static_cast<double>(stage->end_ticks - stage->start_ticks) * ns_per_tick() * 1e-9;
+  result.seconds = static_cast<double>(stage->end_ticks - stage->start_ticks) * ns_per_tick() * 1e-9;
   result.tasks_per_s = static_cast<double>(work.tasks) / result.seconds;
   return result;
 }

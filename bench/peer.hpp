@@ -72,7 +72,6 @@ class TaskLedger {
 // Runs both sides and times them. Each side is a function that connects and returns the work itself, so
 // that connecting is not timed.
 using Side = std::function<std::function<void()>()>;
-PeerResult run_sides(const std::string& name, const Work& work, const Side& producer,
-                     const Side& consumer);
+PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer);
 
 }  // namespace stem::bench

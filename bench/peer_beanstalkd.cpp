@@ -22,8 +22,7 @@ class BeanstalkdClient {
   explicit BeanstalkdClient(const std::string& socket_path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (socket_path.size() >= sizeof address.sun_path)
-      throw Failure("beanstalkd: path too long: " + socket_path);
+    if (socket_path.size() >= sizeof address.sun_path) throw Failure("beanstalkd: path too long: " + socket_path);
     std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
     fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd_ < 0) fail_with_errno("socket");
@@ -126,9 +125,7 @@ std::uint64_t number_of(std::string_view text) {
   return value;
 }
 
-[[noreturn]] void refuse(std::string_view answer) {
-  throw Failure(fmt::format("beanstalkd answered {}", answer));
-}
+[[noreturn]] void refuse(std::string_view answer) { throw Failure(fmt::format("beanstalkd answered {}", answer)); }
 
 void produce(BeanstalkdClient& client, const Work& work, std::uint64_t pipeline) {
   std::vector<char> payload(work.payload_bytes);
@@ -194,13 +191,11 @@ void expect_done(const std::string& socket, const Work& work) {
   const std::string_view answer = client.line();
   if (!answer.starts_with("OK ")) refuse(answer);
   const std::string_view stats = client.body(number_of(answer.substr(3)));
-  const std::uint64_t left =
-      statistic(stats, "current-jobs-ready") + statistic(stats, "current-jobs-reserved") +
-      statistic(stats, "current-jobs-buried") + statistic(stats, "current-jobs-delayed");
+  const std::uint64_t left = statistic(stats, "current-jobs-ready") + statistic(stats, "current-jobs-reserved") +
+                             statistic(stats, "current-jobs-buried") + statistic(stats, "current-jobs-delayed");
   if (left != 0) throw Failure(fmt::format("beanstalkd: {} jobs are left", left));
   const std::uint64_t total = statistic(stats, "total-jobs");
-  if (total != work.tasks)
-    throw Failure(fmt::format("beanstalkd: counted {} jobs of {}", total, work.tasks));
+  if (total != work.tasks) throw Failure(fmt::format("beanstalkd: counted {} jobs of {}", total, work.tasks));
 }
 
 PeerResult run(const std::string& name, const Work& work, std::uint64_t pipeline) {
@@ -224,9 +219,7 @@ Peer peer(const char* key, const char* name, const char* how, std::uint64_t pipe
   one.key = key;
   one.name = name;
   one.how = how;
-  one.missing = [] {
-    return find_program("beanstalkd") ? std::string() : std::string("beanstalkd is not installed");
-  };
+  one.missing = [] { return find_program("beanstalkd") ? std::string() : std::string("beanstalkd is not installed"); };
   one.run = [pipeline, label = one.name](const Work& work) { return run(label, work, pipeline); };
   return one;
 }
@@ -234,9 +227,8 @@ Peer peer(const char* key, const char* name, const char* how, std::uint64_t pipe
 }  // namespace
 
 std::vector<Peer> beanstalkd_peers() {
-  return {
-      peer("beanstalkd_100", "beanstalkd, by 100", "put; reserve, delete; pipelined by 100", 100),
-      peer("beanstalkd_1", "beanstalkd, one by one", "put; reserve, delete in one round trip", 1)};
+  return {peer("beanstalkd_100", "beanstalkd, by 100", "put; reserve, delete; pipelined by 100", 100),
+          peer("beanstalkd_1", "beanstalkd, one by one", "put; reserve, delete in one round trip", 1)};
 }
 
 }  // namespace stem::bench

@@ -20,15 +20,12 @@ std::string_view text_of(const redisReply& reply) { return {reply.str, reply.len
 
 class RedisClient {
  public:
-  explicit RedisClient(const std::string& socket_path)
-      : context_(redisConnectUnix(socket_path.c_str()), redisFree) {
+  explicit RedisClient(const std::string& socket_path) : context_(redisConnectUnix(socket_path.c_str()), redisFree) {
     if (!context_ || context_->err != 0) fail("connect");
   }
 
   // Adds a command to the pipeline.
-  void append(std::initializer_list<std::string_view> words) {
-    append_words(std::span(words.begin(), words.size()));
-  }
+  void append(std::initializer_list<std::string_view> words) { append_words(std::span(words.begin(), words.size())); }
 
   void append_words(std::span<const std::string_view> words) {
     arguments_.clear();
@@ -38,8 +35,7 @@ class RedisClient {
       lengths_.push_back(word.size());
     }
     const auto count = static_cast<int>(words.size());
-    if (redisAppendCommandArgv(context_.get(), count, arguments_.data(), lengths_.data()) !=
-        REDIS_OK) {
+    if (redisAppendCommandArgv(context_.get(), count, arguments_.data(), lengths_.data()) != REDIS_OK) {
       fail("append");
     }
   }
@@ -72,10 +68,9 @@ class RedisServer {
  public:
   RedisServer()
       : socket_(directory_.path() + "/redis.sock"),
-        process_(
-            {find_program("redis-server").value(), "--port", "0", "--unixsocket", socket_, "--save",
-             "", "--appendonly", "no", "--daemonize", "no", "--dir", directory_.path()},
-            directory_.path() + "/redis.log", [this] { return answers(); }) {}
+        process_({find_program("redis-server").value(), "--port", "0", "--unixsocket", socket_, "--save", "",
+                  "--appendonly", "no", "--daemonize", "no", "--dir", directory_.path()},
+                 directory_.path() + "/redis.log", [this] { return answers(); }) {}
 
   const std::string& socket() const noexcept { return socket_; }
 
@@ -111,8 +106,7 @@ void produce_pipelined(RedisClient& redis, const Work& work, std::uint64_t pipel
 void expect_zero(RedisClient& redis, std::initializer_list<std::string_view> length_command) {
   const Reply reply = redis.command(length_command);
   if (reply->integer != 0) {
-    throw Failure(fmt::format("redis: {} entries are left in {}", reply->integer,
-                              *(length_command.begin() + 1)));
+    throw Failure(fmt::format("redis: {} entries are left in {}", reply->integer, *(length_command.begin() + 1)));
   }
 }
 
@@ -127,11 +121,9 @@ void consume_reliable(RedisClient& redis, const Work& work, std::uint64_t pipeli
     const std::uint64_t wanted = std::min(pipeline, work.tasks - ledger.seen());
     const std::size_t acknowledged = held.size();
     for (const Reply& task : held) redis.append({"LREM", "processing", "-1", text_of(*task)});
-    for (std::uint64_t i = 0; i < wanted; ++i)
-      redis.append({"LMOVE", "tasks", "processing", "RIGHT", "LEFT"});
+    for (std::uint64_t i = 0; i < wanted; ++i) redis.append({"LMOVE", "tasks", "processing", "RIGHT", "LEFT"});
     for (std::size_t i = 0; i < acknowledged; ++i) {
-      if (redis.reply()->integer != 1)
-        throw Failure("redis: a task was gone before it was acknowledged");
+      if (redis.reply()->integer != 1) throw Failure("redis: a task was gone before it was acknowledged");
     }
     held.clear();
     for (std::uint64_t i = 0; i < wanted; ++i) {
@@ -174,8 +166,7 @@ PeerResult run_reliable(const std::string& name, const Work& work, std::uint64_t
       [&]() -> std::function<void()> {
         auto redis = std::make_shared<RedisClient>(server.socket());
         return [&work, pipeline, redis] {
-          pipeline > 1 ? consume_reliable(*redis, work, pipeline)
-                       : consume_reliable_singly(*redis, work);
+          pipeline > 1 ? consume_reliable(*redis, work, pipeline) : consume_reliable_singly(*redis, work);
         };
       });
   RedisClient redis(server.socket());
@@ -263,8 +254,7 @@ void consume_stream(RedisClient& redis, const Work& work, std::uint64_t pipeline
     const bool more = ledger.seen() < work.tasks;
     if (entries != nullptr) acknowledge_entries(redis, *entries);
     if (more) {
-      redis.append({"XREADGROUP", "GROUP", "workers", "one", "COUNT", count, "BLOCK", "1000",
-                    "STREAMS", "tasks", ">"});
+      redis.append({"XREADGROUP", "GROUP", "workers", "one", "COUNT", count, "BLOCK", "1000", "STREAMS", "tasks", ">"});
     }
     for (int i = 0; entries != nullptr && i < 2; ++i) {
       if (redis.reply()->integer == static_cast<long long>(entries->elements)) continue;
@@ -306,33 +296,26 @@ PeerResult run_stream(const std::string& name, const Work& work, std::uint64_t p
 
 std::vector<Peer> redis_peers() {
   const auto missing = [] {
-    return find_program("redis-server") ? std::string()
-                                        : std::string("redis-server is not installed");
+    return find_program("redis-server") ? std::string() : std::string("redis-server is not installed");
   };
-  const auto peer = [&](const char* key, const char* name, const char* how, auto run,
-                        std::uint64_t pipeline) {
+  const auto peer = [&](const char* key, const char* name, const char* how, auto run, std::uint64_t pipeline) {
     Peer one;
     one.key = key;
     one.name = name;
     one.how = how;
     one.missing = missing;
-    one.run = [run, pipeline, label = one.name](const Work& work) {
-      return run(label, work, pipeline);
-    };
+    one.run = [run, pipeline, label = one.name](const Work& work) { return run(label, work, pipeline); };
     return one;
   };
   std::vector<Peer> peers{
-      peer("redis_lists_100", "Redis lists, by 100", "LPUSH; LMOVE, LREM; pipelined by 100",
-           run_reliable, 100),
+      peer("redis_lists_100", "Redis lists, by 100", "LPUSH; LMOVE, LREM; pipelined by 100", run_reliable, 100),
       peer("redis_lists_1", "Redis lists, one by one", "LPUSH; BLMOVE, LREM", run_reliable, 1),
-      peer("redis_plain_100", "Redis plain list, by 100",
-           "LPUSH of 100; RPOP of 100; nothing acknowledged", run_plain, 100),
-      peer("redis_plain_1", "Redis plain list, one by one", "LPUSH; BRPOP; nothing acknowledged",
-           run_plain, 1),
+      peer("redis_plain_100", "Redis plain list, by 100", "LPUSH of 100; RPOP of 100; nothing acknowledged", run_plain,
+           100),
+      peer("redis_plain_1", "Redis plain list, one by one", "LPUSH; BRPOP; nothing acknowledged", run_plain, 1),
       peer("redis_streams_100", "Redis Streams, by 100",
            "XADD; XREADGROUP of 100, XACK and XDEL of 100; pipelined by 100", run_stream, 100),
-      peer("redis_streams_1", "Redis Streams, one by one", "XADD; XREADGROUP, XACK, XDEL",
-           run_stream, 1),
+      peer("redis_streams_1", "Redis Streams, one by one", "XADD; XREADGROUP, XACK, XDEL", run_stream, 1),
   };
   peers[2].acknowledges = peers[3].acknowledges = false;
   return peers;

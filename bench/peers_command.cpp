@@ -42,8 +42,7 @@ using Rates = std::map<std::string, std::vector<double>>;  // key -> tasks/s of 
 std::vector<Peer> chosen_peers(const Options& options, Report& report) {
   std::vector<Peer> chosen;
   for (Peer& peer : all_peers()) {
-    if (!options.only.empty() &&
-        std::find(options.only.begin(), options.only.end(), peer.key) == options.only.end()) {
+    if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), peer.key) == options.only.end()) {
       continue;
     }
     const std::string missing = peer.missing ? peer.missing() : std::string();
@@ -89,8 +88,7 @@ Table table_of(const std::vector<Peer>& peers, const Rates& rates) {
               {}};
   for (const Baseline& baseline : kBaselines) {
     if (!rates.contains(baseline.key)) continue;
-    table.columns.push_back(
-        {fmt::format("ratio_{}", baseline.key), baseline.heading, Unit::kRatio});
+    table.columns.push_back({fmt::format("ratio_{}", baseline.key), baseline.heading, Unit::kRatio});
   }
   table.columns.push_back({"acknowledged", "ack", Unit::kText});
   for (const Peer& peer : peers) {
@@ -104,22 +102,20 @@ Table table_of(const std::vector<Peer>& peers, const Rates& rates) {
   return table;
 }
 
-Plot picture(const Report& report, const std::vector<Peer>& peers, const Rates& rates,
-             const Options& options) {
+Plot picture(const Report& report, const std::vector<Peer>& peers, const Rates& rates, const Options& options) {
   Plot plot;
-  plot.title = fmt::format("{} tasks of {} bytes, producer process to consumer process",
-                           options.work.tasks, options.work.payload_bytes);
+  plot.title = fmt::format("{} tasks of {} bytes, producer process to consumer process", options.work.tasks,
+                           options.work.payload_bytes);
   plot.subtitle = fmt::format("{} · {}", report.command_line, report.machine.front().value);
   plot.value_label = "tasks per second (whiskers: least and most of the runs)";
   plot.value_unit = Unit::kPerSecond;
   plot.log_value = true;
   for (const Peer& peer : peers) {
-    plot.bars.push_back({peer.name + (peer.acknowledges ? "" : " (no ack)"),
-                         spread_of(rates.at(peer.key)), peer.is_subject});
+    plot.bars.push_back(
+        {peer.name + (peer.acknowledges ? "" : " (no ack)"), spread_of(rates.at(peer.key)), peer.is_subject});
   }
-  std::stable_sort(plot.bars.begin(), plot.bars.end(), [](const PlotBar& a, const PlotBar& b) {
-    return a.value.median > b.value.median;
-  });
+  std::stable_sort(plot.bars.begin(), plot.bars.end(),
+                   [](const PlotBar& a, const PlotBar& b) { return a.value.median > b.value.median; });
   return plot;
 }
 
@@ -131,10 +127,8 @@ void run(Session& session, const Options& options) {
   const std::vector<Peer> peers = chosen_peers(options, report);
   const Rates rates = measure(session, options, peers);
   report.tables.push_back(table_of(peers, rates));
-  for (const Peer& peer : peers)
-    report.notes.push_back(fmt::format("{}: {}.", peer.name, peer.how));
-  report.notes.push_back(
-      "Every task came exactly once with its own bytes, and each queue was empty afterwards.");
+  for (const Peer& peer : peers) report.notes.push_back(fmt::format("{}: {}.", peer.name, peer.how));
+  report.notes.push_back("Every task came exactly once with its own bytes, and each queue was empty afterwards.");
   report.plot = picture(report, peers, rates, options);
 }
 
@@ -150,10 +144,8 @@ CommandBody declare_peers(CLI::App& app) {
       ->capture_default_str();
   std::vector<std::string> keys;
   for (const Peer& peer : all_peers()) keys.push_back(peer.key);
-  app.add_option("--only", options->only, "measure this one only (repeat)")
-      ->check(CLI::IsMember(keys));
-  app.add_flag("--pin", options->work.pin,
-               "pin producer and consumer of the peers (the server floats)");
+  app.add_option("--only", options->only, "measure this one only (repeat)")->check(CLI::IsMember(keys));
+  app.add_flag("--pin", options->work.pin, "pin producer and consumer of the peers (the server floats)");
   return [options](Session& session) { run(session, *options); };
 }
 

@@ -20,8 +20,7 @@ constexpr const char* kFaint = "#7b8794";
 constexpr const char* kGrid = "#e4e7eb";
 constexpr const char* kStrong = "#c2410c";
 constexpr const char* kBar = "#5b7c99";
-constexpr const char* kPalette[] = {"#c2410c", "#2563a8", "#2f855a",
-                                    "#7c3aed", "#b7791f", "#4a5568"};
+constexpr const char* kPalette[] = {"#c2410c", "#2563a8", "#2f855a", "#7c3aed", "#b7791f", "#4a5568"};
 
 std::string escape(const std::string& text) {
   std::string out;
@@ -48,8 +47,7 @@ std::string text_at(double x, double y, const std::string& text, Anchor anchor, 
       x, y, kNames[static_cast<int>(anchor)], size, fill, extra, escape(text));
 }
 
-std::string line_at(double x1, double y1, double x2, double y2, const char* stroke,
-                    double width = 1) {
+std::string line_at(double x1, double y1, double x2, double y2, const char* stroke, double width = 1) {
   return fmt::format(
       "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" "
       "stroke-width=\"{}\"/>\n",
@@ -77,8 +75,8 @@ struct Axis {
 
   double at(double value) const {
     const double low = ticks.front(), high = ticks.back();
-    const double part = logarithmic ? std::log(std::max(value, low) / low) / std::log(high / low)
-                                    : (value - low) / (high - low);
+    const double part =
+        logarithmic ? std::log(std::max(value, low) / low) / std::log(high / low) : (value - low) / (high - low);
     return from + part * (to - from);
   }
 };
@@ -130,25 +128,20 @@ std::string draw_bars(const Plot& plot) {
   for (const PlotBar& bar : plot.bars) {
     const double end = axis.at(bar.value.median);
     svg += text_at(axis.from - 12, y + 4.5, bar.label, Anchor::kEnd);
-    svg += fmt::format(
-        "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{}\" rx=\"2\" fill=\"{}\"/>\n",
-        axis.from, y - kThick / 2, std::max(1.0, end - axis.from), kThick,
-        bar.strong ? kStrong : kBar);
+    svg += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{}\" rx=\"2\" fill=\"{}\"/>\n",
+                       axis.from, y - kThick / 2, std::max(1.0, end - axis.from), kThick, bar.strong ? kStrong : kBar);
     double right = end;
     if (bar.value.max > bar.value.min) {
       const double least = axis.at(bar.value.min), most = axis.at(bar.value.max);
       svg += line_at(least, y, most, y, kInk, 1.2);
-      svg += line_at(least, y - 4, least, y + 4, kInk, 1.2) +
-             line_at(most, y - 4, most, y + 4, kInk, 1.2);
+      svg += line_at(least, y - 4, least, y + 4, kInk, 1.2) + line_at(most, y - 4, most, y + 4, kInk, 1.2);
       right = std::max(right, most);
     }
-    svg += text_at(right + 8, y + 4.5, format_value(bar.value.median, plot.value_unit),
-                   Anchor::kStart, 12);
+    svg += text_at(right + 8, y + 4.5, format_value(bar.value.median, plot.value_unit), Anchor::kStart, 12);
     y += kRow;
   }
   svg += line_at(axis.from, kTop, axis.from, bottom, kFaint);
-  svg +=
-      text_at((axis.from + axis.to) / 2, bottom + 40, plot.value_label, Anchor::kMiddle, 12, kInk);
+  svg += text_at((axis.from + axis.to) / 2, bottom + 40, plot.value_label, Anchor::kMiddle, 12, kInk);
   return frame(plot, bottom + 60, svg);
 }
 
@@ -165,11 +158,10 @@ std::string draw_line(const PlotLine& line, const Axis& x, const Axis& y, const 
   std::string points, dots;
   for (const PlotPoint& point : line.points) {
     points += fmt::format("{:.1f},{:.1f} ", x.at(point.x), y.at(point.y));
-    dots += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.2\" fill=\"{}\"/>\n",
-                        x.at(point.x), y.at(point.y), colour);
+    dots += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.2\" fill=\"{}\"/>\n", x.at(point.x), y.at(point.y),
+                        colour);
   }
-  return fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>\n",
-                     points, colour) +
+  return fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>\n", points, colour) +
          dots;
 }
 
@@ -184,18 +176,16 @@ std::string draw_lines(const Plot& plot) {
   }
   const double legend = 20 * static_cast<double>(plot.lines.size() > 1 ? plot.lines.size() : 0);
   const double top = kTop + legend, bottom = top + kHeight - 150;
-  const Axis x{axis_ticks(plot.log_x ? xs.low : std::min(0.0, xs.low), xs.high, plot.log_x),
-               plot.log_x, kLeft, kWidth - kMargin - 20};
-  const Axis y{axis_ticks(plot.log_value ? ys.low : std::min(0.0, ys.low), ys.high, plot.log_value),
-               plot.log_value, bottom, top};
+  const Axis x{axis_ticks(plot.log_x ? xs.low : std::min(0.0, xs.low), xs.high, plot.log_x), plot.log_x, kLeft,
+               kWidth - kMargin - 20};
+  const Axis y{axis_ticks(plot.log_value ? ys.low : std::min(0.0, ys.low), ys.high, plot.log_value), plot.log_value,
+               bottom, top};
   std::string svg = value_grid(x, plot.x_unit, top, bottom);
   for (const double tick : y.ticks) {
     svg += line_at(x.from, y.at(tick), x.to, y.at(tick), kGrid);
-    svg += text_at(x.from - 8, y.at(tick) + 4, tick_text(tick, plot.value_unit), Anchor::kEnd, 11,
-                   kFaint);
+    svg += text_at(x.from - 8, y.at(tick) + 4, tick_text(tick, plot.value_unit), Anchor::kEnd, 11, kFaint);
   }
-  svg +=
-      line_at(x.from, top, x.from, bottom, kFaint) + line_at(x.from, bottom, x.to, bottom, kFaint);
+  svg += line_at(x.from, top, x.from, bottom, kFaint) + line_at(x.from, bottom, x.to, bottom, kFaint);
   double legend_y = kTop;
   for (std::size_t i = 0; i < plot.lines.size(); ++i) {
     const char* colour = kPalette[i % std::size(kPalette)];
@@ -248,8 +238,6 @@ std::vector<double> axis_ticks(double low, double high, bool logarithmic) {
   return ticks;
 }
 
-std::string draw_svg(const Plot& plot) {
-  return plot.lines.empty() ? draw_bars(plot) : draw_lines(plot);
-}
+std::string draw_svg(const Plot& plot) { return plot.lines.empty() ? draw_bars(plot) : draw_lines(plot); }
 
 }  // namespace stem::bench

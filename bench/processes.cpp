@@ -90,8 +90,7 @@ class Children {
       for (const Child& child : children_) {
         if (child.pid != 0) fds.push_back({child.pidfd, POLLIN, 0});
       }
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-          until - std::chrono::steady_clock::now());
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
       if (left.count() <= 0) throw Failure("a benchmark process did not finish in time");
       // A signal that comes just before poll would be slept through; the cap bounds that.
       const auto wait_ms = std::min<std::int64_t>(left.count(), 200);
@@ -113,11 +112,10 @@ class Children {
     const char* reason = reasons()[index].text.data();
     if (reason[0] != '\0') throw Failure(reason);
     if (WIFSIGNALED(status)) {
-      throw Failure(fmt::format("benchmark process {} died of signal {} ({})", index,
-                                WTERMSIG(status), strsignal(WTERMSIG(status))));
+      throw Failure(fmt::format("benchmark process {} died of signal {} ({})", index, WTERMSIG(status),
+                                strsignal(WTERMSIG(status))));
     }
-    throw Failure(
-        fmt::format("benchmark process {} ended with code {}", index, WEXITSTATUS(status)));
+    throw Failure(fmt::format("benchmark process {} ended with code {}", index, WEXITSTATUS(status)));
   }
 
   static void end(Child& child) {
@@ -149,13 +147,11 @@ void pin_to_cpu(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<std::size_t>(cpu), &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0)
-    fail_with_errno(fmt::format("pin to CPU {}", cpu));
+  if (sched_setaffinity(0, sizeof set, &set) != 0) fail_with_errno(fmt::format("pin to CPU {}", cpu));
 }
 
 SharedMemory::SharedMemory(std::size_t bytes) : bytes_(bytes == 0 ? 1 : bytes) {
-  data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE,
-               -1, 0);
+  data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (data_ == MAP_FAILED) fail_with_errno(fmt::format("map {} bytes of shared memory", bytes_));
 }
 

@@ -78,8 +78,7 @@ inline constexpr std::chrono::seconds kDefaultDeadline{120};
 // Runs each role in a forked process of its own and waits for all. If one throws, dies or the deadline
 // passes, the others are killed and Failure says which and why: a benchmark never hangs. The children
 // die with their parent. Call it from a single-threaded process.
-void run_processes(const std::vector<Role>& roles,
-                   std::chrono::milliseconds deadline = kDefaultDeadline);
+void run_processes(const std::vector<Role>& roles, std::chrono::milliseconds deadline = kDefaultDeadline);
 
 void run_pair(CpuPair cpus, std::function<void()> first, std::function<void()> second,
               std::chrono::milliseconds deadline = kDefaultDeadline);

@@ -94,9 +94,9 @@ void run(Session& session, const Options& options) {
   report.notes.push_back(
       "Real supervisor and worker processes, idle ones parked. Bare signal: SIGKILL of a process of the same "
       "size until the waiter on its robust mutex runs.");
-  report.notes.push_back(
-      core_files > 0 ? fmt::format("{} core files were written meanwhile, and removed.", core_files)
-                     : std::string("The system wrote no core file where it could be seen (see core_pattern)."));
+  report.notes.push_back(core_files > 0
+                             ? fmt::format("{} core files were written meanwhile, and removed.", core_files)
+                             : std::string("The system wrote no core file where it could be seen (see core_pattern)."));
   report.plot = std::move(plot);
 }
 

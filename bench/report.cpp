@@ -31,8 +31,7 @@ template <std::size_t kCount>
 std::string scaled(double value, const std::array<Scale, kCount>& scales) {
   for (const Scale& scale : scales) {
     // Just below the border the three digits would round up to 1000 of the smaller unit.
-    if (std::fabs(value) >= scale.factor * 0.9995)
-      return three_digits(value / scale.factor) + scale.suffix;
+    if (std::fabs(value) >= scale.factor * 0.9995) return three_digits(value / scale.factor) + scale.suffix;
   }
   return three_digits(value / scales.back().factor) + scales.back().suffix;
 }
@@ -62,8 +61,7 @@ nlohmann::ordered_json cell_json(const Cell& cell) {
 
 // Characters on the screen; fmt pads by the same measure.
 std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 std::string table_text(const Table& table) {
@@ -78,16 +76,14 @@ std::string table_text(const Table& table) {
   }
   std::vector<std::size_t> widths(table.columns.size() + 1);
   for (const auto& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i)
-      widths[i] = std::max(widths[i], width_of(line[i]));
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], width_of(line[i]));
   }
   std::string text = table.title + "\n";
   for (const auto& line : lines) {
     std::string row = fmt::format("  {:<{}}", line[0], widths[0]);
     for (std::size_t i = 1; i < line.size(); ++i) {
       const bool left = table.columns[i - 1].unit == Unit::kText;
-      row += left ? fmt::format("  {:<{}}", line[i], widths[i])
-                  : fmt::format("  {:>{}}", line[i], widths[i]);
+      row += left ? fmt::format("  {:<{}}", line[i], widths[i]) : fmt::format("  {:>{}}", line[i], widths[i]);
     }
     row.erase(row.find_last_not_of(' ') + 1);
     text += row + "\n";
@@ -98,12 +94,9 @@ std::string table_text(const Table& table) {
 }  // namespace
 
 std::string format_value(double value, Unit unit) {
-  static constexpr std::array<Scale, 4> kTime{
-      {{1e9, " s"}, {1e6, " ms"}, {1e3, " µs"}, {1, " ns"}}};
-  static constexpr std::array<Scale, 4> kRate{
-      {{1e9, " G/s"}, {1e6, " M/s"}, {1e3, " k/s"}, {1, " /s"}}};
-  static constexpr std::array<Scale, 4> kSize{
-      {{1 << 30, " GiB"}, {1 << 20, " MiB"}, {1 << 10, " KiB"}, {1, " B"}}};
+  static constexpr std::array<Scale, 4> kTime{{{1e9, " s"}, {1e6, " ms"}, {1e3, " µs"}, {1, " ns"}}};
+  static constexpr std::array<Scale, 4> kRate{{{1e9, " G/s"}, {1e6, " M/s"}, {1e3, " k/s"}, {1, " /s"}}};
+  static constexpr std::array<Scale, 4> kSize{{{1 << 30, " GiB"}, {1 << 20, " MiB"}, {1 << 10, " KiB"}, {1, " B"}}};
   switch (unit) {
     case Unit::kNanoseconds: return scaled(value, kTime);
     case Unit::kPerSecond: return scaled(value, kRate);
@@ -117,12 +110,9 @@ std::string format_value(double value, Unit unit) {
 }
 
 std::vector<Column> percentile_columns() {
-  return {{"p50_ns", "p50", Unit::kNanoseconds},
-          {"p90_ns", "p90", Unit::kNanoseconds},
-          {"p99_ns", "p99", Unit::kNanoseconds},
-          {"p999_ns", "p99.9", Unit::kNanoseconds},
-          {"max_ns", "max", Unit::kNanoseconds},
-          {"p50_min_ns", "p50 least", Unit::kNanoseconds},
+  return {{"p50_ns", "p50", Unit::kNanoseconds},         {"p90_ns", "p90", Unit::kNanoseconds},
+          {"p99_ns", "p99", Unit::kNanoseconds},         {"p999_ns", "p99.9", Unit::kNanoseconds},
+          {"max_ns", "max", Unit::kNanoseconds},         {"p50_min_ns", "p50 least", Unit::kNanoseconds},
           {"p50_max_ns", "p50 most", Unit::kNanoseconds}};
 }
 
@@ -135,14 +125,11 @@ std::vector<Column> spread_columns(const std::string& key, const std::string& he
   return {{key, heading, unit}, {key + "_min", "least", unit}, {key + "_max", "most", unit}};
 }
 
-std::vector<Cell> spread_cells(const Spread& spread) {
-  return {spread.median, spread.min, spread.max};
-}
+std::vector<Cell> spread_cells(const Spread& spread) { return {spread.median, spread.min, spread.max}; }
 
 std::string placement_summary(const std::vector<Placement>& placements) {
   std::string text;
-  for (const Placement placement :
-       {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
+  for (const Placement placement : {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
     const auto count = std::count(placements.begin(), placements.end(), placement);
     if (count == 0) continue;
     if (!text.empty()) text += ", ";
@@ -151,8 +138,7 @@ std::string placement_summary(const std::vector<Placement>& placements) {
   return text;
 }
 
-Table ratio_table(const std::string& key, const std::string& title, const RatioSeries& series,
-                  Unit floor_unit) {
+Table ratio_table(const std::string& key, const std::string& title, const RatioSeries& series, Unit floor_unit) {
   Table table{key, title, spread_columns("ratio", "ratio", Unit::kRatio), {}};
   table.columns.push_back({"ratio_steady", "steady", Unit::kRatio});
   table.columns.push_back({"pairs", "pairs", Unit::kCount});
@@ -164,13 +150,12 @@ Table ratio_table(const std::string& key, const std::string& title, const RatioS
     const Spread steady = part.steady_ratio();
     std::vector<Cell> cells = spread_cells(part.ratio());
     cells.push_back(steady.count > 0 ? Cell(steady.median) : Cell());
-    cells.insert(cells.end(), {static_cast<double>(part.samples().size()), part.floor().median,
-                               part.subject().median, static_cast<double>(part.disturbed_count())});
+    cells.insert(cells.end(), {static_cast<double>(part.samples().size()), part.floor().median, part.subject().median,
+                               static_cast<double>(part.disturbed_count())});
     table.rows.push_back({name, label, std::move(cells)});
   };
   add("all", "all pairs", series);
-  for (const Placement placement :
-       {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
+  for (const Placement placement : {Placement::kSmt, Placement::kL3, Placement::kFar, Placement::kMoved}) {
     const std::string name(to_string(placement));
     add(name, "hand-off: " + name, series.only(placement));
   }
@@ -212,8 +197,7 @@ nlohmann::ordered_json to_json(const Report& report) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const Row& row : table.rows) {
       nlohmann::ordered_json object{{"name", row.key}, {"label", row.label}};
-      for (std::size_t i = 0; i < row.cells.size(); ++i)
-        object[table.columns[i].key] = cell_json(row.cells[i]);
+      for (std::size_t i = 0; i < row.cells.size(); ++i) object[table.columns[i].key] = cell_json(row.cells[i]);
       rows.push_back(std::move(object));
     }
     json["tables"][table.key] = {{"title", table.title}, {"rows", std::move(rows)}};

@@ -52,8 +52,7 @@ std::vector<Cell> spread_cells(const Spread& spread);
 
 // The table of ratios of a RatioSeries: one row for all pairs, one per placement seen, and how many pairs
 // were disturbed. `floor_unit` formats floor and subject.
-Table ratio_table(const std::string& key, const std::string& title, const RatioSeries& series,
-                  Unit floor_unit);
+Table ratio_table(const std::string& key, const std::string& title, const RatioSeries& series, Unit floor_unit);
 
 // "l3 4, far 1" of the placements seen.
 std::string placement_summary(const std::vector<Placement>& placements);

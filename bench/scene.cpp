@@ -34,9 +34,7 @@ Scene::~Scene() {
   std::filesystem::remove_all(directory_, ignored);
 }
 
-std::shared_ptr<shm::Segment> Scene::attach() const {
-  return must(shm::Segment::attach(name_space_, directory_));
-}
+std::shared_ptr<shm::Segment> Scene::attach() const { return must(shm::Segment::attach(name_space_, directory_)); }
 
 Seat::Seat(const Scene& scene, shm::Role role, const std::string& name)
     : segment_(scene.attach()),

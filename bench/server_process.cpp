@@ -34,8 +34,7 @@ std::string last_line_of(const std::string& path) {
   return last.empty() ? "it wrote nothing" : last;
 }
 
-[[noreturn]] void become(const std::vector<std::string>& command, const std::string& log_path,
-                         pid_t parent) {
+[[noreturn]] void become(const std::vector<std::string>& command, const std::string& log_path, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // a bench that is killed leaves no server behind
   if (getppid() != parent) _exit(127);
   const int log = open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

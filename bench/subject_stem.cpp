@@ -66,8 +66,8 @@ void consume(Seat& seat, const Work& work) {
 
 PeerResult run(const Work& work, std::uint32_t batch) {
   shm::SegmentOptions options;
-  options.slot_count = static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(work.tasks + work.tasks / 8, 1u << 16, shm::kMaxSlots));
+  options.slot_count =
+      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(work.tasks + work.tasks / 8, 1u << 16, shm::kMaxSlots));
   Scene scene(options);
   const auto seat = [&](shm::Role role) { return std::make_shared<Seat>(scene, role, "peers"); };
   const Side producer = [&]() -> std::function<void()> {

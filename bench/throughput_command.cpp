@@ -25,12 +25,9 @@ struct Case {
   std::uint32_t prefetch;
 };
 constexpr Case kCases[] = {
-    {"one_prefetch2", "one at a time, prefetch 2", 1, 2},
-    {"one_prefetch64", "one at a time, prefetch 64", 1, 64},
-    {"many16_prefetch2", "by 16, prefetch 2", 16, 2},
-    {"many16_prefetch64", "by 16, prefetch 64", 16, 64},
-    {"many64_prefetch2", "by 64, prefetch 2", 64, 2},
-    {"many64_prefetch64", "by 64, prefetch 64", 64, 64},
+    {"one_prefetch2", "one at a time, prefetch 2", 1, 2}, {"one_prefetch64", "one at a time, prefetch 64", 1, 64},
+    {"many16_prefetch2", "by 16, prefetch 2", 16, 2},     {"many16_prefetch64", "by 16, prefetch 64", 16, 64},
+    {"many64_prefetch2", "by 64, prefetch 2", 64, 2},     {"many64_prefetch64", "by 64, prefetch 64", 64, 64},
 };
 
 struct Outcome {
@@ -39,8 +36,7 @@ struct Outcome {
 };
 
 bool chosen(const Options& options, const Case& shape) {
-  return options.only.empty() ||
-         std::find(options.only.begin(), options.only.end(), shape.key) != options.only.end();
+  return options.only.empty() || std::find(options.only.begin(), options.only.end(), shape.key) != options.only.end();
 }
 
 // Each case by turns with the floor, and all cases once before any is repeated.
@@ -63,8 +59,7 @@ std::vector<Outcome> measure(const Session& session, const Options& options) {
       const Measured second = undisturbed(floor_first ? std::function<Measured()>(subject) : floor);
       outcome.series.add(floor_first ? first : second, floor_first ? second : first);
       session.progress(fmt::format("run {}/{}: {}: {}", run + 1, session.runs, outcome.shape->label,
-                                   format_value(outcome.series.samples().back().subject_steady,
-                                                Unit::kPerSecond)));
+                                   format_value(outcome.series.samples().back().subject_steady, Unit::kPerSecond)));
     }
   }
   return outcomes;
@@ -126,8 +121,8 @@ void run(Session& session, const Options& options) {
   std::size_t disturbed = 0;
   for (const Outcome& outcome : outcomes) {
     report.tables.push_back(ratio_table(std::string("ratio_") + outcome.shape->key,
-                                        fmt::format("{}: against the bare ring", outcome.shape->label),
-                                        outcome.series, Unit::kPerSecond));
+                                        fmt::format("{}: against the bare ring", outcome.shape->label), outcome.series,
+                                        Unit::kPerSecond));
     for (const RatioSample& sample : outcome.series.samples()) placements.push_back(sample.placement);
     disturbed += outcome.series.disturbed_count();
   }

@@ -29,7 +29,8 @@ constexpr BlockKind tag_kind(std::uint64_t tag) { return static_cast<BlockKind>(
 // life. Until then anybody who finds no other block may take it.
 inline bool kept_with(const Descriptor& d, ControlWord word, std::uint64_t tag, BlockId id) noexcept {
   const std::uint64_t lives = word.generation() - tag_generation(tag);
-  return d.block == id + 1 && ((word.state() == State::kFree && lives == 0) || (word.state() == State::kAlloc && lives == 1));
+  return d.block == id + 1 &&
+         ((word.state() == State::kFree && lives == 0) || (word.state() == State::kAlloc && lives == 1));
 }
 
 class Blocks {

@@ -18,16 +18,16 @@ namespace stem::shm {
 
 enum class State : std::uint8_t {
   kFree = 0,
-  kAlloc = 1,      // in its owner's reserve, or being filled
-  kReady = 2,      // runnable
-  kDelayed = 3,    // runnable at its due time
-  kWaiting = 4,    // held back until another task releases it
-  kLeased = 5,     // held by a worker
-  kSettling = 6,   // acknowledged; obligations remain, all of them idempotent
-  kDone = 7,       // over; the result is kept until its time to live ends
-  kRetiring = 8,   // being torn down
-  kOutbox = 9,     // being forwarded by a gateway
-  kDead = 10,      // dead letter
+  kAlloc = 1,        // in its owner's reserve, or being filled
+  kReady = 2,        // runnable
+  kDelayed = 3,      // runnable at its due time
+  kWaiting = 4,      // held back until another task releases it
+  kLeased = 5,       // held by a worker
+  kSettling = 6,     // acknowledged; obligations remain, all of them idempotent
+  kDone = 7,         // over; the result is kept until its time to live ends
+  kRetiring = 8,     // being torn down
+  kOutbox = 9,       // being forwarded by a gateway
+  kDead = 10,        // dead letter
   kQuarantine = 11,  // its descriptor made no sense
 };
 inline constexpr int kStateCount = 12;
@@ -44,9 +44,7 @@ class ControlWord {
 
   constexpr std::uint64_t bits() const { return bits_; }
   constexpr std::uint64_t generation() const { return bits_ >> kGenerationShift; }
-  constexpr std::uint32_t grant() const {
-    return static_cast<std::uint32_t>(bits_ >> kGrantShift) & kMaxGrant;
-  }
+  constexpr std::uint32_t grant() const { return static_cast<std::uint32_t>(bits_ >> kGrantShift) & kMaxGrant; }
   constexpr std::uint32_t owner() const {
     return static_cast<std::uint32_t>(bits_ >> kOwnerShift) & ((1u << kOwnerBits) - 1);
   }
@@ -54,16 +52,12 @@ class ControlWord {
   constexpr bool legal_state() const { return (bits_ & 0xf) < kStateCount; }
 
   // The same life and grant in another state, owned by `owner` (0 = nobody).
-  constexpr ControlWord with(State state, std::uint32_t owner) const {
-    return {generation(), grant(), owner, state};
-  }
+  constexpr ControlWord with(State state, std::uint32_t owner) const { return {generation(), grant(), owner, state}; }
   // The next grant: whoever held this one is refused from now on.
   constexpr ControlWord regrant(State state) const { return {generation(), grant() + 1, 0, state}; }
   static constexpr std::uint64_t kLastGeneration = (std::uint64_t{1} << kGenerationBits) - 1;
   // The next life, in the hands of `owner`; there is none after the last generation.
-  constexpr ControlWord next_life(std::uint32_t owner) const {
-    return {generation() + 1, 0, owner, State::kAlloc};
-  }
+  constexpr ControlWord next_life(std::uint32_t owner) const { return {generation() + 1, 0, owner, State::kAlloc}; }
 
   friend constexpr bool operator==(ControlWord, ControlWord) = default;
 
@@ -105,8 +99,7 @@ struct Tally {
            std::uint64_t{rate_paid} << 23 | (releases & 0x7fffffu);
   }
   static constexpr Tally unpack(std::uint64_t value) {
-    return {static_cast<std::uint32_t>(value >> 36) & 0xffffu,
-            static_cast<std::uint32_t>(value >> 24) & 0xfffu,
+    return {static_cast<std::uint32_t>(value >> 36) & 0xffffu, static_cast<std::uint32_t>(value >> 24) & 0xfffu,
             static_cast<std::uint32_t>(value) & 0x7fffffu, (value >> 23 & 1) != 0};
   }
 };

@@ -31,9 +31,7 @@ bool wake_worker(Segment& segment, std::uint32_t participant) noexcept {
   return true;
 }
 
-std::uint32_t prepare_sleep(Participant& self) noexcept {
-  return self.row().doorbell.load(std::memory_order_acquire);
-}
+std::uint32_t prepare_sleep(Participant& self) noexcept { return self.row().doorbell.load(std::memory_order_acquire); }
 
 void set_sleep_bit(Participant& self) noexcept {
   // order(sleep.announce): seq_cst; pairs with the seq_cst look in wake_workers(); either the sleeper sees
@@ -42,19 +40,16 @@ void set_sleep_bit(Participant& self) noexcept {
 }
 
 void clear_sleep_bit(Participant& self) noexcept {
-  self.segment().header().sleepers[self.index() / 64].fetch_and(~bit_of(self.index()),
-                                                                std::memory_order_seq_cst);
+  self.segment().header().sleepers[self.index() / 64].fetch_and(~bit_of(self.index()), std::memory_order_seq_cst);
 }
 
 void set_waiter_bit(Participant& self, std::uint64_t awaited) noexcept {
   self.row().waiting_for.store(awaited, std::memory_order_release);
-  self.segment().header().result_waiters[self.index() / 64].fetch_or(bit_of(self.index()),
-                                                                     std::memory_order_seq_cst);
+  self.segment().header().result_waiters[self.index() / 64].fetch_or(bit_of(self.index()), std::memory_order_seq_cst);
 }
 
 void clear_waiter_bit(Participant& self) noexcept {
-  self.segment().header().result_waiters[self.index() / 64].fetch_and(~bit_of(self.index()),
-                                                                      std::memory_order_seq_cst);
+  self.segment().header().result_waiters[self.index() / 64].fetch_and(~bit_of(self.index()), std::memory_order_seq_cst);
 }
 
 bool park(Participant& self, std::uint32_t seen, std::int64_t timeout_ns) noexcept {
@@ -96,8 +91,7 @@ void wake_result_waiters(Segment& segment, std::uint64_t awaited) noexcept {
     for (; waiting != 0; waiting &= waiting - 1) {
       const std::uint32_t participant = w * 64 + static_cast<std::uint32_t>(std::countr_zero(waiting));
       if (participant >= segment.geometry().participant_count) break;
-      if (segment.row(participant).waiting_for.load(std::memory_order_acquire) == awaited)
-        ring(segment, participant);
+      if (segment.row(participant).waiting_for.load(std::memory_order_acquire) == awaited) ring(segment, participant);
     }
   }
 }

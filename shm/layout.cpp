@@ -8,9 +8,7 @@
 namespace stem::shm {
 namespace {
 
-constexpr std::uint64_t pages(std::uint64_t bytes) {
-  return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-}
+constexpr std::uint64_t pages(std::uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
 }  // namespace
 

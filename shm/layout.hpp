@@ -34,8 +34,8 @@ struct Geometry {
   std::uint32_t participant_count = 0;
   std::uint32_t queue_count = 0;
   std::uint32_t task_count = 0;
-  std::uint32_t unique_buckets = 0;   // power of two
-  std::uint32_t limiter_count = 0;    // power of two
+  std::uint32_t unique_buckets = 0;  // power of two
+  std::uint32_t limiter_count = 0;   // power of two
   std::uint64_t ring_bytes = 0;
   std::uint64_t block_bytes = 0;
 };
@@ -57,8 +57,8 @@ struct alignas(kCacheLineBytes) Header {
   std::uint64_t time_namespace;
 
   // W: any (CAS). How far each section is in use and committed.
-  alignas(kCacheLineBytes) std::atomic<std::uint64_t> slab_used;       // slots ever taken
-  std::atomic<std::uint64_t> slab_committed;                            // slots with memory behind them
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> slab_used;  // slots ever taken
+  std::atomic<std::uint64_t> slab_committed;                      // slots with memory behind them
   std::atomic<std::uint64_t> ring_used_bytes;
   std::atomic<std::uint64_t> superblocks_used;
   std::atomic<std::uint32_t> queues_used;
@@ -79,14 +79,14 @@ struct alignas(kCacheLineBytes) Header {
 // ---- slab ------------------------------------------------------------------------------------------
 
 enum DescriptorFlag : std::uint8_t {
-  kHasExtension = 1,   // the block starts with a TaskExtension
-  kKeepResult = 2,     // the result is kept; settle passes through kDone
-  kHasObligations = 4, // unique key, links: settle passes through kSettling
-  kNoRenew = 8,        // the lease ends by the clock even while the worker beats
-  kInPlace = 16,       // trivially copyable argument with a layout hash
-  kIsRun = 64,         // several small tasks under one control word, see engine/run.hpp
-  kHasAffinity = 32,   // its hint goes to one worker's inbox
-  kMovedOut = 128,     // was an item of a run; while it waits, the run's mask word says whether it is a task
+  kHasExtension = 1,    // the block starts with a TaskExtension
+  kKeepResult = 2,      // the result is kept; settle passes through kDone
+  kHasObligations = 4,  // unique key, links: settle passes through kSettling
+  kNoRenew = 8,         // the lease ends by the clock even while the worker beats
+  kInPlace = 16,        // trivially copyable argument with a layout hash
+  kIsRun = 64,          // several small tasks under one control word, see engine/run.hpp
+  kHasAffinity = 32,    // its hint goes to one worker's inbox
+  kMovedOut = 128,      // was an item of a run; while it waits, the run's mask word says whether it is a task
 };
 
 // One task. The first line is all that a claim touches for an inline payload's bookkeeping; the second is
@@ -94,8 +94,8 @@ enum DescriptorFlag : std::uint8_t {
 struct alignas(2 * kCacheLineBytes) Descriptor {
   ControlCell control;
   std::atomic<std::uint64_t> tally[2];  // TaggedWord(grant, Tally), by grant parity. W: who regrants
-  std::atomic<std::uint64_t> due;       // TaggedWord(grant, microseconds since creation); of a run its mask. W: who delays
-  std::int64_t enqueued_ns;             // W: owner in kAlloc, as all plain fields below
+  std::atomic<std::uint64_t> due;  // TaggedWord(grant, microseconds since creation); of a run its mask. W: who delays
+  std::int64_t enqueued_ns;        // W: owner in kAlloc, as all plain fields below
   std::uint16_t queue;
   std::uint16_t task;
   std::uint8_t priority;
@@ -113,7 +113,7 @@ static_assert(offsetof(Descriptor, inline_payload) == 64);
 
 // A bounded ring of hints; see ring.hpp.
 struct alignas(kCacheLineBytes) RingHeader {
-  std::atomic<std::uint64_t> head;  // W: poppers
+  std::atomic<std::uint64_t> head;                           // W: poppers
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> tail;  // W: pushers
   alignas(kCacheLineBytes) std::uint64_t capacity_log2;      // W: creator
   std::atomic<std::uint64_t> previous;  // the smaller ring this one replaced, while it is not empty
@@ -123,8 +123,8 @@ struct alignas(kCacheLineBytes) RingHeader {
 // Slots freed by one participant, offered to all: one writer, so a push is two plain stores; many readers,
 // who claim the slots by their control words and then move the head. Hints, like every ring.
 struct alignas(kCacheLineBytes) ReturnRing {
-  std::atomic<std::uint64_t> head;                            // W: readers (CAS)
-  alignas(kCacheLineBytes) std::atomic<std::uint64_t> tail;   // W: the participant
+  std::atomic<std::uint64_t> head;                           // W: readers (CAS)
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> tail;  // W: the participant
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> slots[kReturnSlots];
 };
 static_assert(sizeof(ReturnRing) == 128 + 4 * kReturnSlots);
@@ -149,19 +149,19 @@ constexpr std::uint64_t ring_bytes(std::uint32_t capacity_log2) {
 enum class Overflow : std::uint32_t { kReject = 0, kBlock = 1, kDropOldest = 2 };
 
 struct alignas(kCacheLineBytes) QueueRow {
-  std::atomic<std::uint64_t> lanes;  // bit p: the ring of priority p may have hints. W: any
+  std::atomic<std::uint64_t> lanes;               // bit p: the ring of priority p may have hints. W: any
   std::atomic<std::uint64_t> rings[kPriorities];  // RingRef. W: any (CAS)
   // Settings. W: any (`stem queue`), rarely. R: any.
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> paused;
-  std::atomic<std::uint32_t> max_length;   // 0 = no limit
-  std::atomic<std::uint32_t> overflow;     // Overflow
-  std::atomic<std::uint32_t> concurrency;  // 0 = no limit
-  std::atomic<std::uint64_t> rate;         // packed Rate; 0 = no limit
+  std::atomic<std::uint32_t> max_length;       // 0 = no limit
+  std::atomic<std::uint32_t> overflow;         // Overflow
+  std::atomic<std::uint32_t> concurrency;      // 0 = no limit
+  std::atomic<std::uint64_t> rate;             // packed Rate; 0 = no limit
   std::atomic<std::uint64_t> purge_before_ns;  // tasks enqueued before it are cancelled at claim
   std::atomic<std::uint32_t> lowest_first;
-  std::atomic<std::uint32_t> dead_max;            // entries kept; 0 = no limit
-  std::atomic<std::int64_t> dead_retention_ns;    // 0 = the default
-  std::atomic<std::uint32_t> named;               // the name below is complete
+  std::atomic<std::uint32_t> dead_max;          // entries kept; 0 = no limit
+  std::atomic<std::int64_t> dead_retention_ns;  // 0 = the default
+  std::atomic<std::uint32_t> named;             // the name below is complete
   alignas(kCacheLineBytes) char name[kNameBytes];
 };
 static_assert(sizeof(QueueRow) == 320);
@@ -246,24 +246,24 @@ struct alignas(kCacheLineBytes) RosterRow {
 
   // Life signs and the record of the moment. W: the participant alone. R: any.
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> heartbeat;
-  std::atomic<std::uint64_t> op;        // op_word
-  std::atomic<std::uint64_t> op_count;  // the counter the change adds to, as it was before
+  std::atomic<std::uint64_t> op;          // op_word
+  std::atomic<std::uint64_t> op_count;    // the counter the change adds to, as it was before
   std::atomic<std::uint64_t> op_counter;  // see OpDetail
   std::atomic<std::uint64_t> current;     // the task being run: generation << 24 | slot; 0 = none
   std::atomic<std::int64_t> current_since_ns;
   std::atomic<std::uint32_t> inflight;
-  std::atomic<std::uint32_t> stop_mode;   // W: `stem worker shutdown`, supervisor; see WorkerControl
-  std::atomic<std::uint64_t> acked;       // items of a run that are over, not committed yet: acked_word; 0 = none
+  std::atomic<std::uint32_t> stop_mode;  // W: `stem worker shutdown`, supervisor; see WorkerControl
+  std::atomic<std::uint64_t> acked;      // items of a run that are over, not committed yet: acked_word; 0 = none
 
   // W: wakers add one, the sleeper reads. R: kernel (futex).
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> doorbell;
-  std::atomic<std::uint32_t> serves_all;        // takes tasks of every queue
-  std::atomic<std::uint64_t> waiting_for;       // generation << 24 | slot of the awaited task
-  std::atomic<std::uint64_t> supervisor;        // incarnation << 12 | roster index + 1 of the parent
-  std::atomic<std::uint64_t> control_request;   // W: tools. See worker/control.hpp
-  std::atomic<std::uint64_t> control_reply;     // W: the participant
+  std::atomic<std::uint32_t> serves_all;            // takes tasks of every queue
+  std::atomic<std::uint64_t> waiting_for;           // generation << 24 | slot of the awaited task
+  std::atomic<std::uint64_t> supervisor;            // incarnation << 12 | roster index + 1 of the parent
+  std::atomic<std::uint64_t> control_request;       // W: tools. See worker/control.hpp
+  std::atomic<std::uint64_t> control_reply;         // W: the participant
   std::atomic<std::uint64_t> revoke[kRevokeWords];  // W: `task revoke --terminate`: tasks to stop while running
-  std::atomic<std::uint64_t> rss_bytes;         // W: the participant, every heartbeat
+  std::atomic<std::uint64_t> rss_bytes;             // W: the participant, every heartbeat
 
   // Held for life; the kernel marks it when the thread dies (signal, see death.hpp).
   alignas(kCacheLineBytes) pthread_mutex_t alive;
@@ -284,16 +284,16 @@ enum class Counter : std::uint8_t {
   kEnqueued,
   kStarted,
   kSucceeded,
-  kFailed,      // attempts that failed
+  kFailed,  // attempts that failed
   kRetried,
   kDeadAdded,
   kDeadReplayed,
   kDeadPurged,  // left the dead-letter queue for good
   kCancelled,   // revoked or purged before it ran, or while it ran
   kExpired,
-  kDropped,     // by the overflow policy
-  kRedelivered, // leases of the dead and the late made runnable again
-  kFenced,      // late acknowledgements refused
+  kDropped,      // by the overflow policy
+  kRedelivered,  // leases of the dead and the late made runnable again
+  kFenced,       // late acknowledgements refused
   kDeduplicated,
   kRateDenied,
   kSnoozed,
@@ -325,7 +325,7 @@ struct alignas(kCacheLineBytes) LimiterRow {
   std::atomic<std::uint64_t> key;  // 0 = unused. W: any (CAS), once
   std::atomic<std::int64_t> arrival_ns;
   std::atomic<std::uint64_t> denied;
-  std::atomic<std::uint64_t> waiters[5];  // hints: tasks that were held back by the concurrency limit
+  std::atomic<std::uint64_t> waiters[5];                // hints: tasks that were held back by the concurrency limit
   std::atomic<std::uint64_t> holders[kLimiterHolders];  // generation << 24 | slot; valid while leased
 };
 static_assert(sizeof(LimiterRow) == 512);
@@ -348,9 +348,9 @@ struct alignas(kCacheLineBytes) BlockHeader {
 };
 static_assert(sizeof(BlockHeader) == 64);
 
-inline constexpr std::uint32_t kInboxLog2 = 8;  // hints of tasks meant for one worker (affinity)
+inline constexpr std::uint32_t kInboxLog2 = 8;         // hints of tasks meant for one worker (affinity)
 inline constexpr std::uint32_t kDelayedRingLog2 = 14;  // delayed tasks the keeper has not yet taken note of
-inline constexpr std::uint32_t kBlockRingLog2 = 16;  // free hints kept per class
+inline constexpr std::uint32_t kBlockRingLog2 = 16;    // free hints kept per class
 
 enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2 };
 
@@ -364,8 +364,8 @@ static_assert(sizeof(SuperblockRow) == 8);
 
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
-  Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms,
-      task_histograms, unique, limiters, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings, blocks;
+  Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
+      unique, limiters, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings, blocks;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

@@ -25,12 +25,12 @@ inline constexpr std::uint32_t kMaxTaskNames = 1u << 13;
 inline constexpr std::uint32_t kMaxGrant = (1u << kGrantBits) - 1;
 
 inline constexpr std::uint32_t kPriorities = 10;
-inline constexpr std::uint32_t kInlineBytes = 64;          // payload that needs no block
+inline constexpr std::uint32_t kInlineBytes = 64;            // payload that needs no block
 inline constexpr std::uint32_t kMaxPayloadBytes = 1u << 20;  // beyond it a clear error
-inline constexpr std::uint32_t kNameBytes = 96;            // queue and task names, with the final zero
+inline constexpr std::uint32_t kNameBytes = 96;              // queue and task names, with the final zero
 
-inline constexpr std::uint32_t kReserveSlots = 64;  // free slots a participant may keep for itself
-inline constexpr std::uint32_t kHeldSlots = 64;     // leases a participant may hold at once
+inline constexpr std::uint32_t kReserveSlots = 64;   // free slots a participant may keep for itself
+inline constexpr std::uint32_t kHeldSlots = 64;      // leases a participant may hold at once
 inline constexpr std::uint32_t kReturnSlots = 4096;  // freed slots a participant offers without a locked instruction
 
 inline constexpr std::uint32_t kFirstRingLog2 = 7;  // a ready ring starts with 128 cells and grows

@@ -92,9 +92,8 @@ Result<std::uint32_t> intern_queue(Segment& s, std::string_view name) {
 }
 
 Result<std::uint32_t> intern_task(Segment& s, std::string_view name) {
-  auto id = intern(task_table(s), name, [&s](std::uint32_t i) {
-    return s.commit(s.layout().tasks + i * sizeof(TaskRow), sizeof(TaskRow));
-  });
+  auto id = intern(task_table(s), name,
+                   [&s](std::uint32_t i) { return s.commit(s.layout().tasks + i * sizeof(TaskRow), sizeof(TaskRow)); });
   if (id) complete_row(s.task(*id).named, s.task(*id).name, name);
   return id;
 }

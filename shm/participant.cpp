@@ -143,8 +143,7 @@ Participant::~Participant() {
   // The kernel must not mark a row that somebody else may hold by then.
   if (row_->tid == static_cast<std::uint32_t>(::syscall(SYS_gettid))) pthread_mutex_unlock(&row_->alive);
   std::uint64_t mine = row_status(incarnation_, RowState::kLive);
-  row_->status.compare_exchange_strong(mine, row_status(incarnation_, RowState::kFree),
-                                       std::memory_order_acq_rel);
+  row_->status.compare_exchange_strong(mine, row_status(incarnation_, RowState::kFree), std::memory_order_acq_rel);
   release_row_byte(lock_fd_);
 }
 
@@ -155,8 +154,7 @@ void Participant::add_reserve(std::uint32_t slot, ControlWord word) noexcept {
 void Participant::return_slot(std::uint32_t slot, ControlWord word) noexcept {
   if (reserve_end_ - reserve_begin_ == kReserveSlots) {
     ControlWord expected = word;
-    if (segment_->descriptor(slot).control.change(expected, word.with(State::kFree, 0)))
-      offer_free(slot);
+    if (segment_->descriptor(slot).control.change(expected, word.with(State::kFree, 0))) offer_free(slot);
     return;
   }
   reserve_[--reserve_begin_ % kReserveSlots] = {slot, word};
@@ -278,8 +276,7 @@ void Participant::drop_reserve() noexcept {
   while (reserve_begin_ != reserve_end_) {
     const Reserved& r = reserve_[reserve_begin_++ % kReserveSlots];
     ControlWord word = r.word;
-    if (segment_->descriptor(r.slot).control.change(word, r.word.with(State::kFree, 0)))
-      offer_free(r.slot);
+    if (segment_->descriptor(r.slot).control.change(word, r.word.with(State::kFree, 0))) offer_free(r.slot);
   }
 }
 
@@ -300,7 +297,8 @@ void Participant::switch_queue(std::uint32_t queue) noexcept {
 }
 
 void Participant::record_wait(std::uint32_t queue, std::int64_t wait_ns, std::uint32_t times) noexcept {
-  if (queue != last_queue_) [[unlikely]] switch_queue(queue);
+  if (queue != last_queue_) [[unlikely]]
+    switch_queue(queue);
   auto& count = last_wait_[base::histogram_bucket(wait_ns)];
   count.store(count.load(std::memory_order_relaxed) + times, std::memory_order_relaxed);
 }
@@ -315,7 +313,8 @@ void Participant::switch_task(std::uint32_t task) noexcept {
 }
 
 void Participant::count_task(std::uint32_t task, TaskStat stat, std::uint64_t by) noexcept {
-  if (task != last_task_) [[unlikely]] switch_task(task);
+  if (task != last_task_) [[unlikely]]
+    switch_task(task);
   auto& value = last_duration_[base::kHistogramBuckets + static_cast<std::uint32_t>(stat)];
   value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }

@@ -28,8 +28,7 @@ struct ParticipantOptions {
 class Participant {
  public:
   // Takes a row. Rows of the dead that nobody has swept yet are passed over. kFull when none is free.
-  static Result<std::unique_ptr<Participant>> join(std::shared_ptr<Segment> segment,
-                                                   const ParticipantOptions& options);
+  static Result<std::unique_ptr<Participant>> join(std::shared_ptr<Segment> segment, const ParticipantOptions& options);
   ~Participant();
   Participant(const Participant&) = delete;
   Participant& operator=(const Participant&) = delete;
@@ -91,8 +90,8 @@ class Participant {
   void drop_reserve() noexcept;
 
   // ---- counted changes (see OpKind): begin_op, the CAS, count.
-  void begin_op(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue,
-                Counter counter, std::uint32_t how_many = 1, std::uint32_t items = 0) noexcept {
+  void begin_op(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue, Counter counter,
+                std::uint32_t how_many = 1, std::uint32_t items = 0) noexcept {
     const CounterRow& row = counters(queue);
     // The slot first: killed half way, the rest of the record is of the previous change, but this slot has
     // not changed yet, so nothing is counted. (The other way round the previous change would be counted
@@ -119,7 +118,8 @@ class Participant {
 
   // This participant's counters of a queue; committed on first use.
   CounterRow& counters(std::uint32_t queue) noexcept {
-    if (queue != last_queue_) [[unlikely]] switch_queue(queue);
+    if (queue != last_queue_) [[unlikely]]
+      switch_queue(queue);
     return *last_counters_;
   }
 

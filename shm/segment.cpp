@@ -26,9 +26,8 @@ namespace {
 // Names become file names: letters, digits, dot, dash, underscore; not starting with a dot.
 bool good_name(const std::string& name) {
   if (name.empty() || name.size() > 64 || name[0] == '.') return false;
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_';
-  });
+  return std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_'; });
 }
 
 Error bad_name(const std::string& name) {
@@ -43,16 +42,14 @@ std::string file_of(const std::string& directory, const std::string& name_space)
 
 Result<Geometry> checked_geometry(const SegmentOptions& o) {
   const auto bad = [](const char* what, std::uint64_t value, std::uint64_t low, std::uint64_t high) {
-    return Error{Errc::kInvalidArgument, std::string(what) + " is " + std::to_string(value) +
-                                             "; it must be between " + std::to_string(low) + " and " +
-                                             std::to_string(high)};
+    return Error{Errc::kInvalidArgument, std::string(what) + " is " + std::to_string(value) + "; it must be between " +
+                                             std::to_string(low) + " and " + std::to_string(high)};
   };
   if (o.slot_count < 64 || o.slot_count > kMaxSlots) return bad("slot_count", o.slot_count, 64, kMaxSlots);
   if (o.participant_count < 4 || o.participant_count > kMaxParticipants)
     return bad("participant_count", o.participant_count, 4, kMaxParticipants);
   if (o.queue_count < 1 || o.queue_count > kMaxQueues) return bad("queue_count", o.queue_count, 1, kMaxQueues);
-  if (o.task_count < 1 || o.task_count > kMaxTaskNames)
-    return bad("task_count", o.task_count, 1, kMaxTaskNames);
+  if (o.task_count < 1 || o.task_count > kMaxTaskNames) return bad("task_count", o.task_count, 1, kMaxTaskNames);
   if (o.block_bytes < kSuperblockBytes || o.block_bytes > (std::uint64_t{1} << 38))
     return bad("block_bytes", o.block_bytes, kSuperblockBytes, std::uint64_t{1} << 38);
   Geometry g;
@@ -113,14 +110,12 @@ Segment::~Segment() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-std::atomic<std::uint64_t>* Segment::wait_histogram(std::uint32_t participant,
-                                                    std::uint32_t queue) const noexcept {
+std::atomic<std::uint64_t>* Segment::wait_histogram(std::uint32_t participant, std::uint32_t queue) const noexcept {
   const std::uint64_t index = std::uint64_t{participant} * geometry_.queue_count + queue;
   return at<std::atomic<std::uint64_t>>(layout_.wait_histograms + index * kHistogramRowBytes);
 }
 
-std::atomic<std::uint64_t>* Segment::task_histogram(std::uint32_t participant,
-                                                    std::uint32_t task) const noexcept {
+std::atomic<std::uint64_t>* Segment::task_histogram(std::uint32_t participant, std::uint32_t task) const noexcept {
   const std::uint64_t index = std::uint64_t{participant} * geometry_.task_count + task;
   return at<std::atomic<std::uint64_t>>(layout_.task_histograms + index * kHistogramRowBytes);
 }
@@ -205,19 +200,16 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
     if (entry == nullptr) return Error{Errc::kNotFound, "no group named '" + options.group + "'"};
     if (::fchown(fd, static_cast<uid_t>(-1), entry->gr_gid) != 0 || ::fchmod(fd, mode) != 0)
       return system_error("give " + path + " to group " + options.group);
-    if (::chmod(directory.c_str(), 0710) != 0 ||
-        ::chown(directory.c_str(), static_cast<uid_t>(-1), entry->gr_gid) != 0)
+    if (::chmod(directory.c_str(), 0710) != 0 || ::chown(directory.c_str(), static_cast<uid_t>(-1), entry->gr_gid) != 0)
       return system_error("give " + directory + " to group " + options.group);
   }
   const Layout& l = s.layout();
   if (::ftruncate(fd, static_cast<off_t>(l.total_bytes)) != 0) return system_error("size " + path);
   // What every participant touches; the rest is committed when first used.
-  const bool fits =
-      s.commit(0, sizeof(Header)) && s.commit(l.queue_keys, std::uint64_t{geometry->queue_count} * 8) &&
-      s.commit(l.task_keys, std::uint64_t{geometry->task_count} * 8) &&
-      s.commit(l.superblock_rows, std::uint64_t{l.superblock_count} * sizeof(SuperblockRow)) &&
-      s.commit(l.free_ring, sizeof(RingHeader)) &&
-      s.commit(l.delayed, ring_bytes(kDelayedRingLog2));
+  const bool fits = s.commit(0, sizeof(Header)) && s.commit(l.queue_keys, std::uint64_t{geometry->queue_count} * 8) &&
+                    s.commit(l.task_keys, std::uint64_t{geometry->task_count} * 8) &&
+                    s.commit(l.superblock_rows, std::uint64_t{l.superblock_count} * sizeof(SuperblockRow)) &&
+                    s.commit(l.free_ring, sizeof(RingHeader)) && s.commit(l.delayed, ring_bytes(kDelayedRingLog2));
   if (!fits)
     return Error{Errc::kNoMemory, "no room for a segment in " + directory +
                                       ": enlarge it (mount -o remount,size=…) or ask for fewer slots"};
@@ -245,8 +237,9 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
   const std::string self = "/proc/self/fd/" + std::to_string(fd);
   if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     if (errno == EEXIST)
-      return Error{Errc::kRefused, "segment " + path + " exists already; attach to it, or remove it with "
-                                                       "`stem segment destroy`"};
+      return Error{Errc::kRefused, "segment " + path +
+                                       " exists already; attach to it, or remove it with "
+                                       "`stem segment destroy`"};
     return system_error("name " + path);
   }
   return mapped;
@@ -271,13 +264,12 @@ Result<void> acceptable(const Header& h, const struct stat& st, const std::strin
                  path + " was made by a build with other sizes or features; use programs of one build"};
   const Geometry& g = h.geometry;
   const bool sane = g.slot_count >= 64 && g.slot_count <= kMaxSlots && g.participant_count >= 4 &&
-                    g.participant_count <= kMaxParticipants && g.queue_count >= 1 &&
-                    g.queue_count <= kMaxQueues && g.task_count >= 1 && g.task_count <= kMaxTaskNames &&
-                    std::has_single_bit(g.unique_buckets) && g.unique_buckets <= kMaxSlots &&
-                    std::has_single_bit(g.limiter_count) && g.limiter_count <= kMaxSlots &&
-                    g.block_bytes >= kSuperblockBytes && g.block_bytes <= (std::uint64_t{1} << 38) &&
-                    g.block_bytes % kSuperblockBytes == 0 && g.ring_bytes >= kPageBytes &&
-                    g.ring_bytes <= (std::uint64_t{1} << 38);
+                    g.participant_count <= kMaxParticipants && g.queue_count >= 1 && g.queue_count <= kMaxQueues &&
+                    g.task_count >= 1 && g.task_count <= kMaxTaskNames && std::has_single_bit(g.unique_buckets) &&
+                    g.unique_buckets <= kMaxSlots && std::has_single_bit(g.limiter_count) &&
+                    g.limiter_count <= kMaxSlots && g.block_bytes >= kSuperblockBytes &&
+                    g.block_bytes <= (std::uint64_t{1} << 38) && g.block_bytes % kSuperblockBytes == 0 &&
+                    g.ring_bytes >= kPageBytes && g.ring_bytes <= (std::uint64_t{1} << 38);
   if (!sane || make_layout(g).total_bytes != h.total_bytes)
     return Error{Errc::kCorrupt, path + " has an impossible header (geometry and size disagree)"};
   if (static_cast<std::uint64_t>(st.st_size) < h.total_bytes)

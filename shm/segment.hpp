@@ -26,7 +26,7 @@ struct SegmentOptions {
   std::uint32_t queue_count = 16384;
   std::uint32_t task_count = 4096;
   std::uint64_t block_bytes = 4ull << 30;  // address space for payloads over 64 bytes; used when needed
-  std::string group;                      // not empty: 0660 and this group
+  std::string group;                       // not empty: 0660 and this group
 };
 
 // Where segments of this user are: /dev/shm/stem-UID, or $STEM_SHM_DIRECTORY.
@@ -43,8 +43,7 @@ class Segment {
   // kRefused when the namespace exists already; kNoMemory when /dev/shm cannot hold even an empty one.
   static Result<std::shared_ptr<Segment>> create(const SegmentOptions& options);
   // kNotFound, kNotReady, kWrongVersion, kWrongSignature, kWrongOwner, kTruncated, kCorrupt.
-  static Result<std::shared_ptr<Segment>> attach(const std::string& name_space,
-                                                 const std::string& directory = {});
+  static Result<std::shared_ptr<Segment>> attach(const std::string& name_space, const std::string& directory = {});
   static Result<std::shared_ptr<Segment>> open_or_create(const SegmentOptions& options);
   // Removes the name; the memory goes when the last participant has gone.
   static Result<void> destroy(const std::string& name_space, const std::string& directory = {});

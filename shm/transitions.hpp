@@ -11,14 +11,12 @@
 namespace stem::shm {
 
 // Bit `to` of row `from`.
-inline constexpr std::uint16_t bit(State s) {
-  return static_cast<std::uint16_t>(1u << static_cast<int>(s));
-}
+inline constexpr std::uint16_t bit(State s) { return static_cast<std::uint16_t>(1u << static_cast<int>(s)); }
 
 inline constexpr std::uint16_t kLegalNext[kStateCount] = {
     /* Free     */ bit(State::kAlloc),
-    /* Alloc    */ static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) |
-                                              bit(State::kDelayed) | bit(State::kWaiting)),
+    /* Alloc    */
+    static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kWaiting)),
     /* Ready    */
     static_cast<std::uint16_t>(bit(State::kLeased) | bit(State::kOutbox) | bit(State::kRetiring)),
     /* Delayed  */
@@ -26,8 +24,8 @@ inline constexpr std::uint16_t kLegalNext[kStateCount] = {
     /* Waiting  */
     static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring)),
     /* Leased   */
-    static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) |
-                               bit(State::kSettling) | bit(State::kDead) | bit(State::kQuarantine)),
+    static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kSettling) |
+                               bit(State::kDead) | bit(State::kQuarantine)),
     /* Settling */
     static_cast<std::uint16_t>(bit(State::kSettling) | bit(State::kDone) | bit(State::kFree) | bit(State::kDead)),
     /* Done     */ bit(State::kRetiring),
@@ -48,8 +46,8 @@ constexpr bool legal(ControlWord from, ControlWord to) {
   }
   if (to.generation() != from.generation()) return false;
   const bool runnable_again = to.state() == State::kReady || to.state() == State::kDelayed;
-  const bool was_granted = from.state() == State::kLeased || from.state() == State::kOutbox ||
-                           from.state() == State::kDead;
+  const bool was_granted =
+      from.state() == State::kLeased || from.state() == State::kOutbox || from.state() == State::kDead;
   // Put off by a limit before its handler was started: nothing was done under this grant, so it may be given
   // again, and waiting uses none up.
   const bool put_off = from.state() == State::kLeased && to.state() == State::kDelayed && to.grant() == from.grant();
@@ -71,8 +69,8 @@ class ControlCell {
   [[nodiscard]] bool change(ControlWord& expected, ControlWord next) noexcept {
     STEM_CHECK(legal(expected, next));
     std::uint64_t bits = expected.bits();
-    const bool done = bits_.compare_exchange_strong(bits, next.bits(), std::memory_order_acq_rel,
-                                                    std::memory_order_acquire);
+    const bool done =
+        bits_.compare_exchange_strong(bits, next.bits(), std::memory_order_acq_rel, std::memory_order_acquire);
     if (!done) expected = ControlWord(bits);
     return done;
   }

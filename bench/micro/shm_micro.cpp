@@ -13,8 +13,7 @@ constexpr std::uint32_t kLog2 = 10;
 // A ring in private memory, all zero.
 class PrivateRing {
  public:
-  PrivateRing()
-      : memory_(static_cast<std::byte*>(std::aligned_alloc(64, shm::ring_bytes(kLog2)))) {
+  PrivateRing() : memory_(static_cast<std::byte*>(std::aligned_alloc(64, shm::ring_bytes(kLog2)))) {
     std::fill_n(memory_, shm::ring_bytes(kLog2), std::byte{0});
   }
   ~PrivateRing() { std::free(memory_); }

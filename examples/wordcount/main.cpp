@@ -110,7 +110,8 @@ class Job {
     const double seconds = static_cast<double>(finished_ns_ - started_ns_) / 1e9;
     std::uint64_t lines = 0, words = 0, bytes = 0;
     for (const Digest& d : digests_) lines += d.lines, words += d.words, bytes += d.bytes;
-    fmt::print("  {} files, {} lines, {} words, {:.1f} MB\n", digests_.size(), lines, words, static_cast<double>(bytes) / 1e6);
+    fmt::print("  {} files, {} lines, {} words, {:.1f} MB\n", digests_.size(), lines, words,
+               static_cast<double>(bytes) / 1e6);
     fmt::print("  enqueued in {}, all done in {}: {:.0f} files/s, {:.0f} MB/s\n",
                human(static_cast<double>(enqueued_ns_ - started_ns_) / 1e9), human(seconds),
                static_cast<double>(digests_.size()) / seconds, static_cast<double>(bytes) / 1e6 / seconds);
@@ -123,7 +124,8 @@ class Job {
   void report_kill() const {
     const Digest& again = digests_.back();
     if (!kill_ || again.attempt == 0) {
-      fmt::print("  no worker was killed in the act: the largest file was done too soon; try a folder with larger ones\n");
+      fmt::print(
+          "  no worker was killed in the act: the largest file was done too soon; try a folder with larger ones\n");
       return;
     }
     fmt::print("  worker {} got SIGKILL while it ran {}\n", kill_->pid, paths_.back());
@@ -135,7 +137,8 @@ class Job {
   bool check() const {
     const auto queue = observer_.queue("files");
     const auto count = [&queue](stem::shm::Counter c) { return queue.counters[c]; };
-    const std::uint64_t enqueued = count(stem::shm::Counter::kEnqueued), succeeded = count(stem::shm::Counter::kSucceeded);
+    const std::uint64_t enqueued = count(stem::shm::Counter::kEnqueued),
+                        succeeded = count(stem::shm::Counter::kSucceeded);
     const bool exact = enqueued == paths_.size() && succeeded == paths_.size() && failed_.empty();
     fmt::print("  {} enqueued, {} succeeded, {} redelivered, {} dead: {}\n", enqueued, succeeded,
                count(stem::shm::Counter::kRedelivered), queue.dead, exact ? "every file exactly once" : "WRONG");
@@ -155,7 +158,8 @@ class Job {
 
   const std::string& smallest() const {
     return paths_[static_cast<std::size_t>(
-        std::min_element(digests_.begin(), digests_.end(), [](const Digest& a, const Digest& b) { return a.bytes < b.bytes; }) -
+        std::min_element(digests_.begin(), digests_.end(),
+                         [](const Digest& a, const Digest& b) { return a.bytes < b.bytes; }) -
         digests_.begin())];
   }
 
@@ -221,7 +225,9 @@ void report_round_trips(stem::Client& client, const std::string& path) {
     times.push_back(now_ns() - started);
   }
   std::sort(times.begin(), times.end());
-  const auto at = [&times](double f) { return human(static_cast<double>(times[static_cast<std::size_t>(f * (kRoundTrips - 1))]) / 1e9); };
+  const auto at = [&times](double f) {
+    return human(static_cast<double>(times[static_cast<std::size_t>(f * (kRoundTrips - 1))]) / 1e9);
+  };
   fmt::print("  a task enqueued, run and answered (the smallest file): p50 {}, p99 {}\n", at(0.5), at(0.99));
 }
 

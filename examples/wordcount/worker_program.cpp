@@ -13,7 +13,8 @@
 #include <thread>
 
 WorkerProgram::WorkerProgram(const std::string& name_space, int processes) {
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "example_wordcount_worker";
+  const std::string program =
+      std::filesystem::read_symlink("/proc/self/exe").parent_path() / "example_wordcount_worker";
   const std::string count = std::to_string(processes);
   std::fflush(nullptr);
   pid_ = ::fork();

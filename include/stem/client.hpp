@@ -22,11 +22,11 @@ namespace stem {
 
 // For a segment that does not exist yet; zero = the default.
 struct ClientOptions {
-  std::string directory{};               // empty: $STEM_SHM_DIRECTORY, else /dev/shm/stem-UID
-  std::uint32_t task_capacity = 0;     // tasks that may exist at once
+  std::string directory{};                 // empty: $STEM_SHM_DIRECTORY, else /dev/shm/stem-UID
+  std::uint32_t task_capacity = 0;         // tasks that may exist at once
   std::uint32_t participant_capacity = 0;  // threads that may be attached at once
   std::uint64_t payload_capacity_bytes = 0;
-  bool create = true;                  // false: kNotFound when there is no such segment
+  bool create = true;  // false: kNotFound when there is no such segment
 };
 
 // Tasks accepted, in order; `error` says why the rest was not.
@@ -65,13 +65,11 @@ class Client {
 
   // One visit for many tasks: cheaper than one by one.
   template <class R, class... A>
-  EnqueuedMany<R> enqueue_many(const Task<R(A...)>& task,
-                               std::span<const typename Task<R(A...)>::Args> args,
+  EnqueuedMany<R> enqueue_many(const Task<R(A...)>& task, std::span<const typename Task<R(A...)>::Args> args,
                                const EnqueueOptions& options = {});
 
   // A payload that the caller encoded. The result, if any, is bytes too.
-  Result<Handle<Bytes>> enqueue_raw(std::string_view task_name, BytesView payload,
-                                    const EnqueueOptions& options = {}) {
+  Result<Handle<Bytes>> enqueue_raw(std::string_view task_name, BytesView payload, const EnqueueOptions& options = {}) {
     return enqueue_raw(TaskInfo(task_name, {}, /*has_result=*/true), payload, options);
   }
   Result<Handle<Bytes>> enqueue_raw(const TaskInfo& task, BytesView payload, const EnqueueOptions& options = {}) {

@@ -37,8 +37,8 @@ template <class T>
 inline constexpr bool kStoreAsJson = false;
 
 template <class T>
-concept RawBytes = std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> ||
-                   std::is_same_v<T, Bytes> || std::is_same_v<T, BytesView>;
+concept RawBytes = std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || std::is_same_v<T, Bytes> ||
+    std::is_same_v<T, BytesView>;
 
 template <class T>
 concept InPlace = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_array_v<T> &&

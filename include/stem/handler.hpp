@@ -30,7 +30,6 @@ struct Answer {
 
 using RawHandler = std::function<Answer(Context&, BytesView payload)>;
 
-
 template <class F, class Args>
 decltype(auto) call_handler(F& handler, Context& context, const Args& args) {
   if constexpr (std::is_invocable_v<F&, Context&, const Args&>) {
@@ -49,7 +48,7 @@ decltype(auto) call_handler(F& handler, Context& context, const Args& args) {
 
 template <class Got, class R>
 concept Gives = std::is_same_v<Got, R> || std::is_same_v<Got, Outcome<R>> ||
-                (!std::is_void_v<Got> && !std::is_void_v<R> && requires(Got&& got) { R{std::forward<Got>(got)}; });
+    (!std::is_void_v<Got> && !std::is_void_v<R> && requires(Got && got) { R{std::forward<Got>(got)}; });
 
 template <class R>
 std::string encode_result(const R& value) {
@@ -61,7 +60,8 @@ std::string encode_result(const R& value) {
 template <class R, class... A, class F>
 RawHandler make_handler(const Task<R(A...)>&, F handler) {
   using Args = typename Task<R(A...)>::Args;
-  using Got = std::remove_cvref_t<decltype(call_handler(handler, std::declval<Context&>(), std::declval<const Args&>()))>;
+  using Got =
+      std::remove_cvref_t<decltype(call_handler(handler, std::declval<Context&>(), std::declval<const Args&>()))>;
   static_assert(Gives<Got, R>, "a handler returns its task's result type R, or stem::Outcome<R>");
   return [handler = std::move(handler)](Context& context, BytesView payload) mutable -> Answer {
     Result<Args> args = Codec<Args>::decode(payload);
@@ -70,8 +70,10 @@ RawHandler make_handler(const Task<R(A...)>&, F handler) {
     if constexpr (std::is_same_v<Got, Outcome<R>>) {
       Got outcome = call_handler(handler, context, in);
       if (!outcome.has_value()) return {Answer::Kind::kVerdict, {}, outcome.verdict(), {}};
-      if constexpr (std::is_void_v<R>) return {};
-      else return {Answer::Kind::kValue, encode_result<R>(outcome.value()), {}, {}};
+      if constexpr (std::is_void_v<R>)
+        return {};
+      else
+        return {Answer::Kind::kValue, encode_result<R>(outcome.value()), {}, {}};
     } else if constexpr (std::is_void_v<R>) {
       call_handler(handler, context, in);
       return {};

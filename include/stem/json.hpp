@@ -18,8 +18,7 @@ concept JsonConvertible = requires(nlohmann::json& j, const T& value) {
 }  // namespace detail
 
 template <class T>
-  requires(!InPlace<T> && !RawBytes<T> && !std::is_pointer_v<T> && detail::JsonConvertible<T>)
-struct Codec<T> {
+requires(!InPlace<T> && !RawBytes<T> && !std::is_pointer_v<T> && detail::JsonConvertible<T>) struct Codec<T> {
   static constexpr bool kInPlace = false;
 
   struct Packed {

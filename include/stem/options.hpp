@@ -38,26 +38,26 @@ struct Retry {
 
 // The texts are not copied: give literals, as in `inline constexpr stem::Task<...>`.
 struct TaskOptions {
-  std::string_view queue{};                // empty: $STEM_DEFAULT_QUEUE, else "default"
-  std::optional<int> max_retries{};        // none: $STEM_DEFAULT_MAX_RETRIES, else 3
-  int priority = 0;                      // 0..9, larger first; clamped
+  std::string_view queue{};          // empty: $STEM_DEFAULT_QUEUE, else "default"
+  std::optional<int> max_retries{};  // none: $STEM_DEFAULT_MAX_RETRIES, else 3
+  int priority = 0;                  // 0..9, larger first; clamped
   Duration visibility_timeout = kDefaultVisibilityTimeout;
-  bool auto_renew = true;                // false: the lease ends by the clock although the worker lives
+  bool auto_renew = true;  // false: the lease ends by the clock although the worker lives
   Duration soft_time_limit{};
   Duration hard_time_limit{};
-  std::string_view rate_limit{};           // "N/s", "N/m", "N/h", per value of the header `tenant`
-  std::string_view group_rate_limit{};     // a bucket shared by all tasks with the same group_rate_key
+  std::string_view rate_limit{};        // "N/s", "N/m", "N/h", per value of the header `tenant`
+  std::string_view group_rate_limit{};  // a bucket shared by all tasks with the same group_rate_key
   std::string_view group_rate_key{};
   std::string_view group_rate_key_header = "tenant";
-  int concurrency_limit = 0;             // at most this many running at once, per concurrency_key
+  int concurrency_limit = 0;  // at most this many running at once, per concurrency_key
   std::string_view concurrency_key{};
-  bool unique = false;                   // a duplicate gets the holder's id and creates nothing
-  Duration unique_for{};                 // zero: the visibility timeout
+  bool unique = false;    // a duplicate gets the holder's id and creates nothing
+  Duration unique_for{};  // zero: the visibility timeout
   Retry retry{};
-  std::string_view retry_for{};            // error kinds, comma separated; empty: all
+  std::string_view retry_for{};  // error kinds, comma separated; empty: all
   std::string_view no_retry_for{};
   Duration expires{};                    // not started later than this after the enqueue
-  std::optional<Duration> result_ttl{};    // none: one day for a typed result, nothing kept for void
+  std::optional<Duration> result_ttl{};  // none: one day for a typed result, nothing kept for void
 };
 
 using Headers = std::map<std::string, std::string, std::less<>>;
@@ -83,9 +83,9 @@ struct EnqueueOptions {
   std::optional<int> max_retries{};
   std::string queue{};
   Headers headers{};
-  std::string meta{};             // a JSON object; keys that start with "stem." are the system's
+  std::string meta{};  // a JSON object; keys that start with "stem." are the system's
   std::optional<bool> unique{};
-  std::string unique_key{};       // instead of the arguments' hash; implies `unique`
+  std::string unique_key{};  // instead of the arguments' hash; implies `unique`
   std::optional<Duration> unique_for{};
   std::string idempotency_key{};
   std::string affinity_key{};

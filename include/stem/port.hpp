@@ -66,11 +66,11 @@ class Port {
   virtual Enqueued enqueue(const TaskInfo& task, BytesView payload, bool in_place,
                            const EnqueueOptions* options) noexcept = 0;
   // Stops at the first that is refused; `ids` has room for all, `done` says how many were accepted.
-  virtual std::unique_ptr<Error> enqueue_many(const TaskInfo& task, std::span<const BytesView> payloads,
-                                              bool in_place, const EnqueueOptions* options, Enqueued* ids,
+  virtual std::unique_ptr<Error> enqueue_many(const TaskInfo& task, std::span<const BytesView> payloads, bool in_place,
+                                              const EnqueueOptions* options, Enqueued* ids,
                                               std::size_t& done) noexcept = 0;
-  virtual Result<std::unique_ptr<LoanedSlot>> loan(const TaskInfo& task, std::size_t payload_bytes,
-                                                   bool in_place, const EnqueueOptions* options) noexcept = 0;
+  virtual Result<std::unique_ptr<LoanedSlot>> loan(const TaskInfo& task, std::size_t payload_bytes, bool in_place,
+                                                   const EnqueueOptions* options) noexcept = 0;
   // Until the task is over: kTimeout when it is not within `timeout`.
   virtual Result<Finished> wait(TaskId id, Duration timeout) noexcept = 0;
   virtual Result<TaskState> state(TaskId id) noexcept = 0;

@@ -11,21 +11,21 @@ namespace stem {
 
 // What kind of thing went wrong; stable, for programs. `Error::message` is for people.
 enum class Errc {
-  kInvalidArgument,   // the caller's value is out of range or does not parse
-  kNotFound,          // no such segment, queue, task
-  kNotReady,          // the segment is still being created
-  kWrongVersion,      // the segment was made by another layout version
-  kWrongSignature,    // same version, other sizes or features
-  kWrongOwner,        // the segment belongs to another user
-  kTruncated,         // the segment file is shorter than its header says
-  kCorrupt,           // a value in the segment is impossible
-  kTooLarge,          // payload or name beyond its limit
-  kFull,              // the segment or queue has no room
-  kNoMemory,          // /dev/shm has no room
-  kDuplicate,         // a unique task is already there
-  kTimeout,           // a deadline passed
-  kRefused,           // the operation is not legal in this state
-  kSystem,            // a system call failed; the message has its name and errno
+  kInvalidArgument,  // the caller's value is out of range or does not parse
+  kNotFound,         // no such segment, queue, task
+  kNotReady,         // the segment is still being created
+  kWrongVersion,     // the segment was made by another layout version
+  kWrongSignature,   // same version, other sizes or features
+  kWrongOwner,       // the segment belongs to another user
+  kTruncated,        // the segment file is shorter than its header says
+  kCorrupt,          // a value in the segment is impossible
+  kTooLarge,         // payload or name beyond its limit
+  kFull,             // the segment or queue has no room
+  kNoMemory,         // /dev/shm has no room
+  kDuplicate,        // a unique task is already there
+  kTimeout,          // a deadline passed
+  kRefused,          // the operation is not legal in this state
+  kSystem,           // a system call failed; the message has its name and errno
 };
 
 std::string_view to_string(Errc code) noexcept;
@@ -35,9 +35,7 @@ struct Error {
   std::string message;
 
   // The same error with what the caller was doing put in front.
-  [[nodiscard]] Error within(std::string_view context) const {
-    return {code, std::string(context) + ": " + message};
-  }
+  [[nodiscard]] Error within(std::string_view context) const { return {code, std::string(context) + ": " + message}; }
 };
 
 // An Error of kSystem for the current errno: "open /dev/shm/x: Permission denied".

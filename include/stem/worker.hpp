@@ -24,15 +24,15 @@ class HandlerTable;
 namespace stem {
 
 struct WorkerOptions {
-  std::vector<std::string> queues{};  // empty: $STEM_WORKER_QUEUES (comma separated), else "default"
-  std::string node{};                 // empty: the host's name
-  std::uint32_t concurrency = 0;    // worker processes; 0 = one for each core
-  std::uint32_t prefetch_multiplier = 0;  // 0: $STEM_PREFETCH_MULTIPLIER, else 2
-  std::string pin = "auto";         // "auto", "none", or cores as in "0-3,8"
-  std::uint64_t max_tasks_per_child = 0;         // 0 = no limit
-  std::uint64_t max_memory_per_child_bytes = 0;  // 0 = no limit
+  std::vector<std::string> queues{};                   // empty: $STEM_WORKER_QUEUES (comma separated), else "default"
+  std::string node{};                                  // empty: the host's name
+  std::uint32_t concurrency = 0;                       // worker processes; 0 = one for each core
+  std::uint32_t prefetch_multiplier = 0;               // 0: $STEM_PREFETCH_MULTIPLIER, else 2
+  std::string pin = "auto";                            // "auto", "none", or cores as in "0-3,8"
+  std::uint64_t max_tasks_per_child = 0;               // 0 = no limit
+  std::uint64_t max_memory_per_child_bytes = 0;        // 0 = no limit
   std::uint32_t autoscale_min = 0, autoscale_max = 0;  // both 0 = off
-  Duration spin = std::chrono::microseconds(50);  // how long an idle worker looks before it sleeps
+  Duration spin = std::chrono::microseconds(50);       // how long an idle worker looks before it sleeps
   Duration drain_timeout = std::chrono::seconds(60);
   Duration soft_grace = std::chrono::seconds(30);
   bool banner = true;

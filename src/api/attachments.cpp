@@ -54,9 +54,11 @@ std::uint64_t fork_generation() noexcept {
 
 Attachment* find_attachment(std::uint64_t serial) noexcept {
   Thread& t = this_thread;
-  if (t.last_serial == serial) [[likely]] return t.last;
+  if (t.last_serial == serial) [[likely]]
+    return t.last;
   if (t.entries == nullptr) return nullptr;
-  const auto found = std::find_if(t.entries->begin(), t.entries->end(), [serial](const Entry& e) { return e.serial == serial; });
+  const auto found =
+      std::find_if(t.entries->begin(), t.entries->end(), [serial](const Entry& e) { return e.serial == serial; });
   if (found == t.entries->end()) return nullptr;
   t.last_serial = serial;
   return t.last = found->attachment.get();

@@ -12,9 +12,7 @@ namespace {
 
 Error bad(std::string what) { return {Errc::kInvalidArgument, std::move(what)}; }
 
-std::uint64_t combine(std::uint64_t a, std::string_view text) {
-  return base::mix64(a * 3 + shm::name_hash(text)) | 1;
-}
+std::uint64_t combine(std::uint64_t a, std::string_view text) { return base::mix64(a * 3 + shm::name_hash(text)) | 1; }
 
 Result<std::int64_t> due_ns(const EnqueueOptions& o, const Moment& now) {
   if (o.delay < Duration{}) return bad("delay is negative");
@@ -68,15 +66,16 @@ void fill_limits(const ResolvedTask& task, const EnqueueOptions& o, engine::Task
   const std::uint64_t task_hash = shm::name_hash(task.task_name);
   if (e.rate) e.rate_key = combine(task_hash ^ 0x72617465, header_or_global("tenant"));
   if (e.group_rate)
-    e.group_rate_key = combine(shm::name_hash(task.group_rate_key) ^ 0x67726f7570, header_or_global(task.group_rate_header));
+    e.group_rate_key =
+        combine(shm::name_hash(task.group_rate_key) ^ 0x67726f7570, header_or_global(task.group_rate_header));
   if (e.concurrency_limit > 0)
-    e.concurrency_key = combine(task_hash ^ 0x636f6e63,
-                                o.concurrency_key.empty() ? task.concurrency_key : o.concurrency_key);
+    e.concurrency_key =
+        combine(task_hash ^ 0x636f6e63, o.concurrency_key.empty() ? task.concurrency_key : o.concurrency_key);
   if (!o.affinity_key.empty()) e.affinity_key = shm::name_hash(o.affinity_key);
 }
 
-Result<void> fill_unique(const ResolvedTask& task, const EnqueueOptions& o, std::string_view queue,
-                         BytesView payload, engine::TaskExtras& e) {
+Result<void> fill_unique(const ResolvedTask& task, const EnqueueOptions& o, std::string_view queue, BytesView payload,
+                         engine::TaskExtras& e) {
   if (o.unique_for && *o.unique_for < Duration{}) return bad("unique_for is negative");
   if (!o.unique.value_or(task.unique || !o.unique_key.empty())) return {};
   std::uint64_t hash = combine(shm::name_hash(task.task_name), queue);
@@ -94,8 +93,8 @@ Result<void> fill_unique(const ResolvedTask& task, const EnqueueOptions& o, std:
 
 }  // namespace
 
-Result<void> prepare_call(TaskResolver& resolver, const ResolvedTask& task, const EnqueueOptions& o,
-                          BytesView payload, const Moment& now, PreparedCall& into) {
+Result<void> prepare_call(TaskResolver& resolver, const ResolvedTask& task, const EnqueueOptions& o, BytesView payload,
+                          const Moment& now, PreparedCall& into) {
   into.spec = task.spec;
   into.extras = task.extras;
   engine::TaskExtras& e = into.extras;

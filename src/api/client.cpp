@@ -27,8 +27,8 @@ shm::SegmentOptions segment_options(std::string_view name_space, const ClientOpt
 // Held across a fork, so that no child starts with it locked by a thread that it does not have.
 std::mutex& attach_mutex() {
   static std::mutex mutex;
-  static const int registered = ::pthread_atfork([] { attach_mutex().lock(); }, [] { attach_mutex().unlock(); },
-                                                 [] { attach_mutex().unlock(); });
+  static const int registered =
+      ::pthread_atfork([] { attach_mutex().lock(); }, [] { attach_mutex().unlock(); }, [] { attach_mutex().unlock(); });
   (void)registered;
   return mutex;
 }
@@ -46,8 +46,8 @@ SegmentPort::~SegmentPort() { drop_attachment(serial_); }
 
 Result<std::unique_ptr<SegmentPort>> SegmentPort::open(const shm::SegmentOptions& options, bool create) {
   (void)attach_mutex();  // registers its fork handlers before the first thread can need them
-  auto segment = create ? shm::Segment::open_or_create(options)
-                        : shm::Segment::attach(options.name_space, options.directory);
+  auto segment =
+      create ? shm::Segment::open_or_create(options) : shm::Segment::attach(options.name_space, options.directory);
   if (!segment) return segment.error();
   return std::make_unique<SegmentPort>(std::move(*segment), options);
 }
@@ -76,7 +76,8 @@ Result<Attachment*> SegmentPort::attach() noexcept {
 }
 
 Result<Attachment*> SegmentPort::attachment() noexcept {
-  if (Attachment* mine = find_attachment(serial_)) [[likely]] return mine;
+  if (Attachment* mine = find_attachment(serial_)) [[likely]]
+    return mine;
   return attach();
 }
 
@@ -93,7 +94,8 @@ Answer SegmentPort::with_attachment(Call call) noexcept {
     }
     bool detached = false;
     Answer answer = call(*mine, detached);
-    if (!detached || attempt > 0) [[likely]] return answer;
+    if (!detached || attempt > 0) [[likely]]
+      return answer;
     drop_attachment(serial_);
   }
 }
@@ -119,11 +121,13 @@ detail::Enqueued SegmentPort::enqueue(const TaskInfo& task, BytesView payload, b
   if (Attachment* mine = find_attachment(serial_)) [[likely]] {
     bool detached = false;
     detail::Enqueued made = mine->producer().enqueue(task, payload, in_place, options, detached);
-    if (!detached) [[likely]] return made;
+    if (!detached) [[likely]]
+      return made;
   }
   return with_attachment<EnqueuedAnswer>([&](Attachment& a, bool& detached) {
            return EnqueuedAnswer(a.producer().enqueue(task, payload, in_place, options, detached));
-         }).enqueued;
+         })
+      .enqueued;
 }
 
 std::unique_ptr<Error> SegmentPort::enqueue_many(const TaskInfo& task, std::span<const BytesView> payloads,
@@ -176,7 +180,8 @@ Result<TaskState> SegmentPort::revoke(TaskId id, bool terminate) noexcept {
 
 Result<Client> Client::open(std::string_view name_space, const ClientOptions& options) {
   const char* from_environment = std::getenv("STEM_NAMESPACE");
-  if (name_space.empty()) name_space = from_environment != nullptr && *from_environment != '\0' ? from_environment : "stem";
+  if (name_space.empty())
+    name_space = from_environment != nullptr && *from_environment != '\0' ? from_environment : "stem";
   auto port = api::SegmentPort::open(api::segment_options(name_space, options), options.create);
   if (!port) return port.error();
   return Client(std::move(*port));

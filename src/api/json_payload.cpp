@@ -70,7 +70,8 @@ Result<std::string> json_to_payload(std::string_view json_text) {
   try {
     value = json::parse(json_text);
     if (value.is_string()) return value.get<std::string>();
-    if (value.is_number_integer() && value >= 0 && value < 128) return std::string{'\xcc', static_cast<char>(value.get<int>())};
+    if (value.is_number_integer() && value >= 0 && value < 128)
+      return std::string{'\xcc', static_cast<char>(value.get<int>())};
     std::string bytes;
     json::to_msgpack(value, bytes);
     return bytes;

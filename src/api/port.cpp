@@ -31,9 +31,7 @@ Error not_succeeded(TaskId id, const Finished& finished) {
   return {Errc::kRefused, said};
 }
 
-Error lost_result(TaskId id, const Error& why) {
-  return why.within("the result of task " + to_string(id));
-}
+Error lost_result(TaskId id, const Error& why) { return why.within("the result of task " + to_string(id)); }
 
 Error caught_while_encoding(std::string_view task) noexcept {
   const std::string where = "task \"" + std::string(task) + "\": encoding the arguments";

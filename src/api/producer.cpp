@@ -76,8 +76,9 @@ Error refusal(EnqueueStatus status, const TaskInfo& task, std::size_t payload_by
   const std::string name = "task \"" + std::string(task.name) + "\": ";
   switch (status) {
     case EnqueueStatus::kFull:
-      return {Errc::kFull, name + "no room: the queue is at its maximum length, or the segment holds as many tasks "
-                                  "as it can; start more workers, wait (full_timeout), or raise the limit"};
+      return {Errc::kFull, name +
+                               "no room: the queue is at its maximum length, or the segment holds as many tasks "
+                               "as it can; start more workers, wait (full_timeout), or raise the limit"};
     case EnqueueStatus::kTooLarge:
       return {Errc::kTooLarge, name + "the payload has " + base::human_size(payload_bytes) + ", at most " +
                                    base::human_size(shm::kMaxPayloadBytes) +
@@ -87,8 +88,7 @@ Error refusal(EnqueueStatus status, const TaskInfo& task, std::size_t payload_by
     case EnqueueStatus::kDetached:
       return {Errc::kRefused, name + "this process was taken for dead and could not attach again"};
     case EnqueueStatus::kOk:
-    case EnqueueStatus::kDuplicate:
-      break;
+    case EnqueueStatus::kDuplicate: break;
   }
   return {Errc::kSystem, name + "unexpected answer"};
 }
@@ -173,7 +173,8 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
     const auto resolved = resolver_.resolve(task);
     if (!resolved) return boxed(resolved.error());
     PreparedCall call;
-    if (auto good = prepare_call(resolver_, **resolved, options == nullptr ? none : *options, {}, moment(), call); !good)
+    if (auto good = prepare_call(resolver_, **resolved, options == nullptr ? none : *options, {}, moment(), call);
+        !good)
       return boxed(good.error().within("task \"" + std::string(task.name) + "\""));
     if (call.spec.extras == nullptr) {  // all alike and plain: one visit, hints pushed together
       call.spec.in_place = in_place;
@@ -209,8 +210,7 @@ Result<std::unique_ptr<detail::LoanedSlot>> Producer::loan(const TaskInfo& task,
     if (o.unique.value_or((*resolved)->unique) && o.unique_key.empty())
       return boxed({Errc::kInvalidArgument,
                     "task \"" + std::string(task.name) + "\": a loan of a unique task needs a unique_key"});
-    if (payload_bytes > shm::kMaxPayloadBytes)
-      return boxed(refusal(EnqueueStatus::kTooLarge, task, payload_bytes));
+    if (payload_bytes > shm::kMaxPayloadBytes) return boxed(refusal(EnqueueStatus::kTooLarge, task, payload_bytes));
     auto loan = std::make_unique<EngineLoan>(*this, std::string(task.name));
     if (auto good = prepare_call(resolver_, **resolved, o, {}, moment(), loan->call); !good)
       return boxed(good.error().within("task \"" + std::string(task.name) + "\""));

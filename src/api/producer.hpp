@@ -33,8 +33,8 @@ class Producer {
   Moment moment() const noexcept;
 
  private:
-  detail::Enqueued enqueue_slowly(const TaskInfo& task, BytesView payload, bool in_place,
-                                  const EnqueueOptions* options, bool& detached);
+  detail::Enqueued enqueue_slowly(const TaskInfo& task, BytesView payload, bool in_place, const EnqueueOptions* options,
+                                  bool& detached);
   engine::EnqueueResult enqueue_waiting(const engine::TaskSpec& spec, const EnqueueOptions* options);
   std::int64_t wait_limit_ns(std::uint32_t queue, const EnqueueOptions* options) const noexcept;
 

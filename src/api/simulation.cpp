@@ -106,7 +106,8 @@ struct Simulation::State {
   bool run_one(std::size_t worker, std::uint32_t queue);
   bool crashes(const std::string& task, CrashAt when);
   void kill(std::size_t worker);
-  worker::Outcome call(const std::string& name, Actor& worker, const engine::Lease& lease, const engine::TaskView& task);
+  worker::Outcome call(const std::string& name, Actor& worker, const engine::Lease& lease,
+                       const engine::TaskView& task);
   void settle(Actor& worker, const engine::Lease& lease, const engine::TaskView& task, const worker::Outcome& outcome);
 
   SimulationOptions options;
@@ -126,8 +127,8 @@ namespace {
 
 class SimulationPort final : public detail::Port {
  public:
-  SimulationPort(api::Producer& producer, const VirtualClock& clock, std::function<std::size_t(std::int64_t)> advance_to,
-                 std::function<void()> drain)
+  SimulationPort(api::Producer& producer, const VirtualClock& clock,
+                 std::function<std::size_t(std::int64_t)> advance_to, std::function<void()> drain)
       : producer_(producer), clock_(clock), advance_to_(std::move(advance_to)), drain_(std::move(drain)) {}
 
   detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool in_place,
@@ -149,7 +150,8 @@ class SimulationPort final : public detail::Port {
   Result<detail::Finished> wait(TaskId id, Duration timeout) noexcept override {
     detail::Finished end;
     if (id.epoch != producer_.engine().segment().epoch()) return end;
-    const std::int64_t until_ns = clock_.monotonic_ns() + std::min<std::int64_t>(timeout.count(), engine::kDefaultResultTtlNs);
+    const std::int64_t until_ns =
+        clock_.monotonic_ns() + std::min<std::int64_t>(timeout.count(), engine::kDefaultResultTtlNs);
     drain_();
     while (!api::finished(producer_.engine(), id, end)) {
       if (clock_.monotonic_ns() >= until_ns) return api::timed_out(id);
@@ -282,7 +284,8 @@ Simulation::Simulation(const SimulationOptions& options) : Simulation(std::make_
 Simulation::Simulation(std::unique_ptr<State> state)
     : state_(std::move(state)),
       client_(std::make_unique<SimulationPort>(
-          state_->producer, state_->clock, [s = state_.get()](std::int64_t until_ns) { return s->advance_to(until_ns); },
+          state_->producer, state_->clock,
+          [s = state_.get()](std::int64_t until_ns) { return s->advance_to(until_ns); },
           [s = state_.get()] { (void)s->drain(); })) {}
 Simulation::~Simulation() = default;
 Simulation::Simulation(Simulation&&) noexcept = default;
@@ -293,9 +296,13 @@ void Simulation::add(const TaskInfo& task, detail::RawHandler handler, RetryDela
 }
 
 std::size_t Simulation::drain() { return state_->drain(); }
-std::size_t Simulation::advance(Duration time) { return state_->advance_to(state_->clock.monotonic_ns() + time.count()); }
+std::size_t Simulation::advance(Duration time) {
+  return state_->advance_to(state_->clock.monotonic_ns() + time.count());
+}
 Duration Simulation::now() const { return Duration(state_->clock.passed_ns()); }
-void Simulation::crash_named(std::string task, CrashAt when, int times) { state_->crashing[std::move(task)] = {when, times}; }
+void Simulation::crash_named(std::string task, CrashAt when, int times) {
+  state_->crashing[std::move(task)] = {when, times};
+}
 
 std::string Simulation::broken_invariants() {
   std::string text;

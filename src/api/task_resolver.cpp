@@ -30,9 +30,12 @@ Result<void> check_durations(const TaskInfo& task) {
   const struct {
     const char* name;
     Duration value;
-  } all[] = {{"soft_time_limit", o.soft_time_limit}, {"hard_time_limit", o.hard_time_limit},
-             {"unique_for", o.unique_for},           {"expires", o.expires},
-             {"retry.base", o.retry.base},           {"retry.max", o.retry.max},
+  } all[] = {{"soft_time_limit", o.soft_time_limit},
+             {"hard_time_limit", o.hard_time_limit},
+             {"unique_for", o.unique_for},
+             {"expires", o.expires},
+             {"retry.base", o.retry.base},
+             {"retry.max", o.retry.max},
              {"result_ttl", o.result_ttl.value_or(Duration{})}};
   for (const auto& one : all)
     if (one.value < Duration{}) return bad(task, std::string(one.name) + " is negative");
@@ -41,8 +44,8 @@ Result<void> check_durations(const TaskInfo& task) {
 }
 
 bool needs_extras(const TaskOptions& o) {
-  const bool default_ttl = !o.result_ttl || *o.result_ttl == Duration{} ||
-                           o.result_ttl->count() == engine::kDefaultResultTtlNs;
+  const bool default_ttl =
+      !o.result_ttl || *o.result_ttl == Duration{} || o.result_ttl->count() == engine::kDefaultResultTtlNs;
   const Retry plain_retry;
   const bool default_retry = o.retry.kind == plain_retry.kind && o.retry.base == plain_retry.base &&
                              o.retry.max == plain_retry.max && o.retry_for.empty() && o.no_retry_for.empty();
@@ -76,7 +79,8 @@ void fill_options(const TaskInfo& task, ResolvedTask& r) {
   r.retry_for = o.retry_for;
   r.no_retry_for = o.no_retry_for;
   r.spec.priority = static_cast<std::uint8_t>(std::clamp<int>(o.priority, 0, shm::kPriorities - 1));
-  r.spec.max_retries = static_cast<std::uint16_t>(std::min(o.max_retries.value_or(default_max_retries()), kMostRetries));
+  r.spec.max_retries =
+      static_cast<std::uint16_t>(std::min(o.max_retries.value_or(default_max_retries()), kMostRetries));
   r.spec.keep_result = o.result_ttl ? *o.result_ttl > Duration{} : task.typed_result;
   r.spec.auto_renew = o.auto_renew;
   engine::TaskExtras& e = r.extras;

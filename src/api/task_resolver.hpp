@@ -16,8 +16,8 @@ namespace stem::api {
 struct ResolvedTask {
   std::uint64_t key = 0;
   engine::TaskSpec spec;
-  engine::TaskExtras extras;    // complete but for what depends on the call
-  bool plain = false;           // no extras needed: the quick path
+  engine::TaskExtras extras;  // complete but for what depends on the call
+  bool plain = false;         // no extras needed: the quick path
   bool unique = false;
   std::int64_t unique_for_ns = 0;  // 0 = the visibility timeout
   std::int64_t expires_after_ns = 0;

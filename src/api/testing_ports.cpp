@@ -67,13 +67,14 @@ class RecorderPort final : public MemoryPort {
  public:
   explicit RecorderPort(std::shared_ptr<std::vector<RecordedTask>> records) : records_(std::move(records)) {}
 
-  detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool, const EnqueueOptions* options) noexcept override {
+  detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool,
+                           const EnqueueOptions* options) noexcept override {
     if (auto refused = check(task, payload)) return {{}, false, std::move(refused)};
     RecordedTask r;
     r.id = next_id();
     r.task = task.name;
     if (options != nullptr) r.options = *options;
-    r.queue = !r.options.queue.empty()         ? r.options.queue
+    r.queue = !r.options.queue.empty()     ? r.options.queue
               : task.options.queue.empty() ? api::default_queue()
                                            : std::string(task.options.queue);
     r.payload.assign(payload.begin(), payload.end());
@@ -147,15 +148,17 @@ class InlineContext final : public detail::ContextBackend {
   InlineContext(InlinePort& port, TaskId id, const TaskInfo& task, const EnqueueOptions& options)
       : port_(port), id_(id), task_(task), options_(options) {
     if (!options.headers.empty()) headers_ = nlohmann::json(options.headers).dump();
-    queue_ = !options.queue.empty() ? options.queue
-             : task.options.queue.empty() ? api::default_queue() : std::string(task.options.queue);
+    queue_ = !options.queue.empty()       ? options.queue
+             : task.options.queue.empty() ? api::default_queue()
+                                          : std::string(task.options.queue);
   }
   TaskId id() const override { return id_; }
   std::string_view task_name() const override { return task_.name; }
   std::string_view queue() const override { return queue_; }
   std::uint32_t attempt() const override { return 0; }
   std::uint32_t max_retries() const override {
-    return static_cast<std::uint32_t>(options_.max_retries.value_or(task_.options.max_retries.value_or(api::default_max_retries())));
+    return static_cast<std::uint32_t>(
+        options_.max_retries.value_or(task_.options.max_retries.value_or(api::default_max_retries())));
   }
   std::string_view headers_json() const override { return headers_; }
   std::string_view meta_json() const override { return options_.meta; }
@@ -165,7 +168,8 @@ class InlineContext final : public detail::ContextBackend {
   bool heartbeat() override { return true; }
   bool extend_lease(Duration) override { return true; }
   bool progress(double, std::string_view) override { return true; }
-  detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool in_place, const EnqueueOptions* options) override {
+  detail::Enqueued enqueue(const TaskInfo& task, BytesView payload, bool in_place,
+                           const EnqueueOptions* options) override {
     return port_.enqueue(task, payload, in_place, options);
   }
 
@@ -191,7 +195,8 @@ detail::Finished finished_of(detail::Answer answer) {
   switch (answer.verdict.kind) {
     case Verdict::Kind::kDiscard: return {TaskState::kCancelled, {}, "discarded", answer.verdict.reason};
     case Verdict::Kind::kFail: return {TaskState::kDead, {}, "failed", answer.verdict.reason};
-    case Verdict::Kind::kRetry: return {TaskState::kDead, {}, "retry", "asked to be retried, and inline there is one attempt"};
+    case Verdict::Kind::kRetry:
+      return {TaskState::kDead, {}, "retry", "asked to be retried, and inline there is one attempt"};
     case Verdict::Kind::kSnooze: break;
   }
   return {TaskState::kDead, {}, "snooze", "asked to run later, and inline there is one attempt"};
@@ -225,6 +230,8 @@ detail::Enqueued InlinePort::enqueue(const TaskInfo& task, BytesView payload, bo
 Inline::Inline() : Inline(std::make_shared<State>()) {}
 Inline::Inline(std::shared_ptr<State> state)
     : state_(state), client_(std::make_unique<InlinePort>(state->handlers, state->finished, state)) {}
-void Inline::add(std::string name, detail::RawHandler handler) { state_->handlers[std::move(name)] = std::move(handler); }
+void Inline::add(std::string name, detail::RawHandler handler) {
+  state_->handlers[std::move(name)] = std::move(handler);
+}
 
 }  // namespace stem::testing

@@ -87,8 +87,7 @@ Result<TaskState> task_state(engine::Engine& engine, TaskId id) {
     const shm::ControlWord word = d.control.load();
     const std::uint32_t grant = word.grant();
     const shm::TaggedWord tally(d.tally[grant % 2].load(std::memory_order_acquire));
-    const bool failed_before =
-        grant != 0 && tally.grant() == grant && shm::Tally::unpack(tally.value()).attempts > 0;
+    const bool failed_before = grant != 0 && tally.grant() == grant && shm::Tally::unpack(tally.value()).attempts > 0;
     if (d.control.load() != word || word.generation() != id.generation()) continue;
     switch (word.state()) {
       case shm::State::kReady: return failed_before ? TaskState::kRetried : TaskState::kQueued;
@@ -121,8 +120,7 @@ Result<TaskState> revoke_task(engine::Engine& engine, TaskId id, bool terminate,
     case engine::Revoked::kCancelled: return TaskState::kCancelled;
     case engine::Revoked::kAsked:
     case engine::Revoked::kRunning: return TaskState::kRunning;
-    case engine::Revoked::kOver:
-      return Error{Errc::kRefused, "task " + to_string(id) + " is over already"};
+    case engine::Revoked::kOver: return Error{Errc::kRefused, "task " + to_string(id) + " is over already"};
     case engine::Revoked::kUnknown:
       return Error{Errc::kNotFound, "no task " + to_string(id) + " in this segment, or it is over and forgotten"};
   }

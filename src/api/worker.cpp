@@ -67,9 +67,10 @@ const Result<void>& Worker::add(const TaskInfo& task, detail::RawHandler handler
     if (state_->registered.ok()) state_->registered = good;
     return state_->registered;
   }
-  state_->handlers.on(std::string(task.name),
-                      [handler = std::move(handler), retry_delay = std::move(retry_delay)](
-                          worker::TaskContext& context) mutable { return api::run_handler(handler, retry_delay, context); });
+  state_->handlers.on(std::string(task.name), [handler = std::move(handler), retry_delay = std::move(retry_delay)](
+                                                  worker::TaskContext& context) mutable {
+    return api::run_handler(handler, retry_delay, context);
+  });
   return state_->registered;
 }
 

@@ -112,7 +112,8 @@ constexpr WorkerFlag kFlags[] = {
     {"--autoscale", "MIN,MAX", "as many processes as the backlog asks for", "", nullptr, false, take_autoscale},
     {"--node", "NAME", "name of this worker; its processes are NAME-1, NAME-2, ... (default: the host's)", "", nullptr,
      false, take_node},
-    {"--spin-us", "N", "microseconds an idle process spins before it parks (default 50)", "", nullptr, false, take_spin},
+    {"--spin-us", "N", "microseconds an idle process spins before it parks (default 50)", "", nullptr, false,
+     take_spin},
     {"--drain-timeout", "DURATION", "how long a warm stop waits for tasks (default 60s)", "", nullptr, false,
      [](std::string_view text, WorkerOptions& o) { return take_duration(text, o.drain_timeout_ns); }},
     {"--soft-grace", "DURATION", "how long a soft stop waits for handlers (default 30s)", "", nullptr, false,
@@ -137,7 +138,8 @@ Result<WorkerOptions> worker_options(std::string_view name_space, const FlagText
     const auto found = given.find(flag.long_name());
     const std::string from_environment = environment(flag.environment);
     if (found != given.end()) {
-      if (auto good = flag.take(found->second, options); !good) return good.error().within(std::string(flag.long_name()));
+      if (auto good = flag.take(found->second, options); !good)
+        return good.error().within(std::string(flag.long_name()));
     } else if (!from_environment.empty()) {
       if (auto good = flag.take(from_environment, options); !good) return good.error().within(flag.environment);
     }

@@ -12,12 +12,12 @@
 namespace stem::api {
 
 struct WorkerFlag {
-  std::string_view names;        // "-q,--queue"
-  std::string_view value;        // "QUEUE,...", for help
-  std::string_view help;         // one line without a full stop
-  std::string_view setting;      // its key in the settings of `stem`; empty = it has none
-  const char* environment;       // the variable that stands for it; null = none
-  bool repeatable;               // several values are one, with commas between
+  std::string_view names;    // "-q,--queue"
+  std::string_view value;    // "QUEUE,...", for help
+  std::string_view help;     // one line without a full stop
+  std::string_view setting;  // its key in the settings of `stem`; empty = it has none
+  const char* environment;   // the variable that stands for it; null = none
+  bool repeatable;           // several values are one, with commas between
   Result<void> (*take)(std::string_view text, worker::WorkerOptions& options);
 
   std::string_view long_name() const { return names.substr(names.find("--")); }

@@ -6,8 +6,8 @@ namespace stem::base {
 [[noreturn]] void check_failed(const char* condition, const char* file, int line) noexcept;
 }
 
-#define STEM_CHECK(condition)                                              \
-  do {                                                                     \
-    if (!(condition)) [[unlikely]]                                         \
-      ::stem::base::check_failed(#condition, __FILE__, __LINE__);          \
+#define STEM_CHECK(condition)                                     \
+  do {                                                            \
+    if (!(condition)) [[unlikely]]                                \
+      ::stem::base::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)

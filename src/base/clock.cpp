@@ -37,8 +37,7 @@ std::uint64_t measure_factor() {
   while (now_ns - start_ns < 500'000) now_ns = read_clock(CLOCK_MONOTONIC);
   const std::uint64_t ticks = __rdtsc() - start_tick;
   if (ticks == 0) return 0;
-  return static_cast<std::uint64_t>(
-      (static_cast<unsigned __int128>(now_ns - start_ns) << 32) / ticks);
+  return static_cast<std::uint64_t>((static_cast<unsigned __int128>(now_ns - start_ns) << 32) / ticks);
 }
 
 // 0 = do not use the counter.
@@ -79,9 +78,9 @@ std::int64_t monotonic_ns() noexcept {
 #if defined(__x86_64__)
   Anchor& a = anchor;
   const std::uint64_t ticks = __rdtsc() - a.tick;
-  if (ticks >= a.valid_ticks) [[unlikely]] return re_anchor();
-  const std::int64_t ns =
-      a.ns + static_cast<std::int64_t>((static_cast<unsigned __int128>(ticks) * a.factor) >> 32);
+  if (ticks >= a.valid_ticks) [[unlikely]]
+    return re_anchor();
+  const std::int64_t ns = a.ns + static_cast<std::int64_t>((static_cast<unsigned __int128>(ticks) * a.factor) >> 32);
   if (ns < a.last_ns) return a.last_ns;
   a.last_ns = ns;
   return ns;

@@ -51,8 +51,8 @@ std::string_view colour_of(spdlog::level::level_enum level) {
 bool colour_wanted() {
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
-  return isatty(STDERR_FILENO) != 0 && (no_color == nullptr || *no_color == '\0') &&
-         term != nullptr && std::string_view(term) != "dumb";
+  return isatty(STDERR_FILENO) != 0 && (no_color == nullptr || *no_color == '\0') && term != nullptr &&
+         std::string_view(term) != "dumb";
 }
 
 void write_all(std::string_view line) {
@@ -101,8 +101,7 @@ class LevelName final : public spdlog::custom_flag_formatter {
  public:
   explicit LevelName(std::size_t width) : width_(width) {}
 
-  void format(const spdlog::details::log_msg& message, const std::tm&,
-              spdlog::memory_buf_t& out) override {
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
     for (const auto& [name, level] : kLevels) {
       if (to_spdlog(level) != message.level) continue;
       const std::string padded = fmt::format("{:<{}}", name, width_);
@@ -118,11 +117,10 @@ class LevelName final : public spdlog::custom_flag_formatter {
 };
 
 std::unique_ptr<spdlog::formatter> make_formatter(bool json) {
-  auto formatter = std::make_unique<spdlog::pattern_formatter>(
-      json ? spdlog::pattern_time_type::utc : spdlog::pattern_time_type::local);
+  auto formatter = std::make_unique<spdlog::pattern_formatter>(json ? spdlog::pattern_time_type::utc
+                                                                    : spdlog::pattern_time_type::local);
   formatter->add_flag<LevelName>('N', json ? 0U : 5U);
-  formatter->set_pattern(json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%fZ","level":"%N",%v})"
-                              : "%H:%M:%S.%e %^%N%$ %v");
+  formatter->set_pattern(json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%fZ","level":"%N",%v})" : "%H:%M:%S.%e %^%N%$ %v");
   return formatter;
 }
 
@@ -146,8 +144,7 @@ Log* make_log() {
   auto* log = new Log;  // lives for ever: destructors and exit handlers may still log
   const auto settings = settings_from_environment();
   apply(*log, settings.ok() ? *settings : Settings{});
-  pthread_atfork([] { the_log().sink->lock_for_fork(); },
-                 [] { the_log().sink->unlock_after_fork(); },
+  pthread_atfork([] { the_log().sink->lock_for_fork(); }, [] { the_log().sink->unlock_after_fork(); },
                  [] { the_log().sink->unlock_after_fork(); });
   if (!settings.ok()) log->logger.warn("{}; using the default", settings.error().message);
   return log;
@@ -184,8 +181,7 @@ std::string pretty_text(std::string_view text, bool spaces_are_plain) {
 }
 
 std::string number_text(double value) {
-  return value == value && value - value == 0 ? fmt::format("{}", value)
-                                              : "null";  // no NaN in JSON
+  return value == value && value - value == 0 ? fmt::format("{}", value) : "null";  // no NaN in JSON
 }
 
 std::string render(const Value& value, bool json) {
@@ -211,8 +207,7 @@ Result<T> pick(const std::array<std::pair<std::string_view, T>, N>& table, std::
     if (name == text) return value;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
   }
-  return Error{Errc::kInvalidArgument,
-               fmt::format("{} is not a {} (one of {})", json_text(text), what, names)};
+  return Error{Errc::kInvalidArgument, fmt::format("{} is not a {} (one of {})", json_text(text), what, names)};
 }
 
 }  // namespace
@@ -242,16 +237,14 @@ Result<Settings> settings_from_environment() {
 
 void configure(Settings settings) { apply(the_log(), settings); }
 
-bool enabled(Level level) {
-  return level != Level::kOff && the_log().logger.should_log(to_spdlog(level));
-}
+bool enabled(Level level) { return level != Level::kOff && the_log().logger.should_log(to_spdlog(level)); }
 
 void write(Level level, std::string_view message, std::initializer_list<Field> fields) {
   if (!enabled(level)) return;
   Log& log = the_log();
   const bool json = log.format.load(std::memory_order_relaxed) == Format::kJson;
-  std::string line = json ? fmt::format(R"("pid":{},"message":{})", getpid(), json_text(message))
-                          : pretty_text(message, true);
+  std::string line =
+      json ? fmt::format(R"("pid":{},"message":{})", getpid(), json_text(message)) : pretty_text(message, true);
   if (!json && fields.size() > 0) line += ' ';
   for (const Field& field : fields) {
     line += json ? fmt::format(",{}:{}", json_text(field.key), render(field.value, true))

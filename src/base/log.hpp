@@ -42,8 +42,7 @@ void configure(Settings settings);
 class Value {
  public:
   template <class T>
-  requires std::integral<T> Value(
-      T value) {  // NOLINT: meant to convert, so that {"worker", 3} reads well
+  requires std::integral<T> Value(T value) {  // NOLINT: meant to convert, so that {"worker", 3} reads well
     if constexpr (std::same_as<T, bool>) {
       value_ = value;
     } else if constexpr (std::signed_integral<T>) {

@@ -26,8 +26,6 @@ std::string_view to_string(Errc code) noexcept {
   return "unknown";
 }
 
-Error system_error(std::string_view what) {
-  return {Errc::kSystem, std::string(what) + ": " + std::strerror(errno)};
-}
+Error system_error(std::string_view what) { return {Errc::kSystem, std::string(what) + ": " + std::strerror(errno)}; }
 
 }  // namespace stem

@@ -46,8 +46,7 @@ constexpr std::array<Unit, 10> kSizeUnits{{{"", 1},
                                            {"gb", 1'000'000'000ULL},
                                            {"tb", 1'000'000'000'000ULL}}};
 
-constexpr std::string_view kDurationForm =
-    "write a number and one of ns, us, ms, s, m, h, d, such as 250ms or 1.5s";
+constexpr std::string_view kDurationForm = "write a number and one of ns, us, ms, s, m, h, d, such as 250ms or 1.5s";
 constexpr std::string_view kSizeForm =
     "write bytes, or a number and one of KiB, MiB, GiB, TiB, KB, MB, GB, TB, such as 64KiB";
 constexpr std::string_view kRateForm = "write N/s, N/m or N/h with a whole number N, such as 100/s";
@@ -79,8 +78,7 @@ struct Quantity {
 
 std::optional<Quantity> split_quantity(std::string_view text) {
   const auto digits = [](std::string_view s) {
-    return s.substr(
-        0, static_cast<std::size_t>(std::find_if_not(s.begin(), s.end(), is_digit) - s.begin()));
+    return s.substr(0, static_cast<std::size_t>(std::find_if_not(s.begin(), s.end(), is_digit) - s.begin()));
   };
   Quantity quantity;
   quantity.whole = digits(text);
@@ -131,8 +129,7 @@ bool is_zero(const Quantity& quantity) {
 }
 
 const Unit* find_unit(std::span<const Unit> units, std::string_view name) {
-  const auto it =
-      std::find_if(units.begin(), units.end(), [&](const Unit& unit) { return unit.name == name; });
+  const auto it = std::find_if(units.begin(), units.end(), [&](const Unit& unit) { return unit.name == name; });
   return it == units.end() ? nullptr : &*it;
 }
 
@@ -152,9 +149,7 @@ const Unit& largest_exact(std::span<const Unit> ascending, std::uint64_t value) 
 }
 
 // One decimal below ten, none above: about three digits with the unit.
-std::string brief(double value) {
-  return value < 9.95 ? fmt::format("{:.1f}", value) : fmt::format("{:.0f}", value);
-}
+std::string brief(double value) { return value < 9.95 ? fmt::format("{:.1f}", value) : fmt::format("{:.0f}", value); }
 
 // "2m 5s"; the rest is left out when it is zero.
 std::string two_units(std::uint64_t ns, const Unit& large, const Unit& small) {
@@ -200,8 +195,7 @@ Result<std::int64_t> parse_duration_ns(std::string_view text) {
   }
   const Unit* unit = find_unit(kDurationUnits, quantity->unit);
   if (!unit) {
-    return refusal("{}: there is no unit of time {}; {}", quoted(text), quoted(quantity->unit),
-                   kDurationForm);
+    return refusal("{}: there is no unit of time {}; {}", quoted(text), quoted(quantity->unit), kDurationForm);
   }
   const auto ns = scaled(*quantity, unit->scale);
   if (!ns || *ns > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
@@ -222,12 +216,10 @@ Result<std::uint64_t> parse_size_bytes(std::string_view text) {
   const Unit* unit = find_unit(kSizeUnits, name);
   if (!unit && name.size() == 1 && find_unit(kSizeUnits, name + "ib")) {
     const std::string letter(1, static_cast<char>(std::toupper(name[0])));
-    return refusal("{} can mean {}iB (1024) or {}B (1000); write which", quoted(text), letter,
-                   letter);
+    return refusal("{} can mean {}iB (1024) or {}B (1000); write which", quoted(text), letter, letter);
   }
   if (!unit) {
-    return refusal("{}: there is no unit of size {}; {}", quoted(text), quoted(quantity->unit),
-                   kSizeForm);
+    return refusal("{}: there is no unit of size {}; {}", quoted(text), quoted(quantity->unit), kSizeForm);
   }
   const auto bytes = scaled(*quantity, unit->scale);
   if (!bytes) return refusal("{} is too large; sizes end at 16777215TiB", quoted(text));
@@ -239,8 +231,7 @@ Result<Rate> parse_rate(std::string_view text) {
   const auto slash = text.find('/');
   const std::string_view count_text = text.substr(0, slash);
   const std::string_view period = slash == std::string_view::npos ? "" : text.substr(slash + 1);
-  const bool digits =
-      !count_text.empty() && std::all_of(count_text.begin(), count_text.end(), is_digit);
+  const bool digits = !count_text.empty() && std::all_of(count_text.begin(), count_text.end(), is_digit);
   if (!digits || (period != "s" && period != "m" && period != "h")) {
     return refusal("{} is not a rate; {}", quoted(text), kRateForm);
   }
@@ -270,11 +261,8 @@ std::string write_duration(std::int64_t duration_ns) {
 }
 
 std::string write_size(std::uint64_t bytes) {
-  constexpr std::array<Unit, 5> kNames{{{"", 1},
-                                        {"KiB", 1ULL << 10},
-                                        {"MiB", 1ULL << 20},
-                                        {"GiB", 1ULL << 30},
-                                        {"TiB", 1ULL << 40}}};
+  constexpr std::array<Unit, 5> kNames{
+      {{"", 1}, {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30}, {"TiB", 1ULL << 40}}};
   if (bytes == 0) return "0";
   const Unit& unit = largest_exact(kNames, bytes);
   return fmt::format("{}{}", bytes / unit.scale, unit.name);
@@ -302,8 +290,7 @@ std::string human_size(std::uint64_t bytes) {
     value /= 1024;
     ++step;
   }
-  return fmt::format("{} {}", step == 0 ? fmt::format("{}", bytes) : fmt::format("{:.1f}", value),
-                     kNames[step]);
+  return fmt::format("{} {}", step == 0 ? fmt::format("{}", bytes) : fmt::format("{:.1f}", value), kNames[step]);
 }
 
 std::string human_count(std::uint64_t count) {

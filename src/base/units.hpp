@@ -23,9 +23,7 @@ struct Rate {
   std::uint64_t count = 0;
   std::int64_t period_ns = 0;
 
-  [[nodiscard]] double per_second() const {
-    return static_cast<double>(count) * 1e9 / static_cast<double>(period_ns);
-  }
+  [[nodiscard]] double per_second() const { return static_cast<double>(count) * 1e9 / static_cast<double>(period_ns); }
   friend bool operator==(const Rate&, const Rate&) = default;
 };
 

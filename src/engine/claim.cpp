@@ -18,9 +18,9 @@ using shm::State;
 
 namespace {
 
-constexpr std::uint32_t kLookAhead = 16;         // descriptors fetched before they are claimed
-constexpr std::uint32_t kRunsAhead = 5;          // runs whose items are fetched before they are claimed
-constexpr std::uint32_t kAgeingEvery = 64;       // claims between two looks at who has waited longest
+constexpr std::uint32_t kLookAhead = 16;             // descriptors fetched before they are claimed
+constexpr std::uint32_t kRunsAhead = 5;              // runs whose items are fetched before they are claimed
+constexpr std::uint32_t kAgeingEvery = 64;           // claims between two looks at who has waited longest
 constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is worth one priority
 
 }  // namespace
@@ -28,11 +28,14 @@ constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is wor
 std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most, std::int64_t now_ns) noexcept {
   if (acking_ != nullptr) (void)commit_acks();
   std::uint32_t claimed = 0;
-  if (keeps_items_) [[unlikely]] claimed = claim_kept(into, most);
-  if (inbox_has_hints()) [[unlikely]] claimed += claim_inbox(into + claimed, most - claimed);
+  if (keeps_items_) [[unlikely]]
+    claimed = claim_kept(into, most);
+  if (inbox_has_hints()) [[unlikely]]
+    claimed += claim_inbox(into + claimed, most - claimed);
   const shm::QueueRow& row = segment_.queue(queue);
   std::uint64_t lanes = row.lanes.load(std::memory_order_acquire);
-  if (claimed == most || lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours()) return claimed;
+  if (claimed == most || lanes == 0 || row.paused.load(std::memory_order_relaxed) != 0 || !self_.still_ours())
+    return claimed;
   const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
   bool full = false;
   if (claimed == 0 && ++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
@@ -40,7 +43,8 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
     claimed = claim_lane(queue, aged, into, most, full);
   }
   while (lanes != 0 && claimed < most && !full) {
-    const auto priority = static_cast<std::uint32_t>(lowest_first ? std::countr_zero(lanes) : std::bit_width(lanes) - 1);
+    const auto priority =
+        static_cast<std::uint32_t>(lowest_first ? std::countr_zero(lanes) : std::bit_width(lanes) - 1);
     if (priority >= shm::kPriorities) break;  // nonsense in the segment
     const std::uint32_t got = claim_lane(queue, priority, into + claimed, most - claimed, full, claimed == 0);
     claimed += got;
@@ -167,8 +171,8 @@ bool Engine::view_single(const Lease& lease, TaskView& into) noexcept {
       into.payload = {into.inline_copy, payload_bytes};
     }
   } else {
-    const auto bytes = blocks_.bytes(
-        block - 1, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kPayload));
+    const auto bytes =
+        blocks_.bytes(block - 1, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kPayload));
     std::uint32_t offset = 0;
     if (into.has_extras) {
       const auto extras = read_extension(bytes, offset);

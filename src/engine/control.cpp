@@ -52,8 +52,7 @@ class ProgressWord {
 
 // Up to the size that the block's header names; empty when that makes no sense.
 std::string text_of_block(Engine& engine, shm::BlockId block, std::uint32_t slot, ControlWord word) {
-  const auto bytes =
-      engine.blocks().bytes(block, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
+  const auto bytes = engine.blocks().bytes(block, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
   const shm::BlockHeader* header = engine.blocks().header(block);
   if (header == nullptr) return {};
   const std::uint32_t size = header->bytes;
@@ -77,8 +76,10 @@ std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::ui
     TaskView task;
     if (engine_.view(item, task) && engine_.settle_item(item, task, Counter::kCancelled) == Settled::kDone) ++cancelled;
   }
-  if (pending == 0) engine_.end_run(run);
-  else if ((pending & ~which) != 0) (void)engine_.release_run(run);
+  if (pending == 0)
+    engine_.end_run(run);
+  else if ((pending & ~which) != 0)
+    (void)engine_.release_run(run);
   return cancelled;
 }
 
@@ -97,13 +98,15 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   if (!keep) {
     engine_.free_slot_now(slot, retiring);
   } else {
-    const FailureRecord record = make_failure_record({"revoked", "revoked before it ran"}, engine_.self().index(), now_ns, 0);
-    (void)engine_.write_outcome(slot, retiring, OutcomeKind::kCancelled, engine_.store_result({slot, retiring}, record.bytes()));
+    const FailureRecord record =
+        make_failure_record({"revoked", "revoked before it ran"}, engine_.self().index(), now_ns, 0);
+    (void)engine_.write_outcome(slot, retiring, OutcomeKind::kCancelled,
+                                engine_.store_result({slot, retiring}, record.bytes()));
     const bool told = (d.flags & shm::kHasExtension) != 0 && d.block != 0;
     std::uint32_t offset = 0;
     const auto extras =
-        told ? read_extension(engine_.blocks().bytes(d.block - 1, shm::block_tag(slot, word.generation(),
-                                                                                 shm::BlockKind::kPayload)),
+        told ? read_extension(engine_.blocks().bytes(d.block - 1,
+                                                     shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)),
                               offset)
              : std::nullopt;
     const std::int64_t ttl = extras ? extras->result_ttl_ns : kDefaultResultTtlNs;
@@ -112,8 +115,7 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
     ControlWord expected = retiring;
     (void)d.control.change(expected, retiring.with(State::kDone, 0));
   }
-  if (shm::anyone_awaits(segment_))
-    shm::wake_result_waiters(segment_, TaskId::make(1, slot, word.generation()).handle);
+  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, TaskId::make(1, slot, word.generation()).handle);
   return true;
 }
 
@@ -152,8 +154,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
         row.revoke[id.handle % shm::kRevokeWords].store(id.handle, std::memory_order_release);
         return Revoked::kAsked;
       }
-      default:
-        return word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
+      default: return word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
     }
   }
 }
@@ -173,9 +174,7 @@ bool Control::take_revoke_request(shm::RosterRow& row, TaskId id) noexcept {
   return false;
 }
 
-void Control::pause(std::uint32_t queue) noexcept {
-  segment_.queue(queue).paused.store(1, std::memory_order_seq_cst);
-}
+void Control::pause(std::uint32_t queue) noexcept { segment_.queue(queue).paused.store(1, std::memory_order_seq_cst); }
 
 void Control::resume(std::uint32_t queue) noexcept {
   segment_.queue(queue).paused.store(0, std::memory_order_seq_cst);
@@ -189,9 +188,8 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
-    const bool waiting =
-        word.state() == State::kReady || word.state() == State::kDelayed ||
-        (word.state() == State::kWaiting && !is_undecided_copy(word, d));
+    const bool waiting = word.state() == State::kReady || word.state() == State::kDelayed ||
+                         (word.state() == State::kWaiting && !is_undecided_copy(word, d));
     if (!waiting || d.queue != queue) continue;
     if (is_run(d)) {
       const std::int32_t cancelled = cancel_items(slot, word, full_mask(kRunItems));

@@ -9,12 +9,12 @@
 
 namespace stem::engine {
 
-enum class [[nodiscard]] Revoked : std::uint8_t {
-  kCancelled,  // it had not started and never will
-  kAsked,      // it is running; its worker has been asked to stop it
-  kRunning,    // it is running and was left alone
-  kOver,       // it had ended already
-  kUnknown,    // no such task
+enum class [[nodiscard]] Revoked : std::uint8_t{
+    kCancelled,  // it had not started and never will
+    kAsked,      // it is running; its worker has been asked to stop it
+    kRunning,    // it is running and was left alone
+    kOver,       // it had ended already
+    kUnknown,    // no such task
 };
 
 class Control {
@@ -38,7 +38,7 @@ class Control {
     std::int64_t concurrency = -1;  // 0 = none
     bool set_rate = false;
     Rate rate;
-    int overflow = -1;              // shm::Overflow
+    int overflow = -1;  // shm::Overflow
     int lowest_first = -1;
     std::int64_t dead_max = -1;
     std::int64_t dead_retention_ns = -1;

@@ -23,10 +23,9 @@ bool DeadLetters::read(std::uint32_t slot, ControlWord word, DeadLetter& into) c
   into.enqueued_ns = d.enqueued_ns;
   const shm::TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
   const auto block = static_cast<std::uint32_t>(outcome.value());
-  const auto record =
-      block == 0 ? std::nullopt
-                 : read_failure_record(engine_.blocks().bytes(
-                       block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult)));
+  const auto record = block == 0 ? std::nullopt
+                                 : read_failure_record(engine_.blocks().bytes(
+                                       block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult)));
   // Without a time of death its age counts from its enqueueing: an age from the beginning of time would end
   // its retention at once.
   into.failure =
@@ -61,9 +60,9 @@ bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::i
   if (letter.word.grant() + 1 >= shm::kMaxGrant) return false;
   // Its key was free while it was dead, and may be another's. (One that is enqueued between here and the change
   // below is not seen: its key stands only once the letter is a task again.)
-  if (const std::uint64_t key = unique_key(letter); key != 0 &&
-      Unique(segment_, engine_.blocks()).acquire(key, letter.slot, letter.word, now_ns).status !=
-          UniqueStatus::kAcquired)
+  if (const std::uint64_t key = unique_key(letter);
+      key != 0 && Unique(segment_, engine_.blocks()).acquire(key, letter.slot, letter.word, now_ns).status !=
+                      UniqueStatus::kAcquired)
     return false;
   if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, later_ns(now_ns, delay_ns), now_ns)) return false;
   engine_.self().count(letter.queue, Counter::kDeadReplayed);
@@ -74,10 +73,10 @@ std::uint64_t DeadLetters::unique_key(const DeadLetter& letter) const noexcept {
   const Descriptor& d = segment_.descriptor(letter.slot);
   if ((d.flags & shm::kHasExtension) == 0 || d.block == 0) return 0;
   std::uint32_t offset = 0;
-  const auto extras = read_extension(
-      engine_.blocks().bytes(d.block - 1,
-                             shm::block_tag(letter.slot, letter.word.generation(), shm::BlockKind::kPayload)),
-      offset);
+  const auto extras =
+      read_extension(engine_.blocks().bytes(
+                         d.block - 1, shm::block_tag(letter.slot, letter.word.generation(), shm::BlockKind::kPayload)),
+                     offset);
   return extras ? extras->unique_key : 0;
 }
 

@@ -1,8 +1,8 @@
 #include "engine/engine.hpp"
 
-#include "engine/affinity.hpp"
 #include <charconv>
 #include <cstdio>
+#include "engine/affinity.hpp"
 
 namespace stem::engine {
 

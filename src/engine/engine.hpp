@@ -26,17 +26,17 @@
 namespace stem::engine {
 
 // Answer of every call that names a lease.
-enum class [[nodiscard]] Settled : std::uint8_t {
-  kDone,
-  kFenced,  // the lease was lost: somebody else has the task, or had it. Nothing was changed
+enum class [[nodiscard]] Settled : std::uint8_t{
+    kDone,
+    kFenced,  // the lease was lost: somebody else has the task, or had it. Nothing was changed
 };
 
 // Answer of begin().
-enum class [[nodiscard]] Begin : std::uint8_t {
-  kStart,
-  kLimited,  // a rate or concurrency limit holds it back: it is delayed, no attempt used
-  kExpired,  // its time to start has passed: cancelled
-  kLost,     // the lease was lost
+enum class [[nodiscard]] Begin : std::uint8_t{
+    kStart,
+    kLimited,  // a rate or concurrency limit holds it back: it is delayed, no attempt used
+    kExpired,  // its time to start has passed: cancelled
+    kLost,     // the lease was lost
 };
 
 // Why a task became a dead letter; texts in reference §3.
@@ -186,9 +186,7 @@ class Engine {
   Settled cancel(const Lease& lease, const TaskView& task, shm::Counter why, const Failure& failure,
                  std::int64_t now_ns) noexcept;
   // True while the lease is ours.
-  bool holds(const Lease& lease) const noexcept {
-    return segment_.descriptor(lease.slot).control.load() == lease.word;
-  }
+  bool holds(const Lease& lease) const noexcept { return segment_.descriptor(lease.slot).control.load() == lease.word; }
   // For tasks whose lease ends by the clock (kNoRenew): a new end. For others a life sign.
   Settled extend(const Lease& lease, std::int64_t until_ns) noexcept;
 
@@ -249,9 +247,10 @@ class Engine {
 
   bool take_slot(Filled& filled) noexcept;
   EnqueueStatus fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
-  EnqueueStatus fill_admitted(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept;
-  EnqueueStatus fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
-                           const Filled& filled, shm::BlockId& block, std::span<std::byte>& payload) noexcept;
+  EnqueueStatus fill_admitted(const TaskSpec& spec, std::int64_t now_ns, Filled& filled,
+                              EnqueueResult& result) noexcept;
+  EnqueueStatus fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns, const Filled& filled,
+                           shm::BlockId& block, std::span<std::byte>& payload) noexcept;
   void write_descriptor(shm::Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
                         shm::BlockId block) noexcept;
   bool make_visible(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
@@ -266,7 +265,8 @@ class Engine {
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most, bool& full,
                            bool part_of_run = true) noexcept;
-  std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first, std::int64_t now_ns) noexcept;
+  std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first,
+                              std::int64_t now_ns) noexcept;
   // ---- runs (run.cpp)
   std::uint32_t run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept;
   EnqueueStatus enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids, std::int64_t now_ns) noexcept;
@@ -276,7 +276,8 @@ class Engine {
   // Our copy of the run of this lease; null when the lease is lost.
   HeldRun* held_run(const Lease& lease) noexcept {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (run.slot == lease.slot && run.word == lease.word) [[likely]] return holds(lease) ? &run : nullptr;
+    if (run.slot == lease.slot && run.word == lease.word) [[likely]]
+      return holds(lease) ? &run : nullptr;
     return load_run(lease);
   }
   HeldRun* load_run(const Lease& lease) noexcept;

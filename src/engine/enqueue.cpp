@@ -21,7 +21,8 @@ EnqueueStatus Engine::admit(const TaskSpec& spec, std::int64_t now_ns) noexcept 
   const std::uint32_t most = row.max_length.load(std::memory_order_relaxed);
   const bool drops =
       row.overflow.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Overflow::kDropOldest);
-  if (drops) [[unlikely]] make_room(spec.queue, now_ns);
+  if (drops) [[unlikely]]
+    make_room(spec.queue, now_ns);
   if (most == 0 || lanes_.queued(spec.queue) < most) return EnqueueStatus::kOk;
   pass_stale_hints(spec.queue);
   if (lanes_.queued(spec.queue) < most) return EnqueueStatus::kOk;
@@ -57,8 +58,8 @@ void Engine::pass_stale_hints(std::uint32_t queue) noexcept {
   }
 }
 
-void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes,
-                              std::int64_t now_ns, shm::BlockId block) noexcept {
+void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
+                              shm::BlockId block) noexcept {
   d.tally[0].store(0, std::memory_order_relaxed);
   d.tally[1].store(0, std::memory_order_relaxed);
   d.due.store(spec.due_ns > 0 ? shm::TaggedWord(0, to_due_us(spec.due_ns)).bits() : 0, std::memory_order_relaxed);
@@ -94,8 +95,7 @@ bool Engine::take_slot(Filled& filled) noexcept {
 }
 
 EnqueueStatus Engine::fill_block(const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
-                                 const Filled& filled, shm::BlockId& block,
-                                 std::span<std::byte>& payload) noexcept {
+                                 const Filled& filled, shm::BlockId& block, std::span<std::byte>& payload) noexcept {
   const std::uint32_t before = spec.extras != nullptr ? extension_bytes(*spec.extras) : 0;
   if (before > shm::kBlockStride[shm::kBlockClasses - 1] - shm::kMaxPayloadBytes - sizeof(shm::BlockHeader) &&
       before + payload_bytes > shm::kMaxPayloadBytes)
@@ -111,14 +111,12 @@ EnqueueStatus Engine::fill_block(const TaskSpec& spec, std::uint32_t payload_byt
 }
 
 void Engine::abandon(const Filled& filled, shm::BlockId block) noexcept {
-  if (block != shm::kNoBlock)
-    blocks_.give_back(block, filled.slot, filled.word.generation(), shm::BlockKind::kPayload);
+  if (block != shm::kNoBlock) blocks_.give_back(block, filled.slot, filled.word.generation(), shm::BlockKind::kPayload);
   self_.return_slot(filled.slot, filled.word);
 }
 
 // Everything but the change that makes it visible. On kDuplicate `result.id` is the holder's.
-EnqueueStatus Engine::fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled,
-                           EnqueueResult& result) noexcept {
+EnqueueStatus Engine::fill(const TaskSpec& spec, std::int64_t now_ns, Filled& filled, EnqueueResult& result) noexcept {
   if (const EnqueueStatus admitted = admit(spec, now_ns); admitted != EnqueueStatus::kOk) return admitted;
   return fill_admitted(spec, now_ns, filled, result);
 }
@@ -148,8 +146,8 @@ EnqueueStatus Engine::fill_admitted(const TaskSpec& spec, std::int64_t now_ns, F
   }
   result.id = TaskId::make(segment_.epoch(), filled.slot, filled.word.generation());
   if (spec.extras != nullptr && spec.extras->unique_key != 0) {
-    const UniqueAnswer answer = Unique(segment_, blocks_).acquire(spec.extras->unique_key, filled.slot, filled.word,
-                                                                  now_ns);
+    const UniqueAnswer answer =
+        Unique(segment_, blocks_).acquire(spec.extras->unique_key, filled.slot, filled.word, now_ns);
     if (answer.status != UniqueStatus::kAcquired) {
       abandon(filled, block);
       if (answer.status == UniqueStatus::kTableFull) return EnqueueStatus::kFull;
@@ -316,17 +314,16 @@ void Engine::announce_delayed(std::uint32_t slot, std::uint64_t generation, std:
   if (due_ns >= h.keeper_due_ns.load(std::memory_order_seq_cst)) return;
   const std::uint64_t keeper = h.keeper.load(std::memory_order_acquire);
   const auto participant = static_cast<std::uint32_t>(keeper & 0xfff);
-  if (participant != 0 && participant <= segment_.geometry().participant_count)
-    shm::ring(segment_, participant - 1);
+  if (participant != 0 && participant <= segment_.geometry().participant_count) shm::ring(segment_, participant - 1);
 }
 
 // Makes room by cancelling the task at the head of the lowest lane.
 bool Engine::drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept {
   const auto drop = [this, now_ns](const Lease& lease) {
     TaskView task;
-    return view(lease, task) && cancel(lease, task, Counter::kDropped,
-                                       {"overflow", "dropped: the queue was at its maximum length"},
-                                       now_ns) == Settled::kDone;
+    return view(lease, task) &&
+           cancel(lease, task, Counter::kDropped, {"overflow", "dropped: the queue was at its maximum length"},
+                  now_ns) == Settled::kDone;
   };
   Lease lease;
   if (keeps_items_ && claim_kept(&lease, 1) == 1) return drop(lease);  // the rest of the run dropped last

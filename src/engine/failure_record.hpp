@@ -32,8 +32,7 @@ struct FailureRecord {
   std::string_view message() const noexcept { return {text + kind_bytes, message_bytes}; }
   // The used part.
   std::span<const std::byte> bytes() const noexcept {
-    return {reinterpret_cast<const std::byte*>(this),
-            sizeof(FailureRecord) - kTextBytes + kind_bytes + message_bytes};
+    return {reinterpret_cast<const std::byte*>(this), sizeof(FailureRecord) - kTextBytes + kind_bytes + message_bytes};
   }
 };
 static_assert(sizeof(FailureRecord) == 32 + FailureRecord::kTextBytes);

@@ -172,9 +172,7 @@ void Keeper::patrol_all(std::int64_t now_ns) noexcept {
 void Keeper::patrol_slot(std::uint32_t slot, std::int64_t now_ns) noexcept {
   const ControlWord word = segment_.descriptor(slot).control.load();
   switch (word.state()) {
-    case State::kReady:
-      patrol_ready(slot, word, now_ns);
-      break;
+    case State::kReady: patrol_ready(slot, word, now_ns); break;
     case State::kDelayed: {
       const std::int64_t due = engine_.due_ns(slot, word);
       if (due <= now_ns) {
@@ -185,25 +183,14 @@ void Keeper::patrol_slot(std::uint32_t slot, std::int64_t now_ns) noexcept {
       }
       break;
     }
-    case State::kLeased:
-      patrol_leased(slot, word, now_ns);
-      break;
-    case State::kWaiting:
-      (void)engine_.resolve_moved(slot, word);
-      break;
+    case State::kLeased: patrol_leased(slot, word, now_ns); break;
+    case State::kWaiting: (void)engine_.resolve_moved(slot, word); break;
     case State::kAlloc:
     case State::kSettling:
-    case State::kRetiring:
-      patrol_owned(slot, word, now_ns);
-      break;
-    case State::kDone:
-      expire_kept(slot, word, now_ns);
-      break;
-    case State::kDead:
-      DeadLetters(engine_).retain(slot, word, now_ns);
-      break;
-    default:
-      break;
+    case State::kRetiring: patrol_owned(slot, word, now_ns); break;
+    case State::kDone: expire_kept(slot, word, now_ns); break;
+    case State::kDead: DeadLetters(engine_).retain(slot, word, now_ns); break;
+    default: break;
   }
 }
 

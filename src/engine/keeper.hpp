@@ -33,8 +33,8 @@ class Keeper {
 
  private:
   static constexpr std::int64_t kLongestSleepNs = 100'000'000;
-  static constexpr std::int64_t kPassNs = 500'000'000;   // a full patrol pass at least this often
-  static constexpr std::uint32_t kStretch = 8192;        // slots per patrol step
+  static constexpr std::int64_t kPassNs = 500'000'000;  // a full patrol pass at least this often
+  static constexpr std::uint32_t kStretch = 8192;       // slots per patrol step
 
   struct Due {
     std::int64_t at_ns;

@@ -62,8 +62,7 @@ void Lanes::push(std::uint32_t id, std::uint32_t priority, std::uint64_t generat
   mark(id, priority);
 }
 
-void Lanes::push_many(std::uint32_t id, std::uint32_t priority, const HintCell* hints,
-                      std::uint32_t count) noexcept {
+void Lanes::push_many(std::uint32_t id, std::uint32_t priority, const HintCell* hints, std::uint32_t count) noexcept {
   Queue& q = queue(id);
   Ring& ring = current(q, id, priority);
   const std::uint64_t ref = q.lanes[priority].ref;
@@ -112,7 +111,8 @@ Ring* Lanes::oldest(std::uint32_t id, std::uint32_t priority) noexcept {
   // least twice its predecessor).
   RingHeader* newer = ring.header();
   std::uint64_t ref = newer->previous.load(std::memory_order_acquire);
-  if (ref == 0) [[likely]] return &ring;
+  if (ref == 0) [[likely]]
+    return &ring;
   for (int depth = 0; depth < shm::kSlotBits && ref != 0; ++depth) {
     if (!view(ref, q.previous)) {
       newer->previous.store(0, std::memory_order_release);

@@ -20,8 +20,7 @@ class Lanes {
   // is dropped: the patrol will find the task.
   void push(std::uint32_t queue, std::uint32_t priority, std::uint64_t generation, std::uint32_t slot) noexcept;
   // Same for several tasks of one lane.
-  void push_many(std::uint32_t queue, std::uint32_t priority, const shm::HintCell* hints,
-                 std::uint32_t count) noexcept;
+  void push_many(std::uint32_t queue, std::uint32_t priority, const shm::HintCell* hints, std::uint32_t count) noexcept;
 
   // The ring to claim from: the oldest of the lane that still has hints. Null when the lane has no ring.
   shm::Ring* oldest(std::uint32_t queue, std::uint32_t priority) noexcept;
@@ -43,7 +42,8 @@ class Lanes {
   };
 
   Queue& queue(std::uint32_t id) {
-    if (id != last_id_ || last_ == nullptr) [[unlikely]] select(id);
+    if (id != last_id_ || last_ == nullptr) [[unlikely]]
+      select(id);
     return *last_;
   }
   void select(std::uint32_t id);

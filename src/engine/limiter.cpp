@@ -161,7 +161,8 @@ Settled Engine::hold_back(const Lease& lease, const TaskView& task, std::int64_t
 void Engine::let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept {
   Limiter limiter(segment_);
   const std::uint64_t keys[] = {
-      segment_.queue(task.queue).concurrency.load(std::memory_order_relaxed) != 0 ? queue_concurrency_key(task.queue) : 0,
+      segment_.queue(task.queue).concurrency.load(std::memory_order_relaxed) != 0 ? queue_concurrency_key(task.queue)
+                                                                                  : 0,
       task.has_extras && task.extras.concurrency_limit != 0 ? task.extras.concurrency_key : 0};
   for (const std::uint64_t key : keys) {
     if (key == 0) continue;

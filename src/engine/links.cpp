@@ -38,8 +38,8 @@ void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled,
   const shm::Segment& segment = engine.segment();
   const shm::Descriptor& d = segment.descriptor(slot);
   if (d.block == 0 || (d.flags & shm::kHasExtension) == 0) return;
-  const auto block = engine.blocks().bytes(
-      d.block - 1, shm::block_tag(slot, settled.generation(), shm::BlockKind::kPayload));
+  const auto block =
+      engine.blocks().bytes(d.block - 1, shm::block_tag(slot, settled.generation(), shm::BlockKind::kPayload));
   std::uint32_t offset = 0;
   const auto extras = read_extension(block, offset);
   if (!extras) return;
@@ -55,7 +55,8 @@ void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled,
       return;
     TaskExtras child_extras;
     child_extras.unique_key =
-        base::mix64(TaskId::make(1, slot, settled.generation()).handle ^ base::mix64(position * 2 + (error ? 1 : 0))) | 1;
+        base::mix64(TaskId::make(1, slot, settled.generation()).handle ^ base::mix64(position * 2 + (error ? 1 : 0))) |
+        1;
     child_extras.meta = meta;
     TaskSpec child;
     child.queue = head.queue;
@@ -68,7 +69,8 @@ void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled,
     child.extras = &child_extras;
     // A full segment cannot make a finished task unfinished: the loss is counted as a drop.
     const EnqueueResult made = engine.enqueue(child, now_ns);
-    if (made.status != EnqueueStatus::kOk && made.status != EnqueueStatus::kDuplicate) engine.count_lost_link(head.queue);
+    if (made.status != EnqueueStatus::kOk && made.status != EnqueueStatus::kDuplicate)
+      engine.count_lost_link(head.queue);
     rest.remove_prefix(head.payload_bytes);
   }
 }

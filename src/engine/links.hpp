@@ -14,6 +14,7 @@ namespace stem::engine {
 void append_link(std::string& encoded, const TaskSpec& child);
 
 // Enqueues the children of the parent in `slot`, whose word stands at `settled`.
-void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled, bool error, std::int64_t now_ns) noexcept;
+void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled, bool error,
+                   std::int64_t now_ns) noexcept;
 
 }  // namespace stem::engine

@@ -184,8 +184,7 @@ namespace {
 std::vector<std::byte> outcome_bytes(Engine& engine, std::uint32_t slot, ControlWord word, TaggedWord outcome) {
   const auto block = static_cast<std::uint32_t>(outcome.value());
   if (block == 0) return {};
-  const auto bytes =
-      engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
+  const auto bytes = engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
   const shm::BlockHeader* header = engine.blocks().header(block - 1);
   if (header == nullptr || bytes.empty()) return {};
   const std::size_t size = std::min<std::size_t>(header->bytes, bytes.size());
@@ -229,8 +228,8 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
     if (d.block == 0) {
       payload = {d.inline_payload, std::min<std::size_t>(d.payload_bytes, shm::kInlineBytes)};
     } else {
-      const auto bytes = engine_.blocks().bytes(
-          d.block - 1, shm::block_tag(id.slot(), word.generation(), shm::BlockKind::kPayload));
+      const auto bytes =
+          engine_.blocks().bytes(d.block - 1, shm::block_tag(id.slot(), word.generation(), shm::BlockKind::kPayload));
       std::uint32_t offset = 0;
       if ((d.flags & shm::kHasExtension) != 0) {
         if (const auto extras = read_extension(bytes, offset)) {

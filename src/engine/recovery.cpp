@@ -44,7 +44,8 @@ void forget_settle(const Descriptor& d, shm::RosterRow& row, std::uint32_t slot,
   if (row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel)) return;
   op = shm::op_word(shm::OpKind::kItem, slot, generation);
   if (row.op.load(std::memory_order_acquire) != op) return;
-  if (items_are_over(d, generation, shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed)).items)) return;
+  if (items_are_over(d, generation, shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed)).items))
+    return;
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
 
@@ -103,9 +104,10 @@ bool Engine::bury_lost(std::uint32_t slot, ControlWord word, const shm::Tally& t
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns) ==
            Settled::kDone;
   }
-  const int n = signal == 0 ? std::snprintf(text, sizeof text, "its process died %u times while running it", tally.deaths)
-                            : std::snprintf(text, sizeof text, "its process died %u times while running it, last by SIG%s",
-                                            tally.deaths, signal_name(signal));
+  const int n = signal == 0
+                    ? std::snprintf(text, sizeof text, "its process died %u times while running it", tally.deaths)
+                    : std::snprintf(text, sizeof text, "its process died %u times while running it, last by SIG%s",
+                                    tally.deaths, signal_name(signal));
   return bury(lease, task, DeadReason::kPoisonPill,
               {"process-death", std::string_view(text, static_cast<std::size_t>(n))}, now_ns) == Settled::kDone;
 }
@@ -168,9 +170,7 @@ void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) no
     case State::kAlloc:  // in a reserve, or half filled; its block becomes an orphan
       if (d.control.change(word, word.with(State::kFree, 0))) self_.offer_free(slot);
       break;
-    case State::kLeased:
-      (void)redeliver(slot, word, /*current=*/0, /*died=*/false, now_ns);
-      break;
+    case State::kLeased: (void)redeliver(slot, word, /*current=*/0, /*died=*/false, now_ns); break;
     case State::kSettling: {  // acknowledged: finish what was owed
       const ControlWord mine = word.with(State::kSettling, self_.owner());
       if (d.control.change(word, mine)) after_commit(slot, mine, now_ns);
@@ -181,8 +181,7 @@ void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) no
       if (d.control.change(word, mine)) free_slot_now(slot, mine);
       break;
     }
-    default:
-      break;
+    default: break;
   }
 }
 
@@ -211,8 +210,7 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
     happened = word.generation() == generation && word.owner() == participant + 1 &&
                (word.state() == State::kSettling || word.state() == State::kRetiring);
   if (kind == shm::OpKind::kItem)
-    happened = word.generation() != generation ||
-               items_are_over(segment_.descriptor(slot), generation, detail.items);
+    happened = word.generation() != generation || items_are_over(segment_.descriptor(slot), generation, detail.items);
   if (happened)
     counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + detail.how_many,
                                   std::memory_order_relaxed);

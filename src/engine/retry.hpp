@@ -16,10 +16,8 @@ inline std::int64_t retry_delay_ns(const RetryPolicy& policy, std::uint32_t retr
   const std::int64_t most = std::max<std::int64_t>(policy.max_ns, 0);
   const auto capped = [most](__int128 ns) { return static_cast<std::int64_t>(std::min<__int128>(ns, most)); };
   switch (policy.kind) {
-    case RetryKind::kConstant:
-      return capped(base);
-    case RetryKind::kLinear:
-      return capped(static_cast<__int128>(base) * (retry + 1));
+    case RetryKind::kConstant: return capped(base);
+    case RetryKind::kLinear: return capped(static_cast<__int128>(base) * (retry + 1));
     case RetryKind::kExponential:
     case RetryKind::kUser:  // a user function that gave no answer
       break;

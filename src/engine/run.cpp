@@ -115,7 +115,8 @@ std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
     const auto how_many = static_cast<std::uint32_t>(std::popcount(carried));
     const std::uint32_t queue = d.queue;
     if (carried != 0)
-      self_.begin_op(shm::OpKind::kItem, run.slot, run.word.generation(), queue, Counter::kSucceeded, how_many, carried);
+      self_.begin_op(shm::OpKind::kItem, run.slot, run.word.generation(), queue, Counter::kSucceeded, how_many,
+                     carried);
     // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
     const MaskWord lifted(word.under(run.word.grant()).bits() | carried);
     if (d.due.compare_exchange_strong(bits, lifted.bits(), std::memory_order_acq_rel)) {
@@ -208,7 +209,8 @@ std::uint32_t Engine::claim_kept(Lease* into, std::uint32_t most) noexcept {
 void Engine::prefetch_items(const Descriptor& d) const noexcept {
   const auto* block = reinterpret_cast<const std::byte*>(blocks_.header(d.block - 1));
   if (block == nullptr) return;
-  for (std::uint32_t line = 0; line <= kRunItems; ++line) shm::prefetch_read(block + std::size_t{line} * shm::kCacheLineBytes);
+  for (std::uint32_t line = 0; line <= kRunItems; ++line)
+    shm::prefetch_read(block + std::size_t{line} * shm::kCacheLineBytes);
 }
 
 // Reads and checks it. All items come over in one go, which hides most of the way from the producer's core.
@@ -232,9 +234,10 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
   r.gone = mask.gone();
   r.moved = mask.moved();
   const std::uint32_t block = d.block;
-  const auto bytes = block == 0 ? std::span<std::byte>{}
-                                : blocks_.bytes(block - 1, shm::block_tag(lease.slot, lease.word.generation(),
-                                                                          shm::BlockKind::kPayload));
+  const auto bytes =
+      block == 0
+          ? std::span<std::byte>{}
+          : blocks_.bytes(block - 1, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kPayload));
   const std::size_t wanted = std::size_t{r.count} * kRunItemBytes;
   const bool sane = r.count >= 1 && r.count <= kRunItems && bytes.size() >= wanted && wanted <= sizeof r.items &&
                     r.queue < shm::queue_total(segment_) && r.task < shm::task_total(segment_) &&
@@ -258,8 +261,7 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
 
 // How long the items begun at one moment had waited. (One that was begun before has moved out.)
 void Engine::record_waits(HeldRun& run) noexcept {
-  if (run.begun != 0)
-    self_.record_wait(run.queue, run.begun_ns - run.enqueued_ns, run.begun);
+  if (run.begun != 0) self_.record_wait(run.queue, run.begun_ns - run.enqueued_ns, run.begun);
   run.begun = 0;
 }
 
@@ -366,7 +368,8 @@ Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter co
   }
   self_.count(task.queue, counter);
   if (last) end_run({lease.slot, lease.word});
-  if (shm::anyone_awaits(segment_)) [[unlikely]] shm::wake_result_waiters(segment_, task.id.handle);
+  if (shm::anyone_awaits(segment_)) [[unlikely]]
+    shm::wake_result_waiters(segment_, task.id.handle);
   return Settled::kDone;
 }
 
@@ -446,10 +449,11 @@ bool Engine::moved_item_counts(std::uint32_t slot, ControlWord word, bool& final
   final = false;
   const Descriptor& d = segment_.descriptor(slot);
   std::uint32_t offset = 0;
-  const auto extras = d.block == 0 ? std::nullopt
-                                   : read_extension(blocks_.bytes(d.block - 1, shm::block_tag(slot, word.generation(),
-                                                                                             shm::BlockKind::kPayload)),
-                                                    offset);
+  const auto extras =
+      d.block == 0
+          ? std::nullopt
+          : read_extension(
+                blocks_.bytes(d.block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)), offset);
   if (!extras || d.control.load() != word) return false;
   const TaskId item{1, extras->run_item};
   if (item.item() == 0 || item.item() > kRunItems || item.slot() >= segment_.geometry().slot_count) return false;

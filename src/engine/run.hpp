@@ -34,9 +34,9 @@
 
 namespace stem::engine {
 
-inline constexpr std::uint32_t kRunItems = 15;        // fill a block of 1 KiB
+inline constexpr std::uint32_t kRunItems = 15;  // fill a block of 1 KiB
 inline constexpr std::uint32_t kRunItemBytes = 64;
-inline constexpr std::uint32_t kRunLeast = 4;         // fewer are not worth a block
+inline constexpr std::uint32_t kRunLeast = 4;  // fewer are not worth a block
 static_assert(kRunItems * kRunItemBytes + sizeof(shm::BlockHeader) <= shm::kBlockStride[1]);
 
 // The inline area of a run's descriptor. W: the producer while kAlloc.
@@ -61,8 +61,8 @@ struct HeldRun {
   std::uint16_t max_retries = 0;
   std::uint8_t priority = 0;
   std::uint8_t flags = 0;
-  bool limited = false;  // begin() has to look at limits
-  std::uint32_t begun = 0;       // items begun at begun_ns whose wait is not recorded yet
+  bool limited = false;     // begin() has to look at limits
+  std::uint32_t begun = 0;  // items begun at begun_ns whose wait is not recorded yet
   std::int64_t begun_ns = 0;
   RunHead head{};
   alignas(64) std::byte items[kRunItems * kRunItemBytes];

@@ -77,8 +77,7 @@ void Engine::free_blocks(std::uint32_t slot, ControlWord word) noexcept {
 void Engine::free_slot_now(std::uint32_t slot, ControlWord expected) noexcept {
   if (is_run(segment_.descriptor(slot))) let_moved_go(slot, expected);
   free_blocks(slot, expected);
-  if (segment_.descriptor(slot).control.change(expected, expected.with(State::kFree, 0)))
-    self_.offer_free(slot);
+  if (segment_.descriptor(slot).control.change(expected, expected.with(State::kFree, 0))) self_.offer_free(slot);
 }
 
 // The common end: result first, then one commit word, then what may follow it.
@@ -102,7 +101,8 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     }
     self_.count(task.queue, counter);
     self_.offer_free(lease.slot);
-    if (may_have_waiters(task)) [[unlikely]] let_waiter_go(task, now_ns);
+    if (may_have_waiters(task)) [[unlikely]]
+      let_waiter_go(task, now_ns);
     return Settled::kDone;
   }
   const shm::BlockId previous = outcome_block(TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
@@ -157,7 +157,8 @@ void Engine::after_commit(std::uint32_t slot, ControlWord settling, std::int64_t
   if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, handle);
 }
 
-Settled Engine::refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes, std::int64_t now_ns) noexcept {
+Settled Engine::refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes,
+                              std::int64_t now_ns) noexcept {
   if (bytes > shm::kMaxPayloadBytes)
     return bury(lease, task, DeadReason::kPermanentFailure, {"result-too-large", "a result may have 1 MiB"}, now_ns);
   bool retried = false;
@@ -167,11 +168,9 @@ Settled Engine::refuse_result(const Lease& lease, const TaskView& task, std::siz
 shm::BlockId Engine::store_result(const Lease& lease, std::span<const std::byte> result) noexcept {
   if (result.empty() || result.size() > shm::kMaxPayloadBytes) return shm::kNoBlock;
   const auto bytes = static_cast<std::uint32_t>(result.size());
-  const shm::BlockId block =
-      blocks_.take(bytes, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  const shm::BlockId block = blocks_.take(bytes, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
   if (block == shm::kNoBlock) return block;
-  const auto room =
-      blocks_.bytes(block, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kResult));
+  const auto room = blocks_.bytes(block, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kResult));
   if (room.size() < bytes) return shm::kNoBlock;
   std::memcpy(room.data(), result.data(), bytes);
   shm::BlockHeader* header = blocks_.header(block);
@@ -296,8 +295,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   // Another's lease (of a child that died or overran its limit) is taken over first: that we did so can be read
   // from the word, whoever else may be burying it; who died with his own lease before its one change cannot have
   // made it.
-  const bool obligations =
-      (task.flags & shm::kHasObligations) != 0 || lease.word.owner() != self_.owner();
+  const bool obligations = (task.flags & shm::kHasObligations) != 0 || lease.word.owner() != self_.owner();
   const ControlWord next = obligations ? word.with(State::kSettling, self_.owner()) : word.with(State::kDead, 0);
   self_.begin_op(obligations ? shm::OpKind::kTake : shm::OpKind::kSettle, lease.slot, word.generation(), task.queue,
                  Counter::kDeadAdded);
@@ -317,8 +315,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   return Settled::kDone;
 }
 
-Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t delay_ns,
-                       std::int64_t now_ns) noexcept {
+Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t delay_ns, std::int64_t now_ns) noexcept {
   if (lease.item != 0) {
     (void)commit_acks();
     Lease single;

@@ -73,7 +73,7 @@ struct TaskExtras {
   std::int64_t hard_limit_ns = 0;
   std::int64_t result_ttl_ns = kDefaultResultTtlNs;
   RetryPolicy retry;
-  std::uint64_t unique_key = 0;  // hash; 0 = not unique
+  std::uint64_t unique_key = 0;    // hash; 0 = not unique
   std::int64_t unique_for_ns = 0;  // 0 = while the task lives
   std::uint64_t rate_key = 0;
   Rate rate;
@@ -83,12 +83,12 @@ struct TaskExtras {
   std::uint32_t concurrency_limit = 0;
   std::uint64_t affinity_key = 0;
   std::uint64_t run_item = 0;  // the engine's own: TaskId::handle of the item of a run that it was
-  std::string_view headers;          // JSON object text
-  std::string_view meta;             // JSON object text
+  std::string_view headers;    // JSON object text
+  std::string_view meta;       // JSON object text
   std::string_view idempotency_key;
-  std::string_view link;             // encoded tasks to enqueue after success
-  std::string_view link_error;       // after final failure
-  std::string_view retry_for;        // error kinds, comma separated; empty = all
+  std::string_view link;        // encoded tasks to enqueue after success
+  std::string_view link_error;  // after final failure
+  std::string_view retry_for;   // error kinds, comma separated; empty = all
   std::string_view no_retry_for;
 };
 
@@ -100,19 +100,19 @@ struct TaskSpec {
   std::uint16_t max_retries = kDefaultMaxRetries;
   bool keep_result = false;
   bool auto_renew = true;
-  bool in_place = false;        // the payload is a trivially copyable argument
-  std::int64_t due_ns = 0;      // CLOCK_MONOTONIC; 0 = at once
+  bool in_place = false;    // the payload is a trivially copyable argument
+  std::int64_t due_ns = 0;  // CLOCK_MONOTONIC; 0 = at once
   std::span<const std::byte> payload;
   const TaskExtras* extras = nullptr;  // nullptr = the plain path
 };
 
-enum class [[nodiscard]] EnqueueStatus : std::uint8_t {
-  kOk,
-  kFull,       // no slot, the queue is at its maximum length and rejects, or no room for its unique key
-  kTooLarge,   // payload beyond kMaxPayloadBytes
-  kDuplicate,  // unique and already there; the id is the holder's
-  kNoMemory,   // /dev/shm is full
-  kDetached,   // this participant was taken for dead; join anew
+enum class [[nodiscard]] EnqueueStatus : std::uint8_t{
+    kOk,
+    kFull,       // no slot, the queue is at its maximum length and rejects, or no room for its unique key
+    kTooLarge,   // payload beyond kMaxPayloadBytes
+    kDuplicate,  // unique and already there; the id is the holder's
+    kNoMemory,   // /dev/shm is full
+    kDetached,   // this participant was taken for dead; join anew
 };
 const char* to_string(EnqueueStatus status) noexcept;
 

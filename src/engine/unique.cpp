@@ -16,8 +16,8 @@ struct Turn {
   std::uint64_t generation22() const { return bits >> 24 & kGenerationMask22; }
   std::uint32_t slot() const { return static_cast<std::uint32_t>(bits) & (shm::kMaxSlots - 1); }
   Turn propose(std::uint32_t entry, std::uint32_t slot, std::uint64_t generation) const {
-    return {((count() + 1) & 0x7fff) << 49 | std::uint64_t{entry + 1} << 46 |
-            (generation & kGenerationMask22) << 24 | slot};
+    return {((count() + 1) & 0x7fff) << 49 | std::uint64_t{entry + 1} << 46 | (generation & kGenerationMask22) << 24 |
+            slot};
   }
   Turn closed() const { return {count() << 49}; }
 };
@@ -54,19 +54,17 @@ bool Unique::holds(std::uint64_t entry, std::uint64_t key, bool any_key, std::in
     case shm::State::kRetiring:
     case shm::State::kDead:
     case shm::State::kSettling:
-    case shm::State::kQuarantine:
-      return false;
+    case shm::State::kQuarantine: return false;
     case shm::State::kAlloc:
       // Not published yet, and never will be when its producer has died in between.
       if (is_gone(word.owner())) return false;
       break;
-    default:
-      break;
+    default: break;
   }
   const std::uint32_t block = d.block;
-  const auto bytes = block == 0 ? std::span<std::byte>{}
-                                : blocks_.bytes(block - 1, shm::block_tag(slot, word.generation(),
-                                                                          shm::BlockKind::kPayload));
+  const auto bytes = block == 0
+                         ? std::span<std::byte>{}
+                         : blocks_.bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload));
   std::uint32_t offset = 0;
   const auto extras = read_extension(bytes, offset);
   const shm::ControlWord again = d.control.load();

@@ -51,8 +51,12 @@ class Verifier {
     }
     out_.findings.push_back({severity, invariant, std::move(detail)});
   }
-  void broken(const char* invariant, std::string detail) { find(Finding::Severity::kBroken, invariant, std::move(detail)); }
-  void pending(const char* invariant, std::string detail) { find(Finding::Severity::kPending, invariant, std::move(detail)); }
+  void broken(const char* invariant, std::string detail) {
+    find(Finding::Severity::kBroken, invariant, std::move(detail));
+  }
+  void pending(const char* invariant, std::string detail) {
+    find(Finding::Severity::kPending, invariant, std::move(detail));
+  }
 
   Totals totals() const {
     Totals t;
@@ -76,7 +80,8 @@ class Verifier {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
     if (!word.legal_state()) {
-      broken("state", fmt::format("slot {}: state {} does not exist (word {:#018x})", slot, word.bits() & 15, word.bits()));
+      broken("state",
+             fmt::format("slot {}: state {} does not exist (word {:#018x})", slot, word.bits() & 15, word.bits()));
       return;
     }
     ++out_.by_state[static_cast<int>(word.state())];
@@ -144,9 +149,9 @@ class Verifier {
         broken("block-tag", fmt::format("superblock {}: class {} does not exist", s, block_class + 1));
         continue;
       }
-      const std::uint32_t count = std::min<std::uint32_t>(
-          rows[s].blocks_used.load(std::memory_order_acquire),
-          static_cast<std::uint32_t>(shm::kSuperblockBytes / shm::kBlockStride[block_class]));
+      const std::uint32_t count =
+          std::min<std::uint32_t>(rows[s].blocks_used.load(std::memory_order_acquire),
+                                  static_cast<std::uint32_t>(shm::kSuperblockBytes / shm::kBlockStride[block_class]));
       for (std::uint32_t b = 0; b < count; ++b) one_block(s << 14 | b);
     }
   }
@@ -166,8 +171,8 @@ class Verifier {
     const ControlWord word = d.control.load();
     if (header->tag.load(std::memory_order_acquire) != tag || shm::kept_with(d, word, tag, id)) return;
     if (shm::tag_generation(tag) > word.generation())
-      broken("block-tag", fmt::format("block {}: life {} of slot {}, which is only at {}", id,
-                                      shm::tag_generation(tag), slot, word.generation()));
+      broken("block-tag", fmt::format("block {}: life {} of slot {}, which is only at {}", id, shm::tag_generation(tag),
+                                      slot, word.generation()));
     else if (shm::tag_generation(tag) < word.generation() || word.state() == State::kFree)
       pending("orphan", fmt::format("block {} of slot {}, whose life is over", id, slot));
   }
@@ -191,7 +196,8 @@ class Verifier {
           const auto distance = static_cast<std::int64_t>(tail - head);
           // The tail may lag behind the head by what dead pushers left; never by more than one lap.
           if (distance > static_cast<std::int64_t>(ring.capacity()) && ring.head() == head)
-            broken("ring", fmt::format("queue {} priority {}: {} hints in a ring of {}", q, p, distance, ring.capacity()));
+            broken("ring",
+                   fmt::format("queue {} priority {}: {} hints in a ring of {}", q, p, distance, ring.capacity()));
           bits = ring.header()->previous.load(std::memory_order_acquire);
         }
       }

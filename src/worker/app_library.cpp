@@ -12,9 +12,9 @@ Result<void> load_app(const std::string& path, HandlerTable& table) {
   using Register = void (*)(HandlerTable&);
   const auto add = reinterpret_cast<Register>(::dlsym(library, "stem_register"));
   if (add == nullptr) {
-    return Error{Errc::kInvalidArgument,
-                 "--app " + path + " exports no stem_register; add: extern \"C\" void "
-                 "stem_register(stem::worker::HandlerTable& table)"};
+    return Error{Errc::kInvalidArgument, "--app " + path +
+                                             " exports no stem_register; add: extern \"C\" void "
+                                             "stem_register(stem::worker::HandlerTable& table)"};
   }
   const std::size_t before = table.entries().size();
   table.describe_next("app", path);

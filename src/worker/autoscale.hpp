@@ -9,9 +9,9 @@ namespace stem::worker {
 class Autoscale {
  public:
   static constexpr std::int64_t kTickNs = 2'000'000'000;
-  static constexpr std::int64_t kIdleNs = 30'000'000'000;         // without a backlog before one goes
-  static constexpr std::int64_t kUpCooldownNs = 5'000'000'000;    // between two steps up
-  static constexpr std::int64_t kDownCooldownNs = 10'000'000'000; // between two steps down
+  static constexpr std::int64_t kIdleNs = 30'000'000'000;          // without a backlog before one goes
+  static constexpr std::int64_t kUpCooldownNs = 5'000'000'000;     // between two steps up
+  static constexpr std::int64_t kDownCooldownNs = 10'000'000'000;  // between two steps down
 
   // Off when `max` is 0.
   Autoscale(std::uint32_t min, std::uint32_t max) noexcept : min_(min), max_(max) {}

@@ -16,34 +16,32 @@ const char* to_string(StopMode mode) noexcept;
 
 // Why a worker process left by itself.
 enum class ExitReason : std::uint32_t {
-  kNone = 0,       // it did not: it crashed, or a handler ended the process
-  kStopped,        // told to, by signal or by the supervisor
-  kShutDown,       // told to, by name: it stays down
-  kRecycledCount,  // --max-tasks-per-child
-  kRecycledMemory, // --max-memory-per-child
-  kDetached,       // its row was taken from it (a handler closed its descriptors, say)
-  kNoRoom,         // it could not join the segment
+  kNone = 0,        // it did not: it crashed, or a handler ended the process
+  kStopped,         // told to, by signal or by the supervisor
+  kShutDown,        // told to, by name: it stays down
+  kRecycledCount,   // --max-tasks-per-child
+  kRecycledMemory,  // --max-memory-per-child
+  kDetached,        // its row was taken from it (a handler closed its descriptors, say)
+  kNoRoom,          // it could not join the segment
 };
 const char* to_string(ExitReason reason) noexcept;
 
 struct ChildPage {
   // W: worker.
-  std::atomic<std::uint64_t> row;             // incarnation << 12 | roster index + 1; 0 = not joined
-  std::atomic<std::uint64_t> hard_task;       // handle of the task with a hard limit that runs; 0 = none
-  std::atomic<std::int64_t> hard_deadline_ns; // valid while hard_task is set
-  std::atomic<std::int32_t> command_group;    // process group of a running command; 0 = none
-  std::atomic<std::uint32_t> exit_reason;     // ExitReason
+  std::atomic<std::uint64_t> row;              // incarnation << 12 | roster index + 1; 0 = not joined
+  std::atomic<std::uint64_t> hard_task;        // handle of the task with a hard limit that runs; 0 = none
+  std::atomic<std::int64_t> hard_deadline_ns;  // valid while hard_task is set
+  std::atomic<std::int32_t> command_group;     // process group of a running command; 0 = none
+  std::atomic<std::uint32_t> exit_reason;      // ExitReason
   // W: supervisor, and the worker's own signal handler.
-  std::atomic<std::uint32_t> stop;    // StopMode
-  std::atomic<std::uint32_t> paused;  // W: supervisor before the fork, worker afterwards
+  std::atomic<std::uint32_t> stop;       // StopMode
+  std::atomic<std::uint32_t> paused;     // W: supervisor before the fork, worker afterwards
   std::atomic<std::uint32_t> shut_down;  // the stop was meant for this process alone. W: worker
-  std::atomic<std::uint32_t> bell;    // futex of the worker's pulse thread: counts notices
+  std::atomic<std::uint32_t> bell;       // futex of the worker's pulse thread: counts notices
   // W: supervisor: when it looks at deadlines next.
   std::atomic<std::int64_t> supervisor_looks_ns;
 
-  StopMode stop_mode() const noexcept {
-    return static_cast<StopMode>(stop.load(std::memory_order_acquire));
-  }
+  StopMode stop_mode() const noexcept { return static_cast<StopMode>(stop.load(std::memory_order_acquire)); }
   // Raises the stop mode; never lowers it.
   void raise_stop(StopMode mode) noexcept {
     std::uint32_t now = stop.load(std::memory_order_acquire);

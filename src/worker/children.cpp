@@ -216,8 +216,8 @@ void Children::release_held(const Child& child, std::int64_t now_ns) {
 }
 
 bool Children::all_gone() const noexcept {
-  return departed_.empty() && std::all_of(children_.begin(), children_.end(),
-                                          [](const Child& c) { return c.state == Child::State::kDown; });
+  return departed_.empty() &&
+         std::all_of(children_.begin(), children_.end(), [](const Child& c) { return c.state == Child::State::kDown; });
 }
 
 bool Children::all_joined() const noexcept {

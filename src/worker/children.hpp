@@ -36,8 +36,8 @@ struct Child {
   std::uint64_t incarnation = 0;
   std::int64_t started_ns = 0;
   std::int64_t restart_ns = 0;
-  std::uint32_t crashes = 0;    // in a row, without a healthy minute between
-  bool told_to_leave = false;   // scaled down: replaced only if it is wanted again by then
+  std::uint32_t crashes = 0;   // in a row, without a healthy minute between
+  bool told_to_leave = false;  // scaled down: replaced only if it is wanted again by then
 };
 
 class Children {

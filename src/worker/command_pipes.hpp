@@ -20,9 +20,9 @@ class CommandPipes {
   CommandPipes(const CommandPipes&) = delete;
   CommandPipes& operator=(const CommandPipes&) = delete;
 
-  bool open();                          // false: errno says why
-  void become_standard() const;         // in the child: its ends become 0, 1, 2
-  void close_far_ends();                // in the parent
+  bool open();                   // false: errno says why
+  void become_standard() const;  // in the child: its ends become 0, 1, 2
+  void close_far_ends();         // in the parent
   // Feeds stdin and collects the rest until the command has ended (or, without a pidfd, closed its pipes).
   void exchange(std::span<const std::byte> input, int pidfd, CommandOutput& output);
 

@@ -19,7 +19,7 @@ enum class Command : std::uint8_t {
   kShutdown,  // argument: StopMode
   kPause,     // takes no more tasks until resumed
   kResume,
-  kResize,    // supervisors: argument = worker processes wanted
+  kResize,  // supervisors: argument = worker processes wanted
 };
 
 enum class Answer : std::uint8_t { kNone = 0, kDone, kRefused, kLeft };  // kLeft: gone before it answered

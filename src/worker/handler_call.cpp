@@ -24,8 +24,7 @@ std::string demangled(const std::type_info* type) {
 
 Outcome WorkerProcess::call(const HandlerEntry& handler, const engine::Lease& lease, const engine::TaskView& task,
                             std::int64_t now_ns) {
-  const std::int64_t soft =
-      task.has_extras && task.extras.soft_limit_ns != 0 ? now_ns + task.extras.soft_limit_ns : 0;
+  const std::int64_t soft = task.has_extras && task.extras.soft_limit_ns != 0 ? now_ns + task.extras.soft_limit_ns : 0;
   TaskContext context(*engine_, lease, task, shm::task_name(*segment_, task.task),
                       shm::queue_name(*segment_, task.queue), pulse_->begin_task(soft, task.id.handle), now_ns, &page_);
   try {
@@ -46,9 +45,8 @@ void WorkerProcess::settle(const engine::Lease& lease, const engine::TaskView& t
   switch (outcome.kind()) {
     case Kind::kSuccess:
       // Tiny tasks share an acknowledgement; what takes longer has its own before the next starts.
-      settled = timing_.tiny() && outcome.result().empty()
-                    ? engine_->succeed_later(lease, task, now_ns)
-                    : engine_->succeed(lease, task, outcome.result(), now_ns);
+      settled = timing_.tiny() && outcome.result().empty() ? engine_->succeed_later(lease, task, now_ns)
+                                                           : engine_->succeed(lease, task, outcome.result(), now_ns);
       break;
     case Kind::kRetry: return settle_failure(lease, task, outcome, outcome.delay_ns(), now_ns);
     case Kind::kFail: return settle_failure(lease, task, outcome, -1, now_ns);
@@ -58,13 +56,13 @@ void WorkerProcess::settle(const engine::Lease& lease, const engine::TaskView& t
       engine::DeadReason reason = engine::DeadReason::kPermanentFailure;
       (void)engine::parse_dead_reason(outcome.error_kind(), reason);
       settled = engine_->bury(lease, task, reason, {outcome.error_kind(), outcome.message()}, now_ns);
-      log::warn("task failed for good", {{"task", engine::to_string(task.id)},
-                                         {"kind", outcome.error_kind()},
-                                         {"error", outcome.message()}});
+      log::warn("task failed for good",
+                {{"task", engine::to_string(task.id)}, {"kind", outcome.error_kind()}, {"error", outcome.message()}});
       break;
     }
     case Kind::kDiscard:
-      settled = engine_->cancel(lease, task, shm::Counter::kCancelled, {outcome.error_kind(), outcome.message()}, now_ns);
+      settled =
+          engine_->cancel(lease, task, shm::Counter::kCancelled, {outcome.error_kind(), outcome.message()}, now_ns);
       break;
   }
   if (settled == engine::Settled::kFenced)
@@ -74,8 +72,7 @@ void WorkerProcess::settle(const engine::Lease& lease, const engine::TaskView& t
 void WorkerProcess::settle_failure(const engine::Lease& lease, const engine::TaskView& task, const Outcome& outcome,
                                    std::int64_t delay_ns, std::int64_t now_ns) {
   bool retried = false;
-  const auto settled =
-      engine_->fail(lease, task, {outcome.error_kind(), outcome.message()}, delay_ns, now_ns, retried);
+  const auto settled = engine_->fail(lease, task, {outcome.error_kind(), outcome.message()}, delay_ns, now_ns, retried);
   log::info(settled == engine::Settled::kFenced ? "lease lost while the task ran: its failure is void"
             : retried                           ? "task failed, will be retried"
                                                 : "task failed, now a dead letter",

@@ -21,9 +21,7 @@ class [[nodiscard]] Outcome {
     return success(std::string(reinterpret_cast<const char*>(result.data()), result.size()));
   }
   // Again, by the task's retry policy; uses an attempt.
-  static Outcome retry(std::string why = {}) {
-    return Outcome(Kind::kRetry, std::move(why), "retry");
-  }
+  static Outcome retry(std::string why = {}) { return Outcome(Kind::kRetry, std::move(why), "retry"); }
   // Again after `delay_ns`; uses an attempt.
   static Outcome retry_after(std::int64_t delay_ns, std::string why = {}) {
     Outcome o = retry(std::move(why));
@@ -45,14 +43,10 @@ class [[nodiscard]] Outcome {
     return Outcome(Kind::kFailPermanently, std::move(message), std::move(kind));
   }
   // Over, as cancelled: nothing to do any more.
-  static Outcome discard(std::string reason) {
-    return Outcome(Kind::kDiscard, std::move(reason), "discarded");
-  }
+  static Outcome discard(std::string reason) { return Outcome(Kind::kDiscard, std::move(reason), "discarded"); }
 
   Kind kind() const noexcept { return kind_; }
-  std::span<const std::byte> result() const noexcept {
-    return std::as_bytes(std::span(text_.data(), text_.size()));
-  }
+  std::span<const std::byte> result() const noexcept { return std::as_bytes(std::span(text_.data(), text_.size())); }
   std::string_view error_kind() const noexcept { return error_kind_; }
   std::string_view message() const noexcept { return text_; }
   std::int64_t delay_ns() const noexcept { return delay_ns_; }  // -1 = by the policy

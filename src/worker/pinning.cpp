@@ -29,8 +29,8 @@ class CoreSet {
 };
 
 Error bad_list(std::string_view text) {
-  return {Errc::kInvalidArgument, "'" + std::string(text) +
-                                      "' is not a list of cores; write auto, none, or numbers as 0-3,8"};
+  return {Errc::kInvalidArgument,
+          "'" + std::string(text) + "' is not a list of cores; write auto, none, or numbers as 0-3,8"};
 }
 
 bool parse_core(std::string_view text, int& core) {
@@ -72,8 +72,8 @@ Result<void> parse_pin(std::string_view text, WorkerOptions& options) {
   const std::vector<int> allowed = allowed_cores();
   for (const int core : *cores) {
     if (std::find(allowed.begin(), allowed.end(), core) == allowed.end()) {
-      return Error{Errc::kInvalidArgument, "core " + std::to_string(core) +
-                                               " does not exist or is not allowed to this process"};
+      return Error{Errc::kInvalidArgument,
+                   "core " + std::to_string(core) + " does not exist or is not allowed to this process"};
     }
   }
   options.pin = PinMode::kList;

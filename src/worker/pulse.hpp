@@ -27,12 +27,14 @@ class Pulse {
 
   // The loop's side. The token for the next task; fires at `soft_deadline_ns` (0 = only when stopped).
   const std::stop_token& begin_task(std::int64_t soft_deadline_ns, std::uint64_t handle) {
-    if (soft_deadline_ns != 0 || stale_.load(std::memory_order_acquire)) [[unlikely]] arm(soft_deadline_ns, handle);
+    if (soft_deadline_ns != 0 || stale_.load(std::memory_order_acquire)) [[unlikely]]
+      arm(soft_deadline_ns, handle);
     return token_;
   }
   // The task is over: its soft limit must not hit the next one. True when it was revoked while it ran.
   bool end_task(engine::TaskId id) {
-    if (armed_) [[unlikely]] disarm();
+    if (armed_) [[unlikely]]
+      disarm();
     return stale_.load(std::memory_order_acquire) && engine::Control::take_revoke_request(self_.row(), id);
   }
 
@@ -58,9 +60,9 @@ class Pulse {
   std::atomic<bool> stale_{true};  // the token has fired (or there is none yet): the next task needs another
 
   std::mutex mutex_;
-  std::stop_source source_;        // guarded
-  std::int64_t deadline_ns_ = 0;   // guarded; 0 = none
-  std::uint64_t handle_ = 0;       // guarded
+  std::stop_source source_;       // guarded
+  std::int64_t deadline_ns_ = 0;  // guarded; 0 = none
+  std::uint64_t handle_ = 0;      // guarded
 
   // Of the thread.
   FutexSet futexes_;

@@ -77,7 +77,8 @@ class Supervisor {
       case Command::kPause: paused_ = true; break;
       case Command::kResume: paused_ = false; break;
       case Command::kShutdown:
-        raise_stop(static_cast<StopMode>(std::min(request.argument, static_cast<std::uint32_t>(StopMode::kHard))), now_ns);
+        raise_stop(static_cast<StopMode>(std::min(request.argument, static_cast<std::uint32_t>(StopMode::kHard))),
+                   now_ns);
         break;
       case Command::kResize:
         if (stop_ == StopMode::kNone && request.argument <= kMostProcesses) {
@@ -90,8 +91,7 @@ class Supervisor {
       default: what = Answer::kRefused; break;
     }
     children_.set_paused(paused_);
-    answer(self_.row(), request, what,
-           (paused_ ? kPausedValue : 0) | (stop_ != StopMode::kNone ? kStoppingValue : 0));
+    answer(self_.row(), request, what, (paused_ ? kPausedValue : 0) | (stop_ != StopMode::kNone ? kStoppingValue : 0));
   }
 
   std::int64_t scale(std::int64_t now_ns) {

@@ -18,8 +18,8 @@ struct ChildPage;
 class TaskContext {
  public:
   TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
-              std::string_view task_name, std::string_view queue_name, std::stop_token stop,
-              std::int64_t started_ns, ChildPage* page) noexcept
+              std::string_view task_name, std::string_view queue_name, std::stop_token stop, std::int64_t started_ns,
+              ChildPage* page) noexcept
       : engine_(engine),
         lease_(lease),
         task_(task),
@@ -67,9 +67,7 @@ class TaskContext {
   void note_command_group(std::int32_t group) noexcept;
 
  private:
-  std::string_view extra(std::string_view text) const noexcept {
-    return task_.has_extras ? text : std::string_view();
-  }
+  std::string_view extra(std::string_view text) const noexcept { return task_.has_extras ? text : std::string_view(); }
 
   engine::Engine& engine_;
   const engine::Lease& lease_;

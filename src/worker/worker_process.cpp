@@ -14,8 +14,8 @@
 namespace stem::worker {
 namespace {
 
-constexpr std::int64_t kParkNs = 50'000'000;       // a lost wake-up costs at most this
-constexpr std::int64_t kQuickNs = 20'000;          // handlers below it are worth claiming several at once
+constexpr std::int64_t kParkNs = 50'000'000;  // a lost wake-up costs at most this
+constexpr std::int64_t kQuickNs = 20'000;     // handlers below it are worth claiming several at once
 constexpr std::int64_t kRssEveryNs = 10'000'000;
 constexpr std::uint32_t kFruitlessClaims = 2'000;  // then the queue is held back by a limit: wait for time
 constexpr std::int64_t kHeldBackNs = 1'000'000;
@@ -180,9 +180,11 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
   }
   if (engine_->begin(lease, task, now_ns) != engine::Begin::kStart) return now_ns;
   const bool limited = task.has_extras && (task.extras.hard_limit_ns != 0 || task.extras.soft_limit_ns != 0);
-  if (limited) [[unlikely]] arm_hard_limit(task, now_ns);
+  if (limited) [[unlikely]]
+    arm_hard_limit(task, now_ns);
   Outcome outcome = call(*handler, lease, task, now_ns);
-  if (limited) [[unlikely]] page_.hard_task.store(0, std::memory_order_release);
+  if (limited) [[unlikely]]
+    page_.hard_task.store(0, std::memory_order_release);
   if (pulse_->end_task(task.id)) outcome = Outcome::discard("revoked while it ran");
   ++tasks_run_;
   now_ns = clock_task(task, now_ns, last || limited);

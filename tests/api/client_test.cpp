@@ -146,8 +146,7 @@ TEST_F(ClientTest, ManyThreadsUseOneClient) {
 
 TEST_F(ClientTest, EndedThreadsGiveTheirPlacesBack) {
   Client client = open({.participant_capacity = 4});
-  for (int i = 0; i < 40; ++i)
-    std::thread([&client] { EXPECT_TRUE(client.enqueue(note, "x").ok()); }).join();
+  for (int i = 0; i < 40; ++i) std::thread([&client] { EXPECT_TRUE(client.enqueue(note, "x").ok()); }).join();
   // And when all are taken, the error says what to do.
   auto segment = shm::Segment::attach("t");
   ASSERT_TRUE(segment.ok());
@@ -194,7 +193,10 @@ TEST_F(ClientTest, ALoanIsWrittenInPlaceOrGivenBack) {
   constexpr Task<std::string(std::string)> echo{"echo"};
   EngineWorker worker("t", "default", [](const engine::TaskView& task) { return bytes_of(task.payload); });
   for (const std::size_t size : {5u, 500u, 500'000u}) {
-    { auto dropped = client.loan(echo, size); ASSERT_TRUE(dropped.ok()); }
+    {
+      auto dropped = client.loan(echo, size);
+      ASSERT_TRUE(dropped.ok());
+    }
     auto loan = client.loan(echo, size);
     ASSERT_TRUE(loan.ok()) << loan.error().message;
     ASSERT_EQ(loan->bytes().size(), size);
@@ -245,7 +247,10 @@ TEST_F(ClientTest, AFullSegmentSaysFullAndWaitsWhenAsked) {
   int accepted = 0;
   while (!full && accepted < 1000) {
     auto handle = client.enqueue(note, "x");
-    if (handle) ++accepted; else full = handle.error();
+    if (handle)
+      ++accepted;
+    else
+      full = handle.error();
   }
   ASSERT_TRUE(full);
   EXPECT_EQ(full->code, Errc::kFull);
@@ -260,7 +265,8 @@ TEST_F(ClientTest, AFullSegmentSaysFullAndWaitsWhenAsked) {
 // The queue's own limit, with each overflow policy.
 class OverflowTest : public ClientTest {
  protected:
-  OverflowTest() : client_(open()), segment_(*shm::Segment::attach("t")), self_(*shm::Participant::join(segment_, {})) {}
+  OverflowTest()
+      : client_(open()), segment_(*shm::Segment::attach("t")), self_(*shm::Participant::join(segment_, {})) {}
   void limit(shm::Overflow overflow) {
     engine::Engine e(*self_);
     engine::Control::Limits limits;
@@ -318,7 +324,10 @@ TEST_F(ClientTest, AFullSegmentObeysThePolicyOfTheQueue) {
   std::optional<Error> full;
   while (!full && handles.size() < 1000) {
     auto handle = client.enqueue(note, "x");
-    if (handle) handles.push_back(*handle); else full = handle.error();
+    if (handle)
+      handles.push_back(*handle);
+    else
+      full = handle.error();
   }
   ASSERT_TRUE(full);
   for (const auto overflow : {shm::Overflow::kReject, shm::Overflow::kBlock}) {

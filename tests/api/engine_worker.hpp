@@ -21,7 +21,8 @@ class EngineWorker {
   using Body = std::function<std::string(const engine::TaskView&)>;
 
   EngineWorker(std::string name_space, std::string queue, Body body)
-      : thread_([this, ns = std::move(name_space), q = std::move(queue), run = std::move(body)] { serve(ns, q, run); }) {}
+      : thread_(
+            [this, ns = std::move(name_space), q = std::move(queue), run = std::move(body)] { serve(ns, q, run); }) {}
   ~EngineWorker() {
     stop_ = true;
     thread_.join();

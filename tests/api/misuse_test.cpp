@@ -29,8 +29,8 @@ Compilation compile(const std::string& body) {
                          "(void)client; (void)worker;\n"
                       << body << "\n}\n";
   const std::string root = STEM_SOURCE_DIR;
-  const std::string command = "c++ -std=c++20 -fsyntax-only -I " + root + "/include -I " + root + "/src -I " + root + " " +
-                              file + " 2>&1";
+  const std::string command =
+      "c++ -std=c++20 -fsyntax-only -I " + root + "/include -I " + root + "/src -I " + root + " " + file + " 2>&1";
   Compilation result;
   std::FILE* pipe = ::popen(command.c_str(), "r");
   char line[4096];
@@ -61,16 +61,20 @@ TEST_P(Misuse, IsRefused) {
 INSTANTIATE_TEST_SUITE_P(
     Api, Misuse,
     ::testing::Values(
-        Case{"WrongArgumentType", "auto h = client.enqueue(task, {1, 2});", "auto h = client.enqueue(task, \"text\");", ""},
-        Case{"WrongArgumentCount", "auto h = client.enqueue(task, {1, 2});", "auto h = client.enqueue(task, {1, 2, 3});", ""},
+        Case{"WrongArgumentType", "auto h = client.enqueue(task, {1, 2});", "auto h = client.enqueue(task, \"text\");",
+             ""},
+        Case{"WrongArgumentCount", "auto h = client.enqueue(task, {1, 2});",
+             "auto h = client.enqueue(task, {1, 2, 3});", ""},
         Case{"HandlerWithTheWrongResult", "worker.on(task, [](stem::Context&, const Point& p) { return p.x; });",
              "worker.on(task, [](stem::Context&, const Point&) { return std::string(); });",
              "a handler returns its task's result type"},
         Case{"HandlerWithoutAResult", "worker.on(task, [](const Point& p) -> stem::Outcome<int> { return p.x; });",
              "worker.on(task, [](const Point&) {});", "a handler returns its task's result type"},
         Case{"HandlerWithTheWrongArguments", "worker.on(task, [](stem::Context&, const Point&) { return 1; });",
-             "worker.on(task, [](stem::Context&, const std::string&) { return 1; });", "a handler takes (stem::Context&"},
-        Case{"ArgumentsWithoutACodec", "constexpr stem::Task<int(Point)> t{\"t\"}; (void)client.enqueue(t, {1, 2}).ok();",
+             "worker.on(task, [](stem::Context&, const std::string&) { return 1; });",
+             "a handler takes (stem::Context&"},
+        Case{"ArgumentsWithoutACodec",
+             "constexpr stem::Task<int(Point)> t{\"t\"}; (void)client.enqueue(t, {1, 2}).ok();",
              "constexpr stem::Task<int(Text)> t{\"t\"}; (void)client.enqueue(t, {\"x\"}).ok();", "stem/json.hpp"},
         Case{"ReferenceArguments", "constexpr stem::Task<int(Point)> t{\"t\"}; (void)t;",
              "constexpr stem::Task<int(const Point&)> t{\"t\"}; (void)t;", "arguments are stored"}),

@@ -119,7 +119,10 @@ TEST(Options, CallsMayChangeTheRetries) {
 TEST(Options, ExponentialIsTheDefaultWithJitterBelow) {
   Simulation sim;
   std::vector<Duration> ran;
-  sim.on(twice, [&](Context&, int) -> int { ran.push_back(sim.now()); throw std::runtime_error("no"); });
+  sim.on(twice, [&](Context&, int) -> int {
+    ran.push_back(sim.now());
+    throw std::runtime_error("no");
+  });
   ASSERT_TRUE(sim.client().enqueue(twice, 1).ok());
   sim.advance(60s);
   ASSERT_EQ(ran.size(), 4u);  // three retries
@@ -133,9 +136,13 @@ TEST(Options, ExponentialIsTheDefaultWithJitterBelow) {
 TEST(Options, OnlySomeErrorsAreRetried) {
   Simulation sim;
   int out_of_range = 0, others = 0;
-  constexpr Task<void(bool)> task{"some", {.retry = {.kind = RetryKind::kConstant, .base = 1s}, .no_retry_for = "std::out_of_range"}};
+  constexpr Task<void(bool)> task{
+      "some", {.retry = {.kind = RetryKind::kConstant, .base = 1s}, .no_retry_for = "std::out_of_range"}};
   sim.on(task, [&](Context&, bool range) {
-    if (range) { ++out_of_range; throw std::out_of_range("far"); }
+    if (range) {
+      ++out_of_range;
+      throw std::out_of_range("far");
+    }
     ++others;
     throw std::runtime_error("near");
   });
@@ -150,11 +157,16 @@ TEST(Options, AUserFunctionMayGiveTheDelay) {
   Simulation sim;
   std::vector<Duration> ran;
   constexpr Task<void(int)> task{"own", {.max_retries = 2, .retry = {.kind = RetryKind::kUser}}};
-  sim.on(task, [&](Context&, int) { ran.push_back(sim.now()); throw std::runtime_error("no"); },
-         [](std::uint32_t attempt, std::string_view kind) -> std::optional<Duration> {
-           EXPECT_EQ(kind, "std::runtime_error");
-           return attempt == 0 ? 11s : 22s;
-         });
+  sim.on(
+      task,
+      [&](Context&, int) {
+        ran.push_back(sim.now());
+        throw std::runtime_error("no");
+      },
+      [](std::uint32_t attempt, std::string_view kind) -> std::optional<Duration> {
+        EXPECT_EQ(kind, "std::runtime_error");
+        return attempt == 0 ? 11s : 22s;
+      });
   auto handle = sim.client().enqueue(task, 1);
   sim.advance(60s);
   ASSERT_EQ(ran.size(), 3u);
@@ -171,7 +183,10 @@ TEST(Options, OutcomesWithoutExceptions) {
   sim.on(task, [&](Context& c, const std::string& what) -> Outcome<int> {
     ran.push_back(what);
     const auto times = std::count(ran.begin(), ran.end(), what);
-    if (what == "snooze" && times < 6) { EXPECT_EQ(c.attempt(), 0u); return snooze(1s); }
+    if (what == "snooze" && times < 6) {
+      EXPECT_EQ(c.attempt(), 0u);
+      return snooze(1s);
+    }
     if (what == "retry" && times == 1) return retry(3s, "not yet");
     if (what == "discard") return discard("nobody wants it");
     if (what == "fail") return fail("never");
@@ -261,13 +276,17 @@ TEST(Options, LinksFollowSuccessAndFailure) {
   std::vector<std::string> ran;
   constexpr Task<int(bool)> parent{"parent", {.max_retries = 0}};
   constexpr Task<void(std::string)> child{"child", {.queue = "children"}};
-  sim.on(parent, [&](Context&, bool good) -> int { if (!good) throw std::runtime_error("no"); return 1; });
+  sim.on(parent, [&](Context&, bool good) -> int {
+    if (!good) throw std::runtime_error("no");
+    return 1;
+  });
   sim.on(child, [&](Context& c, const std::string& s) {
     EXPECT_EQ(c.queue(), "children");
     EXPECT_NE(c.meta().find("stem.parent"), std::string_view::npos);
     ran.push_back(s);
   });
-  const EnqueueOptions links{.link = {link(child, "after")}, .link_error = {link(child, "error"), link(child, "error 2")}};
+  const EnqueueOptions links{.link = {link(child, "after")},
+                             .link_error = {link(child, "error"), link(child, "error 2")}};
   ASSERT_TRUE(sim.client().enqueue(parent, true, links).ok());
   sim.drain();
   EXPECT_EQ(ran, std::vector<std::string>{"after"});
@@ -291,8 +310,12 @@ TEST(Options, HeadersMetaAndKeysReachTheHandlerOnEveryAttempt) {
     EXPECT_FALSE(c.deadline().has_value());
     if (c.attempt() == 0) throw std::runtime_error("again");
   });
-  ASSERT_TRUE(sim.client().enqueue(task, 1, {.headers = {{"tenant", "acme"}, {"x", "\"q\""}}, .meta = R"({"n": 1})",
-                                             .idempotency_key = "pay-17"}).ok());
+  ASSERT_TRUE(
+      sim.client()
+          .enqueue(
+              task, 1,
+              {.headers = {{"tenant", "acme"}, {"x", "\"q\""}}, .meta = R"({"n": 1})", .idempotency_key = "pay-17"})
+          .ok());
   sim.advance(2s);
   EXPECT_EQ(ran, 2);
 }
@@ -353,7 +376,8 @@ TEST(Options, ProgressThatIsNoNumberOrOutOfRangeIsBrought) {
     EXPECT_TRUE(c.progress(fraction));
     seen.push_back((*sim.client().handle<void>(c.id_text())->progress())->fraction);
   });
-  for (const double fraction : {-1.0, 2.0, 1.0 / 3, std::nan("")}) ASSERT_TRUE(sim.client().enqueue(odd, fraction).ok());
+  for (const double fraction : {-1.0, 2.0, 1.0 / 3, std::nan("")})
+    ASSERT_TRUE(sim.client().enqueue(odd, fraction).ok());
   sim.drain();
   ASSERT_EQ(seen.size(), 4u);
   EXPECT_EQ(seen[0], 0);
@@ -415,7 +439,9 @@ TEST(Options, ACrashIsRedeliveredAndThreeArePoison) {
 
 TEST(Options, WrongPayloadsAndUnknownTasksAreDead) {
   Simulation sim;
-  struct Wide { long a, b; };
+  struct Wide {
+    long a, b;
+  };
   constexpr Task<int(Wide)> other{"twice"};  // the same name, another definition
   sim.on(twice, [](Context&, int n) { return n; });
   auto wrong = sim.client().enqueue(other, {1, 2});

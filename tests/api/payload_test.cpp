@@ -9,11 +9,22 @@
 namespace stem::api_tests {
 namespace {
 
-struct Small { int a; char b; };
-struct Same { int a; char b; };
-struct Named { std::string name; std::vector<int> numbers; };
+struct Small {
+  int a;
+  char b;
+};
+struct Same {
+  int a;
+  char b;
+};
+struct Named {
+  std::string name;
+  std::vector<int> numbers;
+};
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Named, name, numbers)
-struct Temperature { double celsius; };
+struct Temperature {
+  double celsius;
+};
 
 }  // namespace
 }  // namespace stem::api_tests
@@ -28,7 +39,8 @@ struct stem::Codec<stem::api_tests::Temperature> {
   };
   static Owned encode(const stem::api_tests::Temperature& t) { return {text(t)}; }
   static stem::Result<stem::api_tests::Temperature> decode(stem::BytesView bytes) {
-    return stem::api_tests::Temperature{std::stod(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()))};
+    return stem::api_tests::Temperature{
+        std::stod(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()))};
   }
 };
 
@@ -71,8 +83,8 @@ TEST(Codec, JsonTypesAndTheirErrors) {
 TEST(Codec, OnesOwn) { EXPECT_EQ(Codec<Temperature>::decode(Codec<Temperature>::encode({36.5}))->celsius, 36.5); }
 
 TEST(JsonPayload, ComesBackAsItWasTyped) {
-  for (const char* text : {"null", "true", "0", "7", "55", "127", "128", "-3", "1.25", "[]", "[1,2]", "{\"a\":[1,{\"b\":null}]}",
-                           "\"text\"", "\"7\"", "\"gr\xc3\xbc\xc3\x9f\""})
+  for (const char* text : {"null", "true", "0", "7", "55", "127", "128", "-3", "1.25", "[]", "[1,2]",
+                           "{\"a\":[1,{\"b\":null}]}", "\"text\"", "\"7\"", "\"gr\xc3\xbc\xc3\x9f\""})
     EXPECT_EQ(shown(text), nlohmann::json::parse(text)) << text;
 }
 

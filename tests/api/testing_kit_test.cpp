@@ -18,9 +18,8 @@ TEST(Recorder, RemembersWhatWasEnqueuedAndRunsNothing) {
   ASSERT_TRUE(recorder.client().enqueue(greet, "x", {.delay = 5s}).ok());
   ASSERT_TRUE(recorder.client().enqueue(tick).ok());
   EXPECT_TRUE(recorder.expect_enqueued(sum, [](const auto& args) { return std::get<1>(args) == 2; }));
-  EXPECT_TRUE(recorder.expect_enqueued(greet, [](const std::string& s, const EnqueueOptions& o) {
-    return s == "x" && o.delay == 5s;
-  }));
+  EXPECT_TRUE(recorder.expect_enqueued(
+      greet, [](const std::string& s, const EnqueueOptions& o) { return s == "x" && o.delay == 5s; }));
   EXPECT_TRUE(recorder.expect_enqueued(tick));
   const auto missing = recorder.expect_enqueued(sum, [](const auto&) { return false; });
   EXPECT_FALSE(missing);
@@ -38,7 +37,10 @@ TEST(Inline, RunsTheHandlerInsideEnqueue) {
   testing::Inline inline_run;
   int ticks = 0;
   inline_run.on(sum, [](Context&, int a, int b) { return a + b; });
-  inline_run.on(tick, [&](Context& c) { ++ticks; EXPECT_EQ(c.attempt(), 0u); });
+  inline_run.on(tick, [&](Context& c) {
+    ++ticks;
+    EXPECT_EQ(c.attempt(), 0u);
+  });
   inline_run.on(greet, [](Context& c, const std::string& name) -> Outcome<std::string> {
     if (name == "nobody") return discard("no name");
     if (name == "throw") throw std::runtime_error("thrown");

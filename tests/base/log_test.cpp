@@ -38,16 +38,14 @@ TEST(Log, PrettyLineHasTimeLevelMessageAndFields) {
     info("worker ready", {{"worker", 3}, {"name", "a b"}, {"share", 0.5}, {"ok", true}});
   });
   ASSERT_EQ(lines.size(), 1u);
-  EXPECT_THAT(lines[0],
-              MatchesRegex("[0-9][0-9]:[0-9][0-9]:[0-9][0-9][.][0-9]+ info  worker ready  "
-                           "worker=3 name=\"a b\" share=0.5 ok=true"));
+  EXPECT_THAT(lines[0], MatchesRegex("[0-9][0-9]:[0-9][0-9]:[0-9][0-9][.][0-9]+ info  worker ready  "
+                                     "worker=3 name=\"a b\" share=0.5 ok=true"));
 }
 
 TEST(Log, JsonLineIsOneObjectWithTypedFields) {
   configure({Level::kDebug, Format::kJson});
   const auto lines = lines_of([] {
-    debug("quote \" and\nnewline",
-          {{"big", std::numeric_limits<std::uint64_t>::max()}, {"low", -5}, {"bad", "\xff"}});
+    debug("quote \" and\nnewline", {{"big", std::numeric_limits<std::uint64_t>::max()}, {"low", -5}, {"bad", "\xff"}});
     warn("not a number", {{"nan", std::numeric_limits<double>::quiet_NaN()}});
   });
   ASSERT_EQ(lines.size(), 2u);
@@ -57,8 +55,7 @@ TEST(Log, JsonLineIsOneObjectWithTypedFields) {
   EXPECT_EQ(first["pid"], getpid());
   EXPECT_EQ(first["big"], std::numeric_limits<std::uint64_t>::max());
   EXPECT_EQ(first["low"], -5);
-  EXPECT_THAT(first["time"].get<std::string>(),
-              MatchesRegex("[0-9]+-[0-9]+-[0-9]+T[0-9]+:[0-9]+:[0-9.]+Z"));
+  EXPECT_THAT(first["time"].get<std::string>(), MatchesRegex("[0-9]+-[0-9]+-[0-9]+T[0-9]+:[0-9]+:[0-9.]+Z"));
   const auto second = nlohmann::json::parse(lines[1]);
   EXPECT_EQ(second["level"], "warn");
   EXPECT_TRUE(second["nan"].is_null());

@@ -28,17 +28,15 @@ TEST_P(GoodDuration, Parses) {
 
 INSTANTIATE_TEST_SUITE_P(
     Units, GoodDuration,
-    ::testing::Values(DurationCase{"100ns", 100}, DurationCase{"10us", 10'000},
-                      DurationCase{"250ms", 250'000'000}, DurationCase{"5s", 5 * kSecond},
-                      DurationCase{"2m", 120 * kSecond}, DurationCase{"1h", 3600 * kSecond},
-                      DurationCase{"7d", 7 * 86'400 * kSecond}, DurationCase{"1.5s", 1'500'000'000},
-                      DurationCase{"0.25ms", 250'000}, DurationCase{"1.0ns", 1},
+    ::testing::Values(DurationCase{"100ns", 100}, DurationCase{"10us", 10'000}, DurationCase{"250ms", 250'000'000},
+                      DurationCase{"5s", 5 * kSecond}, DurationCase{"2m", 120 * kSecond},
+                      DurationCase{"1h", 3600 * kSecond}, DurationCase{"7d", 7 * 86'400 * kSecond},
+                      DurationCase{"1.5s", 1'500'000'000}, DurationCase{"0.25ms", 250'000}, DurationCase{"1.0ns", 1},
                       DurationCase{"0", 0}, DurationCase{"0s", 0}, DurationCase{"0.0h", 0},
                       DurationCase{"1.9999999999s", 1'999'999'999},
                       DurationCase{"0.3333333333333333333333333s", 333'333'333},
                       DurationCase{"106751d", 106'751LL * 86'400 * kSecond},
-                      DurationCase{"9223372036854775807ns",
-                                   std::numeric_limits<std::int64_t>::max()}));
+                      DurationCase{"9223372036854775807ns", std::numeric_limits<std::int64_t>::max()}));
 
 struct BadCase {
   const char* text;
@@ -54,19 +52,19 @@ TEST_P(BadDuration, IsRefusedWithASentence) {
   EXPECT_THAT(parsed.error().message, HasSubstr(GetParam().says));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Units, BadDuration,
-    ::testing::Values(BadCase{"", "empty"}, BadCase{"5", "has no unit"}, BadCase{"-5s", "negative"},
-                      BadCase{"s", "not a duration"}, BadCase{"5 s", "unit of time ' s'"},
-                      BadCase{"5S", "unit of time 'S'"}, BadCase{"5sec", "unit of time 'sec'"},
-                      BadCase{"1h30m", "unit of time 'h30m'"}, BadCase{".5s", "not a duration"},
-                      BadCase{"5.s", "not a duration"}, BadCase{"1.2.3s", "unit of time '.3s'"},
-                      BadCase{"1e3s", "unit of time 'e3s'"},
-                      BadCase{"0x10s", "unit of time 'x10s'"}, BadCase{"+5s", "not a duration"},
-                      BadCase{"106752d", "too long"}, BadCase{"9223372036854775808ns", "too long"},
-                      BadCase{"99999999999999999999999999999999d", "too long"},
-                      BadCase{"0.3ns", "shorter than a nanosecond"},
-                      BadCase{"5\x1b[2Js", "'5?[2Js'"}));
+INSTANTIATE_TEST_SUITE_P(Units, BadDuration,
+                         ::testing::Values(BadCase{"", "empty"}, BadCase{"5", "has no unit"},
+                                           BadCase{"-5s", "negative"}, BadCase{"s", "not a duration"},
+                                           BadCase{"5 s", "unit of time ' s'"}, BadCase{"5S", "unit of time 'S'"},
+                                           BadCase{"5sec", "unit of time 'sec'"},
+                                           BadCase{"1h30m", "unit of time 'h30m'"}, BadCase{".5s", "not a duration"},
+                                           BadCase{"5.s", "not a duration"}, BadCase{"1.2.3s", "unit of time '.3s'"},
+                                           BadCase{"1e3s", "unit of time 'e3s'"},
+                                           BadCase{"0x10s", "unit of time 'x10s'"}, BadCase{"+5s", "not a duration"},
+                                           BadCase{"106752d", "too long"}, BadCase{"9223372036854775808ns", "too long"},
+                                           BadCase{"99999999999999999999999999999999d", "too long"},
+                                           BadCase{"0.3ns", "shorter than a nanosecond"},
+                                           BadCase{"5\x1b[2Js", "'5?[2Js'"}));
 
 TEST(Units, RefusesAnEmbeddedNul) {
   EXPECT_FALSE(parse_duration_ns(std::string_view("5s\0", 3)).ok());
@@ -114,8 +112,8 @@ TEST(Units, ParsesRatesAndNothingElse) {
   EXPECT_EQ(*parse_rate("10/s"), (Rate{10, kSecond}));
   EXPECT_EQ(*parse_rate("100/m"), (Rate{100, 60 * kSecond}));
   EXPECT_EQ(*parse_rate("1/h"), (Rate{1, 3600 * kSecond}));
-  for (const char* text : {"", "10", "/s", "10/", "10/d", "10/sec", "10 /s", "10/ s", "1.5/s",
-                           "-1/s", "ten/s", "10/s/s", "10/S", "+1/s"}) {
+  for (const char* text : {"", "10", "/s", "10/", "10/d", "10/sec", "10 /s", "10/ s", "1.5/s", "-1/s", "ten/s",
+                           "10/s/s", "10/S", "+1/s"}) {
     const auto parsed = parse_rate(text);
     ASSERT_FALSE(parsed.ok()) << text;
     EXPECT_THAT(parsed.error().message, HasSubstr("N/s, N/m or N/h")) << text;
@@ -136,8 +134,7 @@ TEST(Units, WhatIsWrittenReadsBack) {
   std::mt19937_64 random(20'240);
   for (int i = 0; i < 2'000; ++i) {
     const std::uint64_t value = random() >> (random() % 64) >> 1;
-    EXPECT_EQ(*parse_duration_ns(write_duration(static_cast<std::int64_t>(value))),
-              static_cast<std::int64_t>(value));
+    EXPECT_EQ(*parse_duration_ns(write_duration(static_cast<std::int64_t>(value))), static_cast<std::int64_t>(value));
     EXPECT_EQ(*parse_size_bytes(write_size(value)), value);
   }
 }
@@ -189,8 +186,7 @@ TEST(Units, RandomTextNeverSurprises) {
   std::mt19937_64 random(7);
   for (int i = 0; i < 20'000; ++i) {
     std::string text;
-    for (auto left = random() % 24; left > 0; --left)
-      text += kAlphabet[random() % kAlphabet.size()];
+    for (auto left = random() % 24; left > 0; --left) text += kAlphabet[random() % kAlphabet.size()];
     if (const auto d = parse_duration_ns(text); d.ok()) {
       EXPECT_GE(*d, 0) << text;
     } else {

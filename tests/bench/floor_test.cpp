@@ -23,8 +23,7 @@ TEST_P(Handoff, TakesSomeNanosecondsOneWay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Handoff,
-                         ::testing::Values(HandoffKind::kMessage, HandoffKind::kMessageWithPause,
-                                           HandoffKind::kFlag));
+                         ::testing::Values(HandoffKind::kMessage, HandoffKind::kMessageWithPause, HandoffKind::kFlag));
 
 TEST(Probe, CanBeRepeatedInTheSameProcesses) {
   struct Stage {
@@ -46,8 +45,7 @@ TEST(Probe, CanBeRepeatedInTheSameProcesses) {
 
 // The ring throws by itself when the sum of all words is wrong.
 TEST(Ring, CarriesEveryMessageAtEveryShape) {
-  for (const RingShape shape :
-       {RingShape{64, 1, 20'000}, RingShape{64, 64, 64'000}, RingShape{8192, 64, 500'003}}) {
+  for (const RingShape shape : {RingShape{64, 1, 20'000}, RingShape{64, 64, 64'000}, RingShape{8192, 64, 500'003}}) {
     const Measured rate = spsc_ring_rate(two_cpus(), shape);
     EXPECT_GT(rate.value, 1e4);
     EXPECT_GT(rate.steady, 1e4);

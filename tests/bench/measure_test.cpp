@@ -39,8 +39,8 @@ TEST(Clock, TicksRunAtTheMeasuredRate) {
   spin_for_ns(20e6);
   const double ns = static_cast<double>(ticks_now() - start) * ns_per_tick();
   clock_gettime(CLOCK_MONOTONIC, &to);
-  const double wall_ns = static_cast<double>(to.tv_sec - from.tv_sec) * 1e9 +
-                         static_cast<double>(to.tv_nsec - from.tv_nsec);
+  const double wall_ns =
+      static_cast<double>(to.tv_sec - from.tv_sec) * 1e9 + static_cast<double>(to.tv_nsec - from.tv_nsec);
   EXPECT_GE(ns, 20e6 * 0.999);
   EXPECT_LE(ns, wall_ns * 1.01);
 }
@@ -61,13 +61,10 @@ TEST(Placement, IsJudgedByTheHandOff) {
 }
 
 TEST(Placement, MovedOnlyWhenTheTwoProbesClearlyDisagree) {
-  EXPECT_EQ((Measured{.handoff_before_ns = 60, .handoff_after_ns = 240}).placement(),
-            Placement::kMoved);
-  EXPECT_EQ((Measured{.handoff_before_ns = 60, .handoff_after_ns = 70}).placement(),
-            Placement::kL3);
+  EXPECT_EQ((Measured{.handoff_before_ns = 60, .handoff_after_ns = 240}).placement(), Placement::kMoved);
+  EXPECT_EQ((Measured{.handoff_before_ns = 60, .handoff_after_ns = 70}).placement(), Placement::kL3);
   // On either side of a border, yet close: jitter, not a move.
-  EXPECT_EQ((Measured{.handoff_before_ns = 120, .handoff_after_ns = 134}).placement(),
-            Placement::kFar);
+  EXPECT_EQ((Measured{.handoff_before_ns = 120, .handoff_after_ns = 134}).placement(), Placement::kFar);
 }
 
 Measured at(double value, double handoff_ns, double core_loss = 0) {

@@ -57,8 +57,7 @@ TEST(RunSides, TimesTheWorkButNotTheConnecting) {
   const auto side = [](double connect_ms, double work_ms) -> Side {
     return [=] {
       std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(connect_ms));
-      return
-          [=] { std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(work_ms)); };
+      return [=] { std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(work_ms)); };
     };
   };
   const PeerResult result = run_sides("sleeper", work, side(0, 0), side(300, 20));
@@ -83,8 +82,7 @@ TEST(ServerProcess, IsGoneAfterItsOwner) {
   const TemporaryDirectory directory;
   pid_t pid = 0;
   {
-    const ServerProcess server({"/bin/sleep", "1000"}, directory.path() + "/log",
-                               [] { return true; });
+    const ServerProcess server({"/bin/sleep", "1000"}, directory.path() + "/log", [] { return true; });
     pid = server.pid();
     ASSERT_EQ(kill(pid, 0), 0);
   }
@@ -97,9 +95,8 @@ TEST(ServerProcess, IsKilledWhenItDoesNotListen) {
   const std::string started = directory.path() + "/started";
   pid_t pid = 0;
   {
-    const ServerProcess server(
-        {"/bin/sh", "-c", "trap '' TERM; : > " + started + "; while :; do sleep 1; done"},
-        directory.path() + "/log", [&] { return std::filesystem::exists(started); });
+    const ServerProcess server({"/bin/sh", "-c", "trap '' TERM; : > " + started + "; while :; do sleep 1; done"},
+                               directory.path() + "/log", [&] { return std::filesystem::exists(started); });
     pid = server.pid();
   }
   EXPECT_EQ(kill(pid, 0), -1);
@@ -109,8 +106,8 @@ TEST(ServerProcess, IsKilledWhenItDoesNotListen) {
 TEST(ServerProcess, SaysWhatTheServerSaidWhenItEnds) {
   const TemporaryDirectory directory;
   const std::string why = failure_of([&] {
-    const ServerProcess server({"/bin/sh", "-c", "echo the port is taken; exit 1"},
-                               directory.path() + "/log", [] { return false; });
+    const ServerProcess server({"/bin/sh", "-c", "echo the port is taken; exit 1"}, directory.path() + "/log",
+                               [] { return false; });
   });
   EXPECT_THAT(why, HasSubstr("it ended"));
   EXPECT_THAT(why, HasSubstr("the port is taken"));

@@ -21,8 +21,7 @@ bool well_formed(const std::string& svg) {
     const std::size_t end = svg.find('>', next);
     if (end == std::string::npos || svg.find('<', next + 1) < end) return false;
     const std::string tag = svg.substr(next + 1, end - next - 1);
-    const std::string name =
-        tag.substr(tag[0] == '/' ? 1 : 0, tag.find_first_of(" /", 1) - (tag[0] == '/' ? 1 : 0));
+    const std::string name = tag.substr(tag[0] == '/' ? 1 : 0, tag.find_first_of(" /", 1) - (tag[0] == '/' ? 1 : 0));
     if (tag[0] == '/') {
       if (open.empty() || open.back() != name) return false;
       open.pop_back();
@@ -39,8 +38,7 @@ Plot bars() {
   plot.title = "Rates <of> \"A & B\"";
   plot.value_unit = Unit::kPerSecond;
   plot.log_value = true;
-  plot.bars = {{"slow", {1e4, 9e3, 1.2e4, 3}, false},
-               {"fast & <strong>", {2e7, 2e7, 2e7, 1}, true}};
+  plot.bars = {{"slow", {1e4, 9e3, 1.2e4, 3}, false}, {"fast & <strong>", {2e7, 2e7, 2e7, 1}, true}};
   return plot;
 }
 
@@ -88,9 +86,8 @@ TEST_P(AxisRange, IsCoveredByEitherKindOfAxis) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranges, AxisRange,
-                         ::testing::Values(std::pair{3.0, 90e3}, std::pair{70.0, 75.0},
-                                           std::pair{1e3, 4e6}, std::pair{1.0, 1.0},
-                                           std::pair{0.02, 0.9}, std::pair{1e9, 1e9}));
+                         ::testing::Values(std::pair{3.0, 90e3}, std::pair{70.0, 75.0}, std::pair{1e3, 4e6},
+                                           std::pair{1.0, 1.0}, std::pair{0.02, 0.9}, std::pair{1e9, 1e9}));
 
 }  // namespace
 }  // namespace stem::bench

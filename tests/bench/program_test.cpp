@@ -53,8 +53,7 @@ TEST(Program, HelpNamesTheCommandsAndTheirOptions) {
   for (const char* command : {"floor", "peers"}) {
     const Outcome one = run(std::string(command) + " --help");
     EXPECT_EQ(one.code, 0);
-    for (const char* option : {"--runs", "--cpus", "--json", "--plot"})
-      EXPECT_THAT(one.out, HasSubstr(option));
+    for (const char* option : {"--runs", "--cpus", "--json", "--plot"}) EXPECT_THAT(one.out, HasSubstr(option));
   }
 }
 
@@ -67,9 +66,8 @@ TEST_P(Usage, IsExitCodeTwoWithAReason) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Wrong, Usage,
-                         ::testing::Values("", "flor", "floor --nonsense", "floor --runs 0",
-                                           "floor --runs many", "floor --cpus 0",
-                                           "floor --cpus 0,0", "floor --cpus 0,9999",
+                         ::testing::Values("", "flor", "floor --nonsense", "floor --runs 0", "floor --runs many",
+                                           "floor --cpus 0", "floor --cpus 0,0", "floor --cpus 0,9999",
                                            "peers --only kafka", "peers --payload-bytes 3"));
 
 TEST(Program, AFileThatCannotBeWrittenIsExitCodeSeventy) {
@@ -80,10 +78,8 @@ TEST(Program, AFileThatCannotBeWrittenIsExitCodeSeventy) {
 
 TEST(Program, FloorPrintsItsCommandLineAndWritesBothFiles) {
   const TemporaryDirectory directory;
-  const std::string json_path = directory.path() + "/floor.json",
-                    plot_path = directory.path() + "/floor.svg";
-  const Outcome outcome =
-      run(std::string(kSmallFloor) + " --json " + json_path + " --plot " + plot_path);
+  const std::string json_path = directory.path() + "/floor.json", plot_path = directory.path() + "/floor.svg";
+  const Outcome outcome = run(std::string(kSmallFloor) + " --json " + json_path + " --plot " + plot_path);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, StartsWith("$ stem-bench floor --runs 2 --rounds 2000"));
   EXPECT_THAT(outcome.out, HasSubstr("Placement: "));
@@ -92,11 +88,9 @@ TEST(Program, FloorPrintsItsCommandLineAndWritesBothFiles) {
   const auto json = nlohmann::json::parse(content_of(json_path));
   EXPECT_EQ(json.at("command"), "floor");
   for (const auto& [table, row, value] :
-       {std::tuple{"handoff", "handoff_64b", "p50_ns"},
-        std::tuple{"ring", "ring_8192_batch64", "messages_per_s"},
-        std::tuple{"ring", "ring_8192_batch64", "steady_messages_per_s"},
-        std::tuple{"futex", "wake_20us", "p50_ns"}, std::tuple{"futex", "wake_1ms", "p99_ns"},
-        std::tuple{"clock", "rdtsc", "cost_ns"},
+       {std::tuple{"handoff", "handoff_64b", "p50_ns"}, std::tuple{"ring", "ring_8192_batch64", "messages_per_s"},
+        std::tuple{"ring", "ring_8192_batch64", "steady_messages_per_s"}, std::tuple{"futex", "wake_20us", "p50_ns"},
+        std::tuple{"futex", "wake_1ms", "p99_ns"}, std::tuple{"clock", "rdtsc", "cost_ns"},
         std::tuple{"clock", "clock_monotonic", "cost_ns"}}) {
     bool found = false;
     for (const auto& one : json.at("tables").at(table).at("rows")) {
@@ -109,8 +103,7 @@ TEST(Program, FloorPrintsItsCommandLineAndWritesBothFiles) {
 }
 
 TEST(Program, JsonOnStandardOutputStandsAlone) {
-  const Outcome outcome =
-      run("peers --runs 1 --tasks 500 --only redis_lists_100 --only beanstalkd_100 --json -");
+  const Outcome outcome = run("peers --runs 1 --tasks 500 --only redis_lists_100 --only beanstalkd_100 --json -");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const auto json = nlohmann::json::parse(outcome.out);
   const auto& rows = json.at("tables").at("peers").at("rows");
@@ -129,17 +122,15 @@ TEST(Program, AnInterruptLeavesNothingBehind) {
   ASSERT_GE(pid, 0);
   if (pid == 0) {
     setenv("TMPDIR", directory.path().c_str(), 1);
-    if (std::freopen(log.c_str(), "w", stdout) == nullptr ||
-        std::freopen(log.c_str(), "w", stderr) == nullptr)
+    if (std::freopen(log.c_str(), "w", stdout) == nullptr || std::freopen(log.c_str(), "w", stderr) == nullptr)
       _exit(1);
-    execl(kProgram.c_str(), kProgram.c_str(), "peers", "--only", "redis_lists_1", "--tasks", "200",
-          "--runs", "1000", nullptr);
+    execl(kProgram.c_str(), kProgram.c_str(), "peers", "--only", "redis_lists_1", "--tasks", "200", "--runs", "1000",
+          nullptr);
     _exit(127);
   }
   // In the middle of its work: some runs are done, most are not.
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (content_of(log).find("run 2/1000") == std::string::npos &&
-         std::chrono::steady_clock::now() < until) {
+  while (content_of(log).find("run 2/1000") == std::string::npos && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   EXPECT_THAT(content_of(log), HasSubstr("run 2/1000"));

@@ -19,7 +19,7 @@ struct Report {
   Account account;
   std::uint64_t kills[3] = {}, stops[3] = {};  // producers, workers, keepers
   std::uint64_t kills_while_stopped = 0;
-  std::uint64_t failed_starts = 0;             // processes that ended by themselves
+  std::uint64_t failed_starts = 0;  // processes that ended by themselves
   // The segment's own counters, at the end.
   std::uint64_t enqueued = 0, succeeded = 0, redelivered = 0, dead_added = 0, replayed = 0;
   bool drained = false;

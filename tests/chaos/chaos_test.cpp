@@ -40,8 +40,7 @@ TEST(Chaos, EveryTaskOfAShortRunIsAccountedFor) {
 }
 
 TEST(Chaos, AnotherSeedAndFewerProcesses) {
-  const Outcome o =
-      run_chaos("--minutes 0.08 --kills-per-second 20 --seed 7 --producers 1 --workers 2 --keepers 1");
+  const Outcome o = run_chaos("--minutes 0.08 --kills-per-second 20 --seed 7 --producers 1 --workers 2 --keepers 1");
   EXPECT_EQ(o.exit_code, 0) << o.out;
   EXPECT_THAT(o.out, HasSubstr("\nlost 0, unaccounted 0\n"));
 }

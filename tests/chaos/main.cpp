@@ -21,21 +21,24 @@ std::string text(const Options& o, const Report& r) {
                    o.seed, r.seconds));
   line(fmt::format("processes    {} producers, {} workers, {} keepers; {} worker lives", o.producers, o.workers,
                    o.keepers, a.incarnations));
-  line(fmt::format("SIGKILL      {} ({} producers, {} workers, {} keepers; {} of them while stopped)", kills, r.kills[0],
-                   r.kills[1], r.kills[2], r.kills_while_stopped));
+  line(fmt::format("SIGKILL      {} ({} producers, {} workers, {} keepers; {} of them while stopped)", kills,
+                   r.kills[0], r.kills[1], r.kills[2], r.kills_while_stopped));
   line(fmt::format("SIGSTOP      {} ({} producers, {} workers, {} keepers)", r.stops[0] + r.stops[1] + r.stops[2],
                    r.stops[0], r.stops[1], r.stops[2]));
-  line(fmt::format("tasks        {} offered: {} accepted, {} refused, {} with the producer killed inside enqueue ({} of "
-                   "these were there)",
-                   a.offered, a.accepted, a.refused, a.uncertain, a.uncertain_there));
+  line(
+      fmt::format("tasks        {} offered: {} accepted, {} refused, {} with the producer killed inside enqueue ({} of "
+                  "these were there)",
+                  a.offered, a.accepted, a.refused, a.uncertain, a.uncertain_there));
   line(fmt::format("acknowledged {} and {} whose worker was killed before it could say so", a.acknowledged,
                    a.unconfirmed));
-  line(fmt::format("executions   {} = {} acknowledged + {} retried + {} snoozed + {} refused (lease lost) + {} cut short "
-                   "by death + {} unaccounted",
-                   a.executions, a.acknowledged, a.retried, a.snoozed, a.fenced, a.cut_short, a.unaccounted));
-  line(fmt::format("redelivered  {} leases: {} of running tasks whose worker died, {} lost by silence, the rest not "
-                   "started; {} dead letters, {} replays",
-                   r.redelivered, a.cut_short, a.fenced, r.dead_added, r.replayed));
+  line(fmt::format(
+      "executions   {} = {} acknowledged + {} retried + {} snoozed + {} refused (lease lost) + {} cut short "
+      "by death + {} unaccounted",
+      a.executions, a.acknowledged, a.retried, a.snoozed, a.fenced, a.cut_short, a.unaccounted));
+  line(
+      fmt::format("redelivered  {} leases: {} of running tasks whose worker died, {} lost by silence, the rest not "
+                  "started; {} dead letters, {} replays",
+                  r.redelivered, a.cut_short, a.fenced, r.dead_added, r.replayed));
   line(fmt::format("counters     enqueued {}, succeeded {}", r.enqueued, r.succeeded));
   for (const std::string& s : r.broken) line("BROKEN       " + s);
   for (const std::string& s : r.sums) line("DIFFERS      " + s);

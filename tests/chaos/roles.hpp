@@ -35,9 +35,9 @@ struct Switches {
 struct Role {
   const Options& options;
   Switches& switches;
-  std::string directory;        // of the segment and the ledgers
-  std::uint32_t index;          // which producer, worker, keeper
-  std::uint64_t seed;           // another for each incarnation
+  std::string directory;  // of the segment and the ledgers
+  std::uint32_t index;    // which producer, worker, keeper
+  std::uint64_t seed;     // another for each incarnation
   std::size_t ledger_capacity;
 
   std::string ledger_path(const char* kind) const { return directory + "/." + kind + "-" + std::to_string(index); }

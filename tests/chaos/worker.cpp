@@ -42,7 +42,8 @@ class Worker {
       }
       commit_shared();
       if (n == 0)
-        (void)shm::sleep_for_work(*attached_.participant, 20'000'000, [this] { return attached_->maybe_ready(queue_); });
+        (void)shm::sleep_for_work(*attached_.participant, 20'000'000,
+                                  [this] { return attached_->maybe_ready(queue_); });
     }
     return 0;
   }

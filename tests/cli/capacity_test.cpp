@@ -35,8 +35,8 @@ TEST(Capacity, IsRateTimesDurationOverUtilisationAndAQuarter) {
 TEST(Capacity, ExactAnswersAreNotRoundedUp) {
   // busy = n, utilisation 1/2: 2.5 n, whole for every even n, whatever the unit
   for (int n = 2; n <= 60; n += 2) {
-    const auto answer = capacity(
-        {"--rate", std::to_string(n * 10) + "/s", "--duration", "0.1s", "--utilisation", "0.5"});
+    const auto answer =
+        capacity({"--rate", std::to_string(n * 10) + "/s", "--duration", "0.1s", "--utilisation", "0.5"});
     EXPECT_EQ(answer["workers"], n * 5 / 2) << n;
   }
 }
@@ -45,12 +45,10 @@ TEST(Capacity, BacklogDrainsWithWhatIsLeftOver) {
   // 3600/s can be done and 2000/s come: 100000 / 1600 = 62.5 s
   const auto answer = capacity({"--rate", "2000/s", "--duration", "5ms", "--backlog", "100000"});
   EXPECT_NEAR(answer["drainNs"].get<double>(), 62.5e9, 1e6);
-  const Outcome shown =
-      run_stem({"capacity", "--rate", "2000/s", "--duration", "5ms", "--backlog", "100000"});
+  const Outcome shown = run_stem({"capacity", "--rate", "2000/s", "--duration", "5ms", "--backlog", "100000"});
   EXPECT_THAT(shown.out, HasSubstr("18"));
   EXPECT_THAT(shown.out, HasSubstr("1m 2s"));
-  const auto endless =
-      capacity({"--rate", "1/h", "--duration", "106751d", "--backlog", "18446744073709551615"});
+  const auto endless = capacity({"--rate", "1/h", "--duration", "106751d", "--backlog", "18446744073709551615"});
   EXPECT_TRUE(endless["drainNs"].is_null());
 }
 
@@ -83,9 +81,10 @@ TEST(Capacity, WhatIsNotGivenIsMeasured) {
   EXPECT_GE(measured["meanDurationNs"].get<std::int64_t>(), 20'000'000);
   EXPECT_GE(measured["workers"].get<int>(), 4) << "100/s × 20 ms = 2 busy; / 0.7 × 1.25 = 3.6";
   // Arrivals: counted while it looks.
-  const Outcome shown = scene.shell("stem capacity --over 1s -q beds --json & "
-                                    "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
-                                    "stem enqueue nap -q beds; sleep 0.05; done >/dev/null; wait");
+  const Outcome shown = scene.shell(
+      "stem capacity --over 1s -q beds --json & "
+      "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
+      "stem enqueue nap -q beds; sleep 0.05; done >/dev/null; wait");
   const auto busy = nlohmann::json::parse(shown.out);
   EXPECT_GT(busy["ratePerSecond"].get<double>(), 0.0);
   EXPECT_LE(busy["ratePerSecond"].get<double>(), 20.5);
@@ -95,16 +94,15 @@ TEST(Capacity, WhatIsNotGivenIsMeasured) {
 }
 
 TEST(Capacity, NonsenseIsRefused) {
-  const std::vector<std::vector<std::string>> refused{
-      {"--rate", "5/s", "--duration", "0"},
-      {"--rate", "0/s", "--duration", "1s"},
-      {"--rate", "5", "--duration", "1s"},
-      {"--rate", "5/s", "--duration", "1s", "--utilisation", "0"},
-      {"--rate", "5/s", "--duration", "1s", "--utilisation", "1.1"},
-      {"--rate", "5/s", "--duration", "1s", "--utilisation", "nan"},
-      {"--rate", "5/s", "--duration", "1s", "--utilisation", "%"},
-      {"--rate", "5/s", "--duration", "1s", "--backlog", "-1"},
-      {"--rate", "18446744073709551615/s", "--duration", "106751d"}};
+  const std::vector<std::vector<std::string>> refused{{"--rate", "5/s", "--duration", "0"},
+                                                      {"--rate", "0/s", "--duration", "1s"},
+                                                      {"--rate", "5", "--duration", "1s"},
+                                                      {"--rate", "5/s", "--duration", "1s", "--utilisation", "0"},
+                                                      {"--rate", "5/s", "--duration", "1s", "--utilisation", "1.1"},
+                                                      {"--rate", "5/s", "--duration", "1s", "--utilisation", "nan"},
+                                                      {"--rate", "5/s", "--duration", "1s", "--utilisation", "%"},
+                                                      {"--rate", "5/s", "--duration", "1s", "--backlog", "-1"},
+                                                      {"--rate", "18446744073709551615/s", "--duration", "106751d"}};
   for (auto args : refused) {
     args.insert(args.begin(), "capacity");
     const Outcome outcome = run_stem(args);

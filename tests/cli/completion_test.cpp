@@ -28,8 +28,7 @@ std::vector<std::string> next(std::vector<std::string> words) {
   const Outcome outcome = run_stem(words);
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   std::vector<std::string> found;
-  for (const std::string& line : split(outcome.out, '\n'))
-    found.push_back(line.substr(0, line.find('\t')));
+  for (const std::string& line : split(outcome.out, '\n')) found.push_back(line.substr(0, line.find('\t')));
   return found;
 }
 
@@ -38,8 +37,8 @@ std::vector<std::string> bash(const std::vector<std::string>& words, const std::
   std::string script = "source <(stem completion bash)\nCOMP_WORDS=(stem";
   for (const std::string& word : words) script += " '" + word + "'";
   script += ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_stem\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";
-  const Outcome outcome = run_program({"/bin/bash", "--norc", "-c", script},
-                                      {.environment = {}, .directory = directory});
+  const Outcome outcome =
+      run_program({"/bin/bash", "--norc", "-c", script}, {.environment = {}, .directory = directory});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, IsEmpty());
   auto found = split(outcome.out, '\n');
@@ -67,9 +66,7 @@ TEST(Completion, BashCompletesCommandsFlagsAndFiles) {
   const TemporaryDirectory directory;
   directory.write("with space.toml", "");
   directory.write("plain.toml", "");
-  const auto in_bash = [&](const std::vector<std::string>& words) {
-    return bash(words, directory.path());
-  };
+  const auto in_bash = [&](const std::vector<std::string>& words) { return bash(words, directory.path()); };
   EXPECT_THAT(in_bash({"doc"}), ElementsAre("doctor"));
   EXPECT_THAT(in_bash({"config", ""}), ElementsAre("show"));
   EXPECT_THAT(in_bash({"capacity", "--du"}), ElementsAre("--duration"));

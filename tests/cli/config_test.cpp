@@ -98,8 +98,7 @@ TEST(Config, EveryVariableOfTheReferenceIsRead) {
 TEST(Config, SecretsAreNeverShown) {
   const RunOptions options{.environment = {{"STEM_BROKER_URL", "redis://user:hunter2@host:6379/0"},
                                            {"STEM_SIGNING_KEYS", "k1:c2VjcmV0,k2:b3RoZXI="}}};
-  for (const auto& args :
-       std::vector<std::vector<std::string>>{{"config", "show"}, {"config", "show", "--json"}}) {
+  for (const auto& args : std::vector<std::vector<std::string>>{{"config", "show"}, {"config", "show", "--json"}}) {
     const Outcome outcome = run_stem(args, options);
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_THAT(outcome.out, HasSubstr("redis://user:***@host:6379/0"));
@@ -108,8 +107,7 @@ TEST(Config, SecretsAreNeverShown) {
     EXPECT_THAT(outcome.out, Not(HasSubstr("c2VjcmV0")));
   }
   // Nor in the refusal of a broken one.
-  const Outcome refused =
-      run_stem({"version"}, {.environment = {{"STEM_BROKER_URL", "redis//user:hunter2@host"}}});
+  const Outcome refused = run_stem({"version"}, {.environment = {{"STEM_BROKER_URL", "redis//user:hunter2@host"}}});
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.err, Not(HasSubstr("hunter2")));
 }
@@ -122,25 +120,21 @@ struct BrokenFile {
 TEST(Config, ABrokenFileIsRefusedWithItsLine) {
   for (const auto& [content, says] : std::vector<BrokenFile>{
            {"\nnamespce = \"x\"\n", "stem.toml:2: unknown key namespce; did you mean namespace?"},
-           {"[worker]\nqueue = \"x\"\n",
-            "stem.toml:2: unknown key worker.queue; did you mean worker.queues?"},
+           {"[worker]\nqueue = \"x\"\n", "stem.toml:2: unknown key worker.queue; did you mean worker.queues?"},
            {"[workers]\n", "stem.toml:1: unknown key workers"},
            {"namespace = 5\n", "stem.toml:1: namespace wants a text in quotes"},
            {"namespace = \"\"\n", "stem.toml:1: namespace is empty"},
            {"namespace = \"a b\"\n", "stem.toml:1: namespace: 'a b' is not a name"},
-           {"default_max_retries = -1\n",
-            "stem.toml:1: default_max_retries: '-1' is not a whole number"},
+           {"default_max_retries = -1\n", "stem.toml:1: default_max_retries: '-1' is not a whole number"},
            {"[worker]\nqueues = [1]\n", "stem.toml:2: worker.queues holds names"},
-           {"[worker]\nheartbeat_interval = 5\n",
-            "stem.toml:2: worker.heartbeat_interval wants a duration"},
+           {"[worker]\nheartbeat_interval = 5\n", "stem.toml:2: worker.heartbeat_interval wants a duration"},
            {"[worker]\nheartbeat_interval = \"5\"\n", "'5' has no unit"},
            {"a = \n", "stem.toml:1: "},
            {"namespace = \"x\"\nnamespace = \"y\"\n", "stem.toml:2: "},
            {"\xff\xfe\n", "stem.toml:1: "}}) {
     const TemporaryDirectory directory;
     directory.write("stem.toml", content);
-    const Outcome outcome =
-        run_stem({"version"}, {.environment = {}, .directory = directory.path()});
+    const Outcome outcome = run_stem({"version"}, {.environment = {}, .directory = directory.path()});
     EXPECT_EQ(outcome.exit_code, 2) << content;
     EXPECT_THAT(outcome.err, HasSubstr(says)) << content;
     EXPECT_EQ(outcome.out, "") << content;
@@ -160,16 +154,14 @@ TEST(Config, AFileThatWasNamedMustBeReadable) {
 
 TEST(Config, AListMayBeAnArray) {
   const TemporaryDirectory directory;
-  directory.write("stem.toml",
-                  "[worker]\nqueues = [\"images\", \"mail\"]\nprefetch_multiplier = 4\n");
+  directory.write("stem.toml", "[worker]\nqueues = [\"images\", \"mail\"]\nprefetch_multiplier = 4\n");
   const auto document = show({}, {.environment = {}, .directory = directory.path()});
   EXPECT_EQ(row(document, "worker.queues")["value"], "images,mail");
   EXPECT_EQ(row(document, "worker.prefetch_multiplier")["value"], "4");
 }
 
 TEST(Config, WrongVariablesAreRefusedByNameAndMisspeltOnesAreNamed) {
-  const Outcome wrong =
-      run_stem({"version"}, {.environment = {{"STEM_HEARTBEAT_INTERVAL", "soon"}}});
+  const Outcome wrong = run_stem({"version"}, {.environment = {{"STEM_HEARTBEAT_INTERVAL", "soon"}}});
   EXPECT_EQ(wrong.exit_code, 2);
   EXPECT_THAT(wrong.err, HasSubstr("STEM_HEARTBEAT_INTERVAL: 'soon' is not a duration"));
   const Outcome misspelt = run_stem({"config", "show"}, {.environment = {{"STEM_NAMESPCE", "x"}}});

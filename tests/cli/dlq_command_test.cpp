@@ -27,9 +27,8 @@ class Dead : public ::testing::Test {
 
   void bury(const std::string& queue, const std::string& task) {
     ids_.push_back(scene_.enqueue({task, "-q", queue, "--args", "[7]", "--max-retries", "0"}));
-    const TestWorker worker(scene_.segment(), queue, [&](const auto&, std::string&) {
-      return task == "sign" ? End::kBury : End::kFail;
-    });
+    const TestWorker worker(scene_.segment(), queue,
+                            [&](const auto&, std::string&) { return task == "sign" ? End::kBury : End::kFail; });
     worker.await(1);
   }
 
@@ -43,9 +42,7 @@ class Dead : public ::testing::Test {
     return scene_.run_json(args)["blastRadius"];
   }
 
-  std::string state(const std::string& id) const {
-    return scene_.run_json({"task", "show", id})[0]["state"];
-  }
+  std::string state(const std::string& id) const { return scene_.run_json({"task", "show", id})[0]["state"]; }
 
   Scene scene_;
   std::vector<std::string> ids_;
@@ -61,8 +58,7 @@ TEST_F(Dead, AreListedOldestFirst) {
   EXPECT_EQ(all[0]["fingerprint"], all[1]["fingerprint"]);
   EXPECT_NE(all[0]["fingerprint"], all[2]["fingerprint"]);
   const Outcome table = scene_.run({"dlq", "list"});
-  EXPECT_THAT(lines_of(table.out)[0],
-              ::testing::MatchesRegex("ID +TASK +ATTEMPTS +DEAD-AT +REASON +FINGERPRINT"));
+  EXPECT_THAT(lines_of(table.out)[0], ::testing::MatchesRegex("ID +TASK +ATTEMPTS +DEAD-AT +REASON +FINGERPRINT"));
 }
 
 TEST_F(Dead, AreFiltered) {
@@ -83,16 +79,16 @@ TEST_F(Dead, AreFiltered) {
 }
 
 TEST_F(Dead, BadFiltersAreRefused) {
-  for (const auto& [args, code] : std::vector<std::pair<std::vector<std::string>, int>>{
-           {{"-q", "mial"}, 1},
-           {{"--id", "nonsense"}, 2},
-           {{"--reason", "poison"}, 2},
-           {{"--fingerprint", "xyz"}, 2},
-           {{"--fingerprint", "11111111111111111"}, 2},
-           {{"--fingerprint", ""}, 2},
-           {{"--since", "whenever"}, 2},
-           {{"--limit", "-1"}, 2},
-           {{"--limit", "many"}, 2}}) {
+  for (const auto& [args, code] :
+       std::vector<std::pair<std::vector<std::string>, int>>{{{"-q", "mial"}, 1},
+                                                             {{"--id", "nonsense"}, 2},
+                                                             {{"--reason", "poison"}, 2},
+                                                             {{"--fingerprint", "xyz"}, 2},
+                                                             {{"--fingerprint", "11111111111111111"}, 2},
+                                                             {{"--fingerprint", ""}, 2},
+                                                             {{"--since", "whenever"}, 2},
+                                                             {{"--limit", "-1"}, 2},
+                                                             {{"--limit", "many"}, 2}}) {
     for (const char* command : {"list", "replay", "purge"}) {
       std::vector<std::string> words{"dlq", command};
       words.insert(words.end(), args.begin(), args.end());
@@ -128,8 +124,7 @@ TEST_F(Dead, AreReplayedWithAllTheirAttempts) {
   EXPECT_EQ(task["attempts"], 0);
   EXPECT_EQ(task["payload"], json::parse("[7]"));
   {
-    const TestWorker worker(scene_.segment(), "mail",
-                            [](const auto&, std::string&) { return End::kSucceed; });
+    const TestWorker worker(scene_.segment(), "mail", [](const auto&, std::string&) { return End::kSucceed; });
     worker.await(2);
   }
   EXPECT_EQ(state(ids_[0]), "succeeded");
@@ -164,8 +159,7 @@ TEST_F(Dead, AreShownWithTheirGroup) {
   EXPECT_EQ(one["state"], "dead");
   EXPECT_EQ(one["alike"], 2);
   EXPECT_EQ(one["error"]["reason"], "max-retries-exhausted");
-  EXPECT_THAT(scene_.run({"dlq", "show", "--id", ids_[0]}).out,
-              HasSubstr("2 dead letters failed alike"));
+  EXPECT_THAT(scene_.run({"dlq", "show", "--id", ids_[0]}).out, HasSubstr("2 dead letters failed alike"));
   EXPECT_EQ(scene_.run({"dlq", "show"}).exit_code, 2);
   const std::string living = scene_.enqueue({"t"});
   EXPECT_EQ(scene_.run({"dlq", "show", living}).exit_code, 1);
@@ -190,8 +184,7 @@ TEST_F(Dead, AreObservedAsGroups) {
 }
 
 TEST_F(Dead, RetentionIsSetAndShown) {
-  const json set =
-      scene_.run_json({"queue", "set", "mail", "--dlq-retention", "1h", "--dlq-max", "9"});
+  const json set = scene_.run_json({"queue", "set", "mail", "--dlq-retention", "1h", "--dlq-max", "9"});
   EXPECT_EQ(set["dlqRetentionNs"], 3'600'000'000'000);
   EXPECT_EQ(set["dlqMax"], 9);
 }
@@ -233,17 +226,16 @@ TEST(QueueCommand, LimitsAreSetShownAndLifted) {
   const Outcome missing = scene.run({"queue", "set", "work", "--rate", "5/s"});
   EXPECT_EQ(missing.exit_code, 1);
   EXPECT_THAT(missing.err, HasSubstr("--create"));
-  const json set =
-      scene.run_json({"queue", "set", "work", "--create", "--rate", "5/m", "--concurrency", "3",
-                      "--max-length", "100", "--overflow", "drop-oldest", "--lowest-first", "on"});
+  const json set = scene.run_json({"queue", "set", "work", "--create", "--rate", "5/m", "--concurrency", "3",
+                                   "--max-length", "100", "--overflow", "drop-oldest", "--lowest-first", "on"});
   EXPECT_EQ(set["rate"], "5/m");
   EXPECT_EQ(set["concurrency"], 3);
   EXPECT_EQ(set["maxLength"], 100);
   EXPECT_EQ(set["overflow"], "drop-oldest");
   EXPECT_EQ(set["lowestFirst"], true);
   EXPECT_EQ(scene.run_json({"queue", "set", "work"}), set);
-  const json lifted = scene.run_json(
-      {"queue", "set", "work", "--rate", "none", "--concurrency", "none", "--max-length", "none"});
+  const json lifted =
+      scene.run_json({"queue", "set", "work", "--rate", "none", "--concurrency", "none", "--max-length", "none"});
   EXPECT_EQ(lifted["rate"], nullptr);
   EXPECT_EQ(lifted["maxLength"], nullptr);
   EXPECT_EQ(lifted["overflow"], "drop-oldest");
@@ -253,17 +245,16 @@ TEST(QueueCommand, HostileSettingsAreRefused) {
   Scene scene;
   scene.segment();
   (void)scene.enqueue({"t", "-q", "work"});
-  for (const auto& flag :
-       std::vector<std::vector<std::string>>{{"--rate", "0/s"},
-                                             {"--rate", "5/d"},
-                                             {"--rate", "99999999999/s"},
-                                             {"--concurrency", "-1"},
-                                             {"--concurrency", "4294967296"},
-                                             {"--max-length", "99999999999999999999"},
-                                             {"--overflow", "drop-newest"},
-                                             {"--lowest-first", "maybe"},
-                                             {"--dlq-retention", "7"},
-                                             {"--dlq-max", "few"}}) {
+  for (const auto& flag : std::vector<std::vector<std::string>>{{"--rate", "0/s"},
+                                                                {"--rate", "5/d"},
+                                                                {"--rate", "99999999999/s"},
+                                                                {"--concurrency", "-1"},
+                                                                {"--concurrency", "4294967296"},
+                                                                {"--max-length", "99999999999999999999"},
+                                                                {"--overflow", "drop-newest"},
+                                                                {"--lowest-first", "maybe"},
+                                                                {"--dlq-retention", "7"},
+                                                                {"--dlq-max", "few"}}) {
     EXPECT_EQ(scene.run({"queue", "set", "work", flag[0], flag[1]}).exit_code, 2) << flag[1];
   }
   EXPECT_EQ(scene.run({"queue", "pause"}).exit_code, 2);

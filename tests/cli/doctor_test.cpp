@@ -36,21 +36,19 @@ std::function<void()> refusing(long call, int error, int argument = -1) {
   return [=] {
     const auto nr = static_cast<unsigned>(call);
     const auto refuse = SECCOMP_RET_ERRNO | static_cast<unsigned>(error);
-    std::vector<sock_filter> program{
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(argument), 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, refuse),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 3),
+                                     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+                                     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(argument), 0, 1),
+                                     BPF_STMT(BPF_RET | BPF_K, refuse),
+                                     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     if (argument < 0) {
       program = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
                  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), BPF_STMT(BPF_RET | BPF_K, refuse),
                  BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     }
     sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
       _exit(125);
     }
   };
@@ -71,9 +69,8 @@ Report examine(std::function<void()> in_child = {}) {
 TEST(Doctor, LooksAtEverythingItPromises) {
   const Report report = examine();
   for (const char* name :
-       {"shared-memory", "huge-pages", "memlock", "memory-limit", "cpu-governor", "cpu-quota",
-        "isolated-cpus", "clock-source", "death-signal", "ofd-locks", "pidfd", "futex_waitv",
-        "io_uring", "core-dumps", "boot-id"}) {
+       {"shared-memory", "huge-pages", "memlock", "memory-limit", "cpu-governor", "cpu-quota", "isolated-cpus",
+        "clock-source", "death-signal", "ofd-locks", "pidfd", "futex_waitv", "io_uring", "core-dumps", "boot-id"}) {
     const auto finding = check(report.json, name);
     EXPECT_THAT(finding["status"], AnyOf("ok", "warn", "fail")) << name;
     EXPECT_NE(finding["found"], "") << name;

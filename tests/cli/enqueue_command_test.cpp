@@ -18,9 +18,7 @@ using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-json shown(const Scene& scene, const std::string& id) {
-  return scene.run_json({"task", "show", id})[0];
-}
+json shown(const Scene& scene, const std::string& id) { return scene.run_json({"task", "show", id})[0]; }
 
 json queue_figures(const Scene& scene, const std::string& queue) {
   const json report = scene.run_json({"observe", "queues"});  // outlives the loop below
@@ -34,9 +32,8 @@ TEST(EnqueueCommand, PrintsTheIdAndStoresWhatWasAsked) {
   Scene scene;
   scene.segment();
   const Outcome outcome =
-      scene.run({"enqueue", "img.resize", "--args", R"({"file":"a.jpg","width":64})", "-q", "img",
-                 "--priority", "7", "--max-retries", "2", "--header", "tenant=acme", "--header",
-                 "note=a=b", "--meta", R"({"k":[1]})"});
+      scene.run({"enqueue", "img.resize", "--args", R"({"file":"a.jpg","width":64})", "-q", "img", "--priority", "7",
+                 "--max-retries", "2", "--header", "tenant=acme", "--header", "note=a=b", "--meta", R"({"k":[1]})"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, MatchesRegex("[0-9a-f]+-[0-9a-f]+\n"));
   EXPECT_THAT(outcome.err, IsEmpty());
@@ -70,8 +67,7 @@ TEST(EnqueueCommand, JsonValuesAreMessagePackAndFilesAreBytes) {
 
   const std::string most(1 << 20, 'x');
   EXPECT_EQ(scene.run({"enqueue", "t", "--payload-file", files.write("most", most)}).exit_code, 0);
-  const Outcome more =
-      scene.run({"enqueue", "t", "--payload-file", files.write("more", most + "x")});
+  const Outcome more = scene.run({"enqueue", "t", "--payload-file", files.write("more", most + "x")});
   EXPECT_EQ(more.exit_code, 70);
   EXPECT_THAT(more.err, HasSubstr("1.0 MiB"));
 }
@@ -80,36 +76,35 @@ TEST(EnqueueCommand, WhatMakesNoSenseIsRefusedAndNothingEnqueued) {
   Scene scene;
   scene.segment();
   const TemporaryDirectory files;
-  for (const auto& args :
-       std::vector<std::vector<std::string>>{{},
-                                             {""},
-                                             {"a b"},
-                                             {"t", "extra"},
-                                             {"t", "--args", "{"},
-                                             {"t", "--args", std::string(100'000, '[')},
-                                             {"t", "--args", "1", "--payload-file", "/dev/null"},
-                                             {"t", "--payload-file", "/nonexistent"},
-                                             {"t", "--payload-file", "/"},
-                                             {"t", "--jsonl", "/nonexistent"},
-                                             {"t", "--jsonl", files.path()},
-                                             {"t", "--jsonl", "/dev/null", "--wait"},
-                                             {"t", "--priority", "10"},
-                                             {"t", "--priority", "-1"},
-                                             {"t", "--max-retries", "65536"},
-                                             {"t", "--max-retries", "99999999999999999999"},
-                                             {"t", "--delay", "1"},
-                                             {"t", "--delay", "5s", "--eta", "1h"},
-                                             {"t", "--eta", "yesterday"},
-                                             {"t", "--expires", "2001-01-01T00:00:00Z"},
-                                             {"t", "--header", "tenant"},
-                                             {"t", "--header", "=x"},
-                                             {"t", "--meta", "[1]"},
-                                             {"t", "--meta", R"({"stem.x":1})"},
-                                             {"t", "--result-ttl", "0", "--wait"},
-                                             {"t", "--keep-going"},
-                                             {"t", "-q", ""},
-                                             {"t", "-q", "a\nb"},
-                                             {std::string(200, 'n')}}) {
+  for (const auto& args : std::vector<std::vector<std::string>>{{},
+                                                                {""},
+                                                                {"a b"},
+                                                                {"t", "extra"},
+                                                                {"t", "--args", "{"},
+                                                                {"t", "--args", std::string(100'000, '[')},
+                                                                {"t", "--args", "1", "--payload-file", "/dev/null"},
+                                                                {"t", "--payload-file", "/nonexistent"},
+                                                                {"t", "--payload-file", "/"},
+                                                                {"t", "--jsonl", "/nonexistent"},
+                                                                {"t", "--jsonl", files.path()},
+                                                                {"t", "--jsonl", "/dev/null", "--wait"},
+                                                                {"t", "--priority", "10"},
+                                                                {"t", "--priority", "-1"},
+                                                                {"t", "--max-retries", "65536"},
+                                                                {"t", "--max-retries", "99999999999999999999"},
+                                                                {"t", "--delay", "1"},
+                                                                {"t", "--delay", "5s", "--eta", "1h"},
+                                                                {"t", "--eta", "yesterday"},
+                                                                {"t", "--expires", "2001-01-01T00:00:00Z"},
+                                                                {"t", "--header", "tenant"},
+                                                                {"t", "--header", "=x"},
+                                                                {"t", "--meta", "[1]"},
+                                                                {"t", "--meta", R"({"stem.x":1})"},
+                                                                {"t", "--result-ttl", "0", "--wait"},
+                                                                {"t", "--keep-going"},
+                                                                {"t", "-q", ""},
+                                                                {"t", "-q", "a\nb"},
+                                                                {std::string(200, 'n')}}) {
     std::vector<std::string> words{"enqueue"};
     words.insert(words.end(), args.begin(), args.end());
     const Outcome outcome = scene.run(words);
@@ -178,9 +173,8 @@ TEST(EnqueueCommand, AFullQueueSaysSo) {
   EXPECT_EQ(third.exit_code, 70);
   EXPECT_THAT(third.err, HasSubstr("maximum length"));
   const TemporaryDirectory files;
-  const json bulk = scene.run_json(
-      {"enqueue", "t", "-q", "small", "--timeout", "10ms", "--jsonl", files.write("l", "1\n2\n")},
-      70);
+  const json bulk =
+      scene.run_json({"enqueue", "t", "-q", "small", "--timeout", "10ms", "--jsonl", files.write("l", "1\n2\n")}, 70);
   EXPECT_EQ(bulk["enqueued"], 0);
   EXPECT_EQ(bulk["errors"][0]["code"], "full");
 }
@@ -193,14 +187,12 @@ TEST(EnqueueCommand, BulkTakesALineATask) {
   const TemporaryDirectory files;
   std::string lines;
   for (int i = 0; i < 1000; ++i) lines += "{\"n\":" + std::to_string(i) + "}\n";
-  const json report = scene.run_json(
-      {"enqueue", "bulk", "-q", "b", "--jsonl", files.write("good", lines + "\n  \n")});
+  const json report = scene.run_json({"enqueue", "bulk", "-q", "b", "--jsonl", files.write("good", lines + "\n  \n")});
   EXPECT_EQ(report["enqueued"], 1000);
   EXPECT_EQ(report["bad"], 0);
   EXPECT_EQ(queue_figures(scene, "b")["ready"], 1000);
 
-  const Outcome ids =
-      scene.run({"enqueue", "bulk", "-q", "b", "--ids", "--jsonl", files.write("two", "[1]\n[2]")});
+  const Outcome ids = scene.run({"enqueue", "bulk", "-q", "b", "--ids", "--jsonl", files.write("two", "[1]\n[2]")});
   const auto printed = lines_of(ids.out);
   ASSERT_EQ(printed.size(), 2u);
   EXPECT_EQ(shown(scene, printed[1])["payload"], json::parse("[2]"));
@@ -223,9 +215,7 @@ TEST(EnqueueCommand, BulkStopsAtABadLineWithTheLinesBeforeIt) {
   EXPECT_EQ(gone_on["enqueued"], 599);
   EXPECT_EQ(gone_on["bad"], 1);
   EXPECT_EQ(gone_on["errors"][0]["line"], 300);
-  EXPECT_EQ(scene.run({"enqueue", "t", "--jsonl", files.write("none", "x\ny\n"), "--keep-going"})
-                .exit_code,
-            70);
+  EXPECT_EQ(scene.run({"enqueue", "t", "--jsonl", files.write("none", "x\ny\n"), "--keep-going"}).exit_code, 70);
 }
 
 TEST(EnqueueCommand, BulkLinesMayBeOrdersOfTheirOwn) {
@@ -251,10 +241,9 @@ TEST(EnqueueCommand, BulkLinesMayBeOrdersOfTheirOwn) {
   EXPECT_EQ(two["payloadBytes"], 0);
 
   // An order for the named task, and arguments that only look like one.
-  const Outcome mixed = scene.run(
-      {"enqueue", "named", "--ids", "--jsonl",
-       files.write(
-           "m", "{\"args\":[1],\"priority\":5}\n{\"args\":[1],\"other\":5}\n{\"task\":\"x\"}\n")});
+  const Outcome mixed =
+      scene.run({"enqueue", "named", "--ids", "--jsonl",
+                 files.write("m", "{\"args\":[1],\"priority\":5}\n{\"args\":[1],\"other\":5}\n{\"task\":\"x\"}\n")});
   const auto mixed_ids = lines_of(mixed.out);
   ASSERT_EQ(mixed_ids.size(), 3u) << mixed.err;
   EXPECT_EQ(shown(scene, mixed_ids[0])["priority"], 5);
@@ -267,22 +256,22 @@ TEST(EnqueueCommand, BadOrdersAreNamed) {
   Scene scene;
   scene.segment();
   const TemporaryDirectory files;
-  for (const auto& [line, news] : std::vector<std::pair<std::string, std::string>>{
-           {"[1]", "an object with \"task\""},
-           {"{\"args\":1}", "names no task"},
-           {"{\"task\":5}", "\"task\": wants a text"},
-           {"{\"task\":\"t\",\"prioritty\":1}", "did you mean priority?"},
-           {"{\"task\":\"t\",\"priority\":11}", "from 0 to 9"},
-           {"{\"task\":\"t\",\"priority\":-1}", "from 0 to 9"},
-           {"{\"task\":\"t\",\"delay\":\"soon\"}", "\"delay\""},
-           {"{\"task\":\"t\",\"eta\":7}", "\"eta\""},
-           {"{\"task\":\"t\",\"expires\":\"2001-01-01\"}", "in the past"},
-           {"{\"task\":\"t\",\"headers\":{\"a\":1}}", "\"headers\""},
-           {"{\"task\":\"t\",\"meta\":1}", "\"meta\""},
-           {"{\"task\":\"t\",\"unique\":\"yes\"}", "true or false"},
-           {"{\"task\":\"\"}", "names no task"},
-           {std::string(5000, '['), "levels"},
-           {"{\"task\":\"t\xff\"}", "not JSON"}}) {
+  for (const auto& [line, news] :
+       std::vector<std::pair<std::string, std::string>>{{"[1]", "an object with \"task\""},
+                                                        {"{\"args\":1}", "names no task"},
+                                                        {"{\"task\":5}", "\"task\": wants a text"},
+                                                        {"{\"task\":\"t\",\"prioritty\":1}", "did you mean priority?"},
+                                                        {"{\"task\":\"t\",\"priority\":11}", "from 0 to 9"},
+                                                        {"{\"task\":\"t\",\"priority\":-1}", "from 0 to 9"},
+                                                        {"{\"task\":\"t\",\"delay\":\"soon\"}", "\"delay\""},
+                                                        {"{\"task\":\"t\",\"eta\":7}", "\"eta\""},
+                                                        {"{\"task\":\"t\",\"expires\":\"2001-01-01\"}", "in the past"},
+                                                        {"{\"task\":\"t\",\"headers\":{\"a\":1}}", "\"headers\""},
+                                                        {"{\"task\":\"t\",\"meta\":1}", "\"meta\""},
+                                                        {"{\"task\":\"t\",\"unique\":\"yes\"}", "true or false"},
+                                                        {"{\"task\":\"\"}", "names no task"},
+                                                        {std::string(5000, '['), "levels"},
+                                                        {"{\"task\":\"t\xff\"}", "not JSON"}}) {
     const Outcome outcome = scene.run({"enqueue", "--jsonl", files.write("line", line + "\n")});
     EXPECT_EQ(outcome.exit_code, 70) << line.substr(0, 80);
     EXPECT_THAT(outcome.err, HasSubstr(news)) << line.substr(0, 80);
@@ -299,8 +288,7 @@ TEST(EnqueueCommand, AProgressBarOnATerminalAlone) {
   for (int i = 0; i < 1000; ++i) lines += "[1]\n";
   const std::string path = files.write("lines", lines);
   EXPECT_THAT(scene.run({"enqueue", "t", "--jsonl", path}).err, IsEmpty());
-  const Outcome shown =
-      run_stem_on_terminal({"enqueue", "t", "--jsonl", path}, "", scene.options());
+  const Outcome shown = run_stem_on_terminal({"enqueue", "t", "--jsonl", path}, "", scene.options());
   EXPECT_EQ(shown.exit_code, 0);
   EXPECT_THAT(shown.out, HasSubstr(" %  "));
   EXPECT_THAT(shown.out, HasSubstr("enqueued 1000 tasks"));
@@ -357,9 +345,8 @@ TEST(TaskCommand, UnknownIdsAreNotFoundAndBadOnesUsage) {
     for (const std::string& unknown : {other_life, other_segment, far_slot}) {
       EXPECT_EQ(scene.run({"task", command, unknown}).exit_code, 1) << command << " " << unknown;
     }
-    for (const std::string& bad :
-         {std::string(), std::string("x"), id + "0", id.substr(1), std::string(5000, 'f'),
-          std::string("../../etc/passwd"), std::string("\x1b[2J")}) {
+    for (const std::string& bad : {std::string(), std::string("x"), id + "0", id.substr(1), std::string(5000, 'f'),
+                                   std::string("../../etc/passwd"), std::string("\x1b[2J")}) {
       const Outcome outcome = scene.run({"task", command, bad});
       EXPECT_EQ(outcome.exit_code, 2) << command << " " << bad.substr(0, 40);
       EXPECT_THAT(outcome.err, Not(HasSubstr("\x1b")));

@@ -50,8 +50,7 @@ TEST(Frame, OverviewNamesTheCommandsAndTheExitCodes) {
     const Outcome outcome = run_stem(args);
     EXPECT_EQ(outcome.exit_code, 0);
     EXPECT_THAT(outcome.err, IsEmpty());
-    for (const char* word :
-         {"doctor", "capacity", "config", "completion", "version", "--namespace", "70 failed"}) {
+    for (const char* word : {"doctor", "capacity", "config", "completion", "version", "--namespace", "70 failed"}) {
       EXPECT_THAT(outcome.out, HasSubstr(word));
     }
   }
@@ -162,19 +161,16 @@ TEST(Frame, OutputThatDidNotArriveIsAFailure) {
 TEST(Frame, ColourOnlyOnATerminalAndNeverAgainstTheWish) {
   EXPECT_THAT(run_stem({"--help"}).out, Not(HasSubstr("\x1b[")));
   EXPECT_THAT(run_stem_on_terminal({"--help"}).out, HasSubstr("\x1b["));
-  EXPECT_THAT(run_stem_on_terminal({"--help"}, "", {.environment = {{"NO_COLOR", "1"}}}).out,
-              Not(HasSubstr("\x1b[")));
-  EXPECT_THAT(run_stem_on_terminal({"--help"}, "", {.environment = {{"TERM", "dumb"}}}).out,
-              Not(HasSubstr("\x1b[")));
+  EXPECT_THAT(run_stem_on_terminal({"--help"}, "", {.environment = {{"NO_COLOR", "1"}}}).out, Not(HasSubstr("\x1b[")));
+  EXPECT_THAT(run_stem_on_terminal({"--help"}, "", {.environment = {{"TERM", "dumb"}}}).out, Not(HasSubstr("\x1b[")));
   EXPECT_THAT(run_stem_on_terminal({"config", "show", "--json"}).out, Not(HasSubstr("\x1b[")));
 }
 
 TEST(Frame, TerminalCommandsInAnArgumentAreNotEchoed) {
-  for (const auto& args :
-       std::vector<std::vector<std::string>>{{"\x1b[2J"},
-                                             {"version", "\x1b]0;x\x07"},
-                                             {"capacity", "--rate", "\x1b[31m"},
-                                             {"version", "--config", "/\x1b[2J"}}) {
+  for (const auto& args : std::vector<std::vector<std::string>>{{"\x1b[2J"},
+                                                                {"version", "\x1b]0;x\x07"},
+                                                                {"capacity", "--rate", "\x1b[31m"},
+                                                                {"version", "--config", "/\x1b[2J"}}) {
     const Outcome outcome = run_stem(args);
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_THAT(outcome.err, Not(HasSubstr("\x1b")));

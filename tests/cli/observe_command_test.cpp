@@ -76,9 +76,8 @@ TEST(Observe, QueuesAreCounted) {
   EXPECT_EQ(work["paused"], false);
   const auto lines = lines_of(scene.run({"observe", "queues", "-q", "work"}).out);
   ASSERT_EQ(lines.size(), 2u);
-  EXPECT_THAT(lines[0],
-              MatchesRegex("QUEUE +READY +DELAYED +INFLIGHT +DLQ +RATE-IN +RATE-OUT +LAG-P50 "
-                           "+LAG-P99 +OLDEST +PAUSED"));
+  EXPECT_THAT(lines[0], MatchesRegex("QUEUE +READY +DELAYED +INFLIGHT +DLQ +RATE-IN +RATE-OUT +LAG-P50 "
+                                     "+LAG-P99 +OLDEST +PAUSED"));
   EXPECT_THAT(lines[1], MatchesRegex("work +2 +1 +0 +1 +0 +0 .* no"));
   const Outcome unknown = scene.run({"observe", "queues", "-q", "wrok"});
   EXPECT_EQ(unknown.exit_code, 1);
@@ -102,8 +101,7 @@ TEST(Observe, RatesAreOfTheTimeBetweenTwoLooks) {
   });
   json work;
   {
-    const TestWorker worker(segment, "work",
-                            [](const auto&, std::string&) { return End::kSucceed; });
+    const TestWorker worker(segment, "work", [](const auto&, std::string&) { return End::kSucceed; });
     worker.await(1);
     work = row_of(scene.run_json({"observe", "queues"})["queues"], "queue", "work");
     const json workers = scene.run_json({"observe", "workers"})["workers"];
@@ -132,10 +130,9 @@ TEST(Observe, FollowPrintsALineALookUntilItIsInterrupted) {
   Scene scene;
   fill(scene);
   for (const char* what : {"queues", "workers", "tasks", "dlq", "metrics"}) {
-    const Outcome outcome =
-        run_program({"/usr/bin/timeout", "--preserve-status", "-s", "INT", "3", stem_path(),
-                     "observe", what, "--follow", "--interval", "100ms", "--json"},
-                    scene.options());
+    const Outcome outcome = run_program({"/usr/bin/timeout", "--preserve-status", "-s", "INT", "3", stem_path(),
+                                         "observe", what, "--follow", "--interval", "100ms", "--json"},
+                                        scene.options());
     EXPECT_EQ(outcome.exit_code, 0) << what << outcome.err;
     const auto lines = lines_of(outcome.out);
     EXPECT_GE(lines.size(), 2u) << what;
@@ -174,8 +171,7 @@ TEST(Observe, MetricsAreInPrometheusForm) {
   fill(scene);
   const Outcome outcome = scene.run({"observe", "metrics"});
   ASSERT_EQ(outcome.exit_code, 0);
-  const std::regex sample(
-      R"(([a-z_]+)\{namespace="stem"((,[a-z]+="[^"]*")*)\} ([0-9.e+-]+|\+Inf))");
+  const std::regex sample(R"(([a-z_]+)\{namespace="stem"((,[a-z]+="[^"]*")*)\} ([0-9.e+-]+|\+Inf))");
   std::map<std::string, double> values;
   std::string family;
   for (const std::string& line : lines_of(outcome.out)) {
@@ -217,8 +213,7 @@ TEST(Top, OneFrameFitsEightyColumns) {
   Scene scene;
   fill(scene);
   for (int i = 0; i < 30; ++i) {
-    (void)test::must_queue(*scene.segment(),
-                           "a-queue-with-a-rather-long-name-" + std::to_string(i));
+    (void)test::must_queue(*scene.segment(), "a-queue-with-a-rather-long-name-" + std::to_string(i));
   }
   const test::Attached worker(scene.segment(), shm::Role::kWorker);
   const Outcome outcome = scene.run({"top", "--once"});
@@ -274,8 +269,7 @@ TEST(Top, PausesASelectedQueueAfterAQuestion) {
   fill(scene);
   (void)scene.enqueue({"t", "-q", "zebra"});
   const auto paused = [&](const std::string& queue) {
-    return row_of(scene.run_json({"observe", "queues"})["queues"], "queue", queue)["paused"] ==
-           true;
+    return row_of(scene.run_json({"observe", "queues"})["queues"], "queue", queue)["paused"] == true;
   };
   const Outcome asked = run_stem_on_terminal({"top"}, "pnq", scene.options());
   EXPECT_EQ(asked.exit_code, 0);
@@ -283,9 +277,7 @@ TEST(Top, PausesASelectedQueueAfterAQuestion) {
   EXPECT_EQ(run_stem_on_terminal({"top"}, "\x1b[Bpyq", scene.options()).exit_code, 0);
   EXPECT_FALSE(paused("work"));
   EXPECT_TRUE(paused("zebra"));
-  EXPECT_EQ(
-      run_stem_on_terminal({"top"}, "\x1b[B\x1b[B\x1b[B\x1b[ApyjpYq", scene.options()).exit_code,
-      0);
+  EXPECT_EQ(run_stem_on_terminal({"top"}, "\x1b[B\x1b[B\x1b[B\x1b[ApyjpYq", scene.options()).exit_code, 0);
   EXPECT_TRUE(paused("work"));
   EXPECT_FALSE(paused("zebra"));
 }
@@ -409,8 +401,7 @@ TEST(EngineCommands, RandomWordsGetADocumentedExitCode) {
     std::vector<std::string> args = commands[next(commands.size())];
     for (std::size_t left = next(6); left > 0; --left) args.push_back(words[next(words.size())]);
     const Outcome outcome = scene.run(args);
-    EXPECT_THAT(outcome.exit_code, AnyOf(0, 1, 2, 3, 70))
-        << ::testing::PrintToString(args) << outcome.err;
+    EXPECT_THAT(outcome.exit_code, AnyOf(0, 1, 2, 3, 70)) << ::testing::PrintToString(args) << outcome.err;
     EXPECT_THAT(outcome.err, Not(HasSubstr("unexpected error"))) << ::testing::PrintToString(args);
     EXPECT_THAT(outcome.err, Not(HasSubstr("\x1b"))) << ::testing::PrintToString(args);
     if (outcome.exit_code != 0) {

@@ -45,8 +45,7 @@ void collect(std::vector<int> descriptors, const std::vector<std::string*>& sink
   const auto deadline = Clock::now() + kLongest;
   std::size_t open_count = descriptors.size();
   while (open_count > 0) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0) {
       kill(child, SIGKILL);
       return;
@@ -87,8 +86,7 @@ Outcome run_program(const std::vector<std::string>& words, const RunOptions& opt
   const pid_t child = fork();
   if (child == 0) {
     dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
-    dup2(options.stdout_path.empty() ? out[1] : open(options.stdout_path.c_str(), O_WRONLY),
-         STDOUT_FILENO);
+    dup2(options.stdout_path.empty() ? out[1] : open(options.stdout_path.c_str(), O_WRONLY), STDOUT_FILENO);
     dup2(err[1], STDERR_FILENO);
     become(words, options, directory);
   }

@@ -9,11 +9,10 @@
 namespace stem::cli_test {
 
 struct RunOptions {
-  std::map<std::string, std::string> environment =
-      {};                               // nothing of the tests' own STEM_* and NO_COLOR
-  std::string directory = {};           // to run in; empty: a fresh one of its own
-  std::string stdout_path = {};         // instead of collecting it
-  std::function<void()> in_child = {};  // before exec: limits, filters
+  std::map<std::string, std::string> environment = {};  // nothing of the tests' own STEM_* and NO_COLOR
+  std::string directory = {};                           // to run in; empty: a fresh one of its own
+  std::string stdout_path = {};                         // instead of collecting it
+  std::function<void()> in_child = {};                  // before exec: limits, filters
 };
 
 struct Outcome {

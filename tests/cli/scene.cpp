@@ -43,9 +43,7 @@ nlohmann::json Scene::run_json(std::vector<std::string> args, int exit_code) con
   return document.is_discarded() ? nlohmann::json::object() : document;
 }
 
-Outcome Scene::shell(const std::string& line) const {
-  return run_program({"/bin/sh", "-c", line}, options());
-}
+Outcome Scene::shell(const std::string& line) const { return run_program({"/bin/sh", "-c", line}, options()); }
 
 std::shared_ptr<shm::Segment> Scene::segment() {
   shm::SegmentOptions small;
@@ -110,15 +108,11 @@ void TestWorker::run() {
     bool retried = false;
     engine::Settled settled = engine::Settled::kDone;
     switch (end) {
-      case End::kSucceed:
-        settled = self->succeed(lease, task, std::as_bytes(std::span(result)), now_ns);
-        break;
-      case End::kFail:
-        settled = self->fail(lease, task, {"TestError", "it was told to"}, 0, now_ns, retried);
-        break;
+      case End::kSucceed: settled = self->succeed(lease, task, std::as_bytes(std::span(result)), now_ns); break;
+      case End::kFail: settled = self->fail(lease, task, {"TestError", "it was told to"}, 0, now_ns, retried); break;
       case End::kBury:
-        settled = self->bury(lease, task, engine::DeadReason::kPermanentFailure,
-                             {"TestError", "it was told to"}, now_ns);
+        settled =
+            self->bury(lease, task, engine::DeadReason::kPermanentFailure, {"TestError", "it was told to"}, now_ns);
         break;
     }
     self.participant->record_duration(task.task, now_ns - started_ns);

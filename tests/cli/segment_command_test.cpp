@@ -32,8 +32,8 @@ json invariant(const json& document, const std::string& name) {
 
 TEST(SegmentCommand, MadeDescribedProvedListedRemoved) {
   const Scene scene;
-  const json made = scene.run_json({"segment", "create", "--slots", "1000", "--queues", "50",
-                                    "--participants", "20", "--block-bytes", "8MiB"});
+  const json made = scene.run_json(
+      {"segment", "create", "--slots", "1000", "--queues", "50", "--participants", "20", "--block-bytes", "8MiB"});
   EXPECT_EQ(made["geometry"]["slots"], 1000);
   EXPECT_EQ(made["geometry"]["blockBytes"], 8 << 20);
 
@@ -76,21 +76,20 @@ TEST(SegmentCommand, MadeDescribedProvedListedRemoved) {
 
 TEST(SegmentCommand, AbsurdSizesAreRefusedWithTheRange) {
   const Scene scene;
-  for (const auto& flag :
-       std::vector<std::vector<std::string>>{{"--slots", "0"},
-                                             {"--slots", "63"},
-                                             {"--slots", "4294967296"},
-                                             {"--slots", "99999999999999999999"},
-                                             {"--slots", "-5"},
-                                             {"--slots", "1e6"},
-                                             {"--queues", "0"},
-                                             {"--queues", "18446744073709551615"},
-                                             {"--participants", "3"},
-                                             {"--participants", "1025"},
-                                             {"--task-names", "0"},
-                                             {"--block-bytes", "1"},
-                                             {"--block-bytes", "99999999TiB"},
-                                             {"--block-bytes", "1 parsec"}}) {
+  for (const auto& flag : std::vector<std::vector<std::string>>{{"--slots", "0"},
+                                                                {"--slots", "63"},
+                                                                {"--slots", "4294967296"},
+                                                                {"--slots", "99999999999999999999"},
+                                                                {"--slots", "-5"},
+                                                                {"--slots", "1e6"},
+                                                                {"--queues", "0"},
+                                                                {"--queues", "18446744073709551615"},
+                                                                {"--participants", "3"},
+                                                                {"--participants", "1025"},
+                                                                {"--task-names", "0"},
+                                                                {"--block-bytes", "1"},
+                                                                {"--block-bytes", "99999999TiB"},
+                                                                {"--block-bytes", "1 parsec"}}) {
     const Outcome outcome = scene.run({"segment", "create", flag[0], flag[1]});
     EXPECT_EQ(outcome.exit_code, 2) << flag[1];
     EXPECT_FALSE(outcome.err.empty());
@@ -100,8 +99,7 @@ TEST(SegmentCommand, AbsurdSizesAreRefusedWithTheRange) {
 
 TEST(SegmentCommand, AnUnknownNamespaceIsNotFoundAndTheNearestNamed) {
   const Scene scene;
-  ASSERT_EQ(scene.run({"segment", "create", "--namespace", "orders", "--slots", "64"}).exit_code,
-            0);
+  ASSERT_EQ(scene.run({"segment", "create", "--namespace", "orders", "--slots", "64"}).exit_code, 0);
   for (const auto& command : std::vector<std::vector<std::string>>{{"segment", "info"},
                                                                    {"segment", "verify"},
                                                                    {"segment", "destroy", "--yes"},
@@ -125,8 +123,7 @@ TEST(SegmentCommand, VerifyNamesABrokenDescriptor) {
   const json proof = scene.run_json({"segment", "verify"}, 70);
   EXPECT_EQ(proof["ok"], false);
   EXPECT_EQ(invariant(proof, "descriptor")["state"], "broken");
-  EXPECT_THAT(invariant(proof, "descriptor")["findings"][0]["detail"].get<std::string>(),
-              HasSubstr("slot 0"));
+  EXPECT_THAT(invariant(proof, "descriptor")["findings"][0]["detail"].get<std::string>(), HasSubstr("slot 0"));
   EXPECT_EQ(invariant(proof, "state")["state"], "ok");
   const Outcome shown = scene.run({"segment", "verify"});
   EXPECT_EQ(shown.exit_code, 70);

@@ -19,9 +19,9 @@ namespace stem::cli_test {
 namespace {
 
 using nlohmann::json;
+using test::wait_until;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using test::wait_until;
 
 constexpr std::chrono::seconds kPatience{60};
 
@@ -78,7 +78,8 @@ class Workers : public ::testing::Test {
  protected:
   Workers()
       : segment_(scene_.segment()),
-        alpha_(scene_, "alpha", {"-c", "2", "-q", "mail", "-q", "img", "--exec", held(scene_, "go"), "--exec", "quick=true"}),
+        alpha_(scene_, "alpha",
+               {"-c", "2", "-q", "mail", "-q", "img", "--exec", held(scene_, "go"), "--exec", "quick=true"}),
         beta_(scene_, "beta", {"-c", "1", "-q", "other", "--exec", "quick=true"}) {}
 
   Scene scene_;
@@ -135,7 +136,8 @@ TEST_F(Workers, StatusHasTheColumnsOfTheReference) {
   ASSERT_EQ(table.exit_code, 0) << table.err;
   const std::string header = lines_of(table.out).at(0);
   std::size_t at = 0;
-  for (const char* name : {"WORKER", "NODE", "PID", "CORE", "STATE", "INFLIGHT", "DONE", "FAILED", "RSS", "LAST-HEARTBEAT"}) {
+  for (const char* name :
+       {"WORKER", "NODE", "PID", "CORE", "STATE", "INFLIGHT", "DONE", "FAILED", "RSS", "LAST-HEARTBEAT"}) {
     const std::size_t found = header.find(name, at);
     ASSERT_NE(found, std::string::npos) << name << " in " << header;
     at = found;
@@ -151,7 +153,11 @@ TEST_F(Workers, StatusHasTheColumnsOfTheReference) {
 TEST_F(Workers, InspectAndStatsSayWhatTheyRunAndHaveDone) {
   const std::string running = scene_.enqueue({"held", "-q", "mail"});
   (void)scene_.enqueue({"quick", "-q", "other", "--wait"});
-  ASSERT_TRUE(wait_until([&] { return scene_.run({"worker", "inspect"}).out.find(running) != std::string::npos; }, kPatience));
+  ASSERT_TRUE(wait_until(
+      [&] {
+        return scene_.run({"worker", "inspect"}).out.find(running) != std::string::npos;
+      },
+      kPatience));
   std::vector<std::string> running_now;
   const json inspected = scene_.run_json({"worker", "inspect"});
   for (const auto& row : inspected["workers"]) {
@@ -190,7 +196,8 @@ TEST_F(Workers, APauseHoldsForTheProcessThatReplacesOne) {
   ASSERT_TRUE(wait_until(
       [&] {
         now = json::parse(scene_.run({"worker", "status", "-w", "beta-1", "--json"}).out);
-        return now["workers"].size() == 1 && now["workers"][0]["pid"] != before && now["workers"][0]["answered"] == true;
+        return now["workers"].size() == 1 && now["workers"][0]["pid"] != before &&
+               now["workers"][0]["answered"] == true;
       },
       kPatience));
   EXPECT_EQ(now["workers"][0]["state"], "paused");
@@ -198,8 +205,12 @@ TEST_F(Workers, APauseHoldsForTheProcessThatReplacesOne) {
 
 TEST_F(Workers, ResizeChangesTheNumberOfProcesses) {
   const auto count = [&](std::size_t wanted) {
-    return wait_until([&] { return json::parse(scene_.run({"worker", "status", "-w", "alpha", "--json"}).out)["workers"].size() == wanted + 1; },
-                      kPatience);
+    return wait_until(
+        [&] {
+          return json::parse(scene_.run({"worker", "status", "-w", "alpha", "--json"}).out)["workers"].size() ==
+                 wanted + 1;
+        },
+        kPatience);
   };
   EXPECT_THAT(names(scene_.run_json({"worker", "resize", "4", "-w", "alpha"})), ElementsAre("alpha"));
   EXPECT_TRUE(count(4));
@@ -221,7 +232,11 @@ TEST_F(Workers, ShutdownEndsWhomItNames) {
   EXPECT_THAT(names(scene_.run_json({"worker", "ping"})), ElementsAre("alpha", "alpha-1", "alpha-2"));
   // Hard: what runs goes back without using an attempt.
   const std::string running = scene_.enqueue({"held", "-q", "mail"});
-  ASSERT_TRUE(wait_until([&] { return scene_.run_json({"task", "show", running})[0]["state"] == "running"; }, kPatience));
+  ASSERT_TRUE(wait_until(
+      [&] {
+        return scene_.run_json({"task", "show", running})[0]["state"] == "running";
+      },
+      kPatience));
   EXPECT_EQ(scene_.run({"worker", "shutdown", "--mode", "hard"}).exit_code, 0);
   EXPECT_EQ(alpha_.process().wait(), 0);
   const json task = scene_.run_json({"task", "show", running})[0];
@@ -249,8 +264,9 @@ TEST_F(Workers, AStoppedOneIsSilentAndSaidSo) {
 
 TEST(WorkerStart, SaysWhatItServesAndObeysItsSignals) {
   const Scene scene;
-  Node node(scene, "n", {"-q", "a", "-q", "b,c", "-c", "1", "--exec", "x=true", "--max-memory-per-child", "512MiB",
-                         "--max-tasks-per-child", "7", "--autoscale", "1,3", "--spin-us", "0"});
+  Node node(scene, "n",
+            {"-q", "a", "-q", "b,c", "-c", "1", "--exec", "x=true", "--max-memory-per-child", "512MiB",
+             "--max-tasks-per-child", "7", "--autoscale", "1,3", "--spin-us", "0"});
   const std::string text = node.output();
   for (const char* part : {"queues      a, b, c\n", "x (exec: true)", "7 tasks per process", "512.0 MiB per process",
                            "1 to 3 processes", "parks at once"})
@@ -292,8 +308,11 @@ TEST(WorkerStart, OnASegmentOfAnotherVersionIsRefusedByName) {
     file.write(reinterpret_cast<const char*>(&version), sizeof version);
     ASSERT_TRUE(file.good());
   }
-  const std::vector<std::vector<std::string>> commands{
-      {"worker", "start", "--exec", "x=true"}, {"enqueue", "x"}, {"observe", "queues"}, {"worker", "ping"}, {"top", "--once"}};
+  const std::vector<std::vector<std::string>> commands{{"worker", "start", "--exec", "x=true"},
+                                                       {"enqueue", "x"},
+                                                       {"observe", "queues"},
+                                                       {"worker", "ping"},
+                                                       {"top", "--once"}};
   for (const auto& words : commands) {
     const Outcome outcome = scene.run(words);
     EXPECT_EQ(outcome.exit_code, 70) << words[0];
@@ -318,7 +337,11 @@ TEST(WorkerStart, AClockThatIsSetChangesNothing) {
   const std::string running = scene.enqueue({"held"});
   const std::string in_an_hour = scene.enqueue({"held", "--delay", "1h"});
   const std::string expires = scene.enqueue({"held", "--delay", "1h", "--expires", "90m"});
-  ASSERT_TRUE(wait_until([&] { return scene.run_json({"task", "show", running})[0]["state"] == "running"; }, kPatience));
+  ASSERT_TRUE(wait_until(
+      [&] {
+        return scene.run_json({"task", "show", running})[0]["state"] == "running";
+      },
+      kPatience));
   for (const std::int64_t seconds : {7200, -7200}) {
     set_clock(seconds);
     // The clock is set indeed, and the worker has gone round with it: a task that tells the time says so.

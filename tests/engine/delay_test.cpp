@@ -56,19 +56,21 @@ TEST_F(Delay, ATimeBeyondAllTimeIsNever) {
 TEST_F(Delay, ThousandsAreAllPromoted) {
   constexpr std::uint64_t kTasks = 3000;
   for (std::uint64_t n = 0; n < kTasks; ++n)
-    put(n, [this, n](TaskSpec& spec) { spec.due_ns = now_ + static_cast<std::int64_t>(1 + n % 50) * 10 * kMillisecondNs; });
+    put(n, [this, n](TaskSpec& spec) {
+      spec.due_ns = now_ + static_cast<std::int64_t>(1 + n % 50) * 10 * kMillisecondNs;
+    });
   pass(kSecondNs);
   EXPECT_EQ(slots(shm::State::kDelayed), 0u);
   EXPECT_EQ(drain().size(), kTasks);
 }
 
 TEST_F(Delay, AKeeperThatComesLaterKnowsThemAll) {
-  for (std::uint64_t n = 0; n < 100; ++n)
-    put(n, [this](TaskSpec& spec) { spec.due_ns = now_ + kSecondNs; });
+  for (std::uint64_t n = 0; n < 100; ++n) put(n, [this](TaskSpec& spec) { spec.due_ns = now_ + kSecondNs; });
   pass(kMillisecondNs);
   test::Attached other(segment_, shm::Role::kSupervisor);
   Keeper successor(*other);
-  for (int i = 0; i < 100 && !successor.holding(); ++i) now_ = std::min(successor.step(now_), now_ + 100 * kMillisecondNs);
+  for (int i = 0; i < 100 && !successor.holding(); ++i)
+    now_ = std::min(successor.step(now_), now_ + 100 * kMillisecondNs);
   ASSERT_TRUE(successor.holding());
   (void)successor.step(now_ + kSecondNs);
   EXPECT_EQ(slots(shm::State::kReady), 100u);

@@ -108,21 +108,23 @@ class EveryInstruction : public ::testing::Test {
     World world(test::must_create(options), scratch);
     setup(world);
     std::uint64_t points = 0;
-    const std::uint64_t steps = test::Stepper(world.segment).walk(
-        [&] {
-          auto* mine = new Attached(test::must_attach("test", scratch.path()), shm::Role::kWorker);
-          return work(world, *mine);
-        },
-        [&](const std::string& name, std::uint64_t change, bool finished) {
-          SCOPED_TRACE("killed after change " + std::to_string(change) + (finished ? " (the end)" : ""));
-          World after(test::must_attach(name, scratch.path()), scratch);
-          after.recover();
-          EXPECT_EQ(test::unsettled(*after.self), "");
-          check(after, finished);
-          EXPECT_EQ(test::unsettled(*after.self), "");
-          ++points;
-          return !HasFailure();
-        });
+    const std::uint64_t steps =
+        test::Stepper(world.segment)
+            .walk(
+                [&] {
+                  auto* mine = new Attached(test::must_attach("test", scratch.path()), shm::Role::kWorker);
+                  return work(world, *mine);
+                },
+                [&](const std::string& name, std::uint64_t change, bool finished) {
+                  SCOPED_TRACE("killed after change " + std::to_string(change) + (finished ? " (the end)" : ""));
+                  World after(test::must_attach(name, scratch.path()), scratch);
+                  after.recover();
+                  EXPECT_EQ(test::unsettled(*after.self), "");
+                  check(after, finished);
+                  EXPECT_EQ(test::unsettled(*after.self), "");
+                  ++points;
+                  return !HasFailure();
+                });
     RecordProperty("kill_points", std::to_string(points));
     RecordProperty("instructions", std::to_string(steps));
     std::printf("%llu instructions, killed at %llu of them\n", static_cast<unsigned long long>(steps),
@@ -408,9 +410,7 @@ TEST_F(EveryInstruction, RevokeAndPurge) {
       [](World& w) {
         for (std::uint64_t n = 1; n <= 3; ++n) ASSERT_EQ(w.add(n), EnqueueStatus::kOk);
       },
-      [](World& w, Attached& mine) {
-        return Work([&w, &mine] { (void)Control(*mine).purge(w.queue, w.now); });
-      },
+      [](World& w, Attached& mine) { return Work([&w, &mine] { (void)Control(*mine).purge(w.queue, w.now); }); },
       [](World& w, bool finished) {
         const auto seen = w.drain();
         if (finished) {
@@ -472,9 +472,7 @@ TEST_F(EveryInstruction, Sweep) {
         });
         ASSERT_EQ(victim.wait(), 128 + SIGKILL);
       },
-      [](World& w, Attached& mine) {
-        return Work([&w, &mine] { (void)mine->sweep_all(w.now); });
-      },
+      [](World& w, Attached& mine) { return Work([&w, &mine] { (void)mine->sweep_all(w.now); }); },
       [](World& w, bool) {
         const auto seen = w.drain();
         EXPECT_EQ(seen.size(), 4u);

@@ -105,7 +105,8 @@ class Garbage : public Hostile {
  protected:
   void TearDown() override { (void)verify(*producer_); }  // says what is broken, and survives it
   void scribble(void* at, std::size_t bytes, int times) {
-    for (int i = 0; i < times; ++i) static_cast<std::uint8_t*>(at)[random_.below(bytes)] = static_cast<std::uint8_t>(random_.next());
+    for (int i = 0; i < times; ++i)
+      static_cast<std::uint8_t*>(at)[random_.below(bytes)] = static_cast<std::uint8_t>(random_.next());
   }
   void work() {
     Lease leases[16];
@@ -168,8 +169,8 @@ TEST_F(Garbage, InExtensions) {
       extras.retry_for = "io";
     });
     const shm::Descriptor& d = descriptor(id);
-    const auto bytes = producer_->blocks().bytes(
-        d.block - 1, shm::block_tag(id.slot(), id.generation(), shm::BlockKind::kPayload));
+    const auto bytes =
+        producer_->blocks().bytes(d.block - 1, shm::block_tag(id.slot(), id.generation(), shm::BlockKind::kPayload));
     ASSERT_FALSE(bytes.empty());
     scribble(bytes.data(), 200, 4);
     work();
@@ -194,7 +195,8 @@ TEST_F(Garbage, InTheTablesOfLimitsAndUniqueKeys) {
       scribble(buckets + (base::mix64(key) & (segment_->geometry().unique_buckets - 1)), sizeof(shm::UniqueBucket), 3);
       auto* rows = segment_->at<shm::LimiterRow>(segment_->layout().limiters);
       auto* row = rows + (base::mix64(key) & (segment_->geometry().limiter_count - 1));
-      if (row->key.load() == key) scribble(&row->denied, sizeof(shm::LimiterRow) - offsetof(shm::LimiterRow, denied), 5);
+      if (row->key.load() == key)
+        scribble(&row->denied, sizeof(shm::LimiterRow) - offsetof(shm::LimiterRow, denied), 5);
     }
     work();
     pass(10 * kMillisecondNs);

@@ -1,8 +1,8 @@
 // Real processes, killed at random instants, thousands of times. After each the sweep must leave nothing
 // behind: no slot, no task, no count.
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sched.h>
+#include <signal.h>
 
 #include <cstdlib>
 #include <ctime>

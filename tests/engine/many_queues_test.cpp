@@ -7,16 +7,18 @@ namespace {
 
 class ManyQueues : public VirtualHost {
  protected:
-  ManyQueues() : VirtualHost([](shm::SegmentOptions& options) {
-    options.queue_count = 16'384;
-    options.slot_count = 32'768;
-  }) {}
+  ManyQueues()
+      : VirtualHost([](shm::SegmentOptions& options) {
+          options.queue_count = 16'384;
+          options.slot_count = 32'768;
+        }) {}
 };
 
 TEST_F(ManyQueues, TenThousandEachWithItsOwnTasks) {
   constexpr std::uint32_t kQueues = 10'000;
   std::vector<std::uint32_t> queues;
-  for (std::uint32_t i = 0; i < kQueues; ++i) queues.push_back(test::must_queue(*segment_, "queue-" + std::to_string(i)));
+  for (std::uint32_t i = 0; i < kQueues; ++i)
+    queues.push_back(test::must_queue(*segment_, "queue-" + std::to_string(i)));
   for (std::uint32_t i = 0; i < kQueues; ++i) {
     queue_ = queues[i];
     put(i);

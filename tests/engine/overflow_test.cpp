@@ -1,6 +1,6 @@
 // Full: a queue at its maximum length, a segment without slots, a payload without room.
-#include <cstring>
 #include <algorithm>
+#include <cstring>
 
 #include "virtual_host.hpp"
 
@@ -52,7 +52,8 @@ TEST_F(Overflow, AQueueMayDropItsOldest) {
 
 TEST_F(Overflow, WhatIsLeastUrgentIsDroppedFirst) {
   limit(4, shm::Overflow::kDropOldest);
-  for (const std::uint64_t p : {9u, 1u, 5u, 1u}) put(p, [p](TaskSpec& spec) { spec.priority = static_cast<std::uint8_t>(p); });
+  for (const std::uint64_t p : {9u, 1u, 5u, 1u})
+    put(p, [p](TaskSpec& spec) { spec.priority = static_cast<std::uint8_t>(p); });
   put(100, [](TaskSpec& spec) { spec.priority = 7; });
   put(101, [](TaskSpec& spec) { spec.priority = 7; });
   EXPECT_EQ(drain(), (std::vector<std::uint64_t>{9, 100, 101, 5}));
@@ -189,7 +190,11 @@ TEST_F(FullSegment, ItemsThatFailWithoutRoomAreNotLost) {
   put_many(0, 15);
   const std::uint64_t singles = [this] {
     std::uint64_t n = 100;
-    while (offer(n, [](TaskSpec& spec) { spec.priority = 0; spec.due_ns = INT64_MAX; }).status == EnqueueStatus::kOk) ++n;
+    while (offer(n, [](TaskSpec& spec) {
+             spec.priority = 0;
+             spec.due_ns = INT64_MAX;
+           }).status == EnqueueStatus::kOk)
+      ++n;
     return n - 100;
   }();
   EXPECT_EQ(singles, 255u);

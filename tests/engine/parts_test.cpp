@@ -16,8 +16,8 @@ TEST(TaskIdText, ComesBackAsItWas) {
   base::Random random(1);
   for (int i = 0; i < 10'000; ++i) {
     const TaskId id = TaskId::make(static_cast<std::uint32_t>(random.next() | 1),
-                                   static_cast<std::uint32_t>(random.below(shm::kMaxSlots)),
-                                   random.next() >> 28, static_cast<std::uint32_t>(random.below(16)));
+                                   static_cast<std::uint32_t>(random.below(shm::kMaxSlots)), random.next() >> 28,
+                                   static_cast<std::uint32_t>(random.below(16)));
     TaskId back;
     ASSERT_TRUE(parse_task_id(to_string(id), back)) << to_string(id);
     ASSERT_EQ(back, id);

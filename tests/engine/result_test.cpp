@@ -54,7 +54,8 @@ TEST_F(Result, NothingIsKeptUnasked) {
 }
 
 TEST_F(Result, EverySizeIsKeptWhole) {
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{200}, std::size_t{70'000}, std::size_t{1u << 20}}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{1}, std::size_t{200}, std::size_t{70'000}, std::size_t{1u << 20}}) {
     const TaskId id = put(1, [](TaskSpec& spec) { spec.keep_result = true; });
     auto task = start();
     ASSERT_TRUE(task);

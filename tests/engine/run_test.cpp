@@ -4,10 +4,10 @@
 #include <map>
 #include <set>
 
-#include "tests/support/attached.hpp"
 #include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
+#include "tests/support/attached.hpp"
 #include "tests/support/scratch.hpp"
 
 namespace stem::test {

@@ -49,7 +49,9 @@ class VirtualHost : public ::testing::Test {
 
   // ---- producing: a task of queue_ and task_ whose payload is `number`; `change` may alter the spec, and
   // the extras when it takes both.
-  EnqueueResult offer(std::uint64_t number) { return offer(number, [](TaskSpec&) {}); }
+  EnqueueResult offer(std::uint64_t number) {
+    return offer(number, [](TaskSpec&) {});
+  }
   template <class Change>
   EnqueueResult offer(std::uint64_t number, Change change) {
     test::Numbered task(queue_, task_, number);

@@ -63,18 +63,14 @@ TEST(Transitions, TheTableIsThisListAndNothingElse) {
   using enum State;
   // Written down from the life of a task (docs/protocol.md), not from the table.
   const std::set<std::pair<State, State>> allowed = {
-      {kFree, kAlloc},
-      {kAlloc, kFree}, {kAlloc, kReady}, {kAlloc, kDelayed}, {kAlloc, kWaiting},
-      {kReady, kLeased}, {kReady, kOutbox}, {kReady, kRetiring},
-      {kDelayed, kReady}, {kDelayed, kRetiring},
-      {kWaiting, kReady}, {kWaiting, kRetiring},
-      {kLeased, kFree}, {kLeased, kReady}, {kLeased, kDelayed}, {kLeased, kSettling}, {kLeased, kDead},
-      {kLeased, kQuarantine},
-      {kSettling, kSettling}, {kSettling, kDone}, {kSettling, kFree}, {kSettling, kDead},
-      {kDone, kRetiring},
-      {kRetiring, kFree}, {kRetiring, kDone}, {kRetiring, kRetiring},
-      {kOutbox, kReady}, {kOutbox, kRetiring}, {kOutbox, kOutbox},
-      {kDead, kReady}, {kDead, kDelayed}, {kDead, kRetiring},
+      {kFree, kAlloc},          {kAlloc, kFree},        {kAlloc, kReady},       {kAlloc, kDelayed},
+      {kAlloc, kWaiting},       {kReady, kLeased},      {kReady, kOutbox},      {kReady, kRetiring},
+      {kDelayed, kReady},       {kDelayed, kRetiring},  {kWaiting, kReady},     {kWaiting, kRetiring},
+      {kLeased, kFree},         {kLeased, kReady},      {kLeased, kDelayed},    {kLeased, kSettling},
+      {kLeased, kDead},         {kLeased, kQuarantine}, {kSettling, kSettling}, {kSettling, kDone},
+      {kSettling, kFree},       {kSettling, kDead},     {kDone, kRetiring},     {kRetiring, kFree},
+      {kRetiring, kDone},       {kRetiring, kRetiring}, {kOutbox, kReady},      {kOutbox, kRetiring},
+      {kOutbox, kOutbox},       {kDead, kReady},        {kDead, kDelayed},      {kDead, kRetiring},
       {kQuarantine, kRetiring},
   };
   for (int f = 0; f < kStateCount; ++f) {
@@ -85,7 +81,7 @@ TEST(Transitions, TheTableIsThisListAndNothingElse) {
       const bool again = to == kReady || to == kDelayed;
       const bool granted = from == kLeased || from == kOutbox || from == kDead;
       const ControlWord before(3, 4, 5, from);
-      const ControlWord after = from == kFree     ? before.next_life(5)
+      const ControlWord after = from == kFree      ? before.next_life(5)
                                 : again && granted ? before.regrant(to)
                                                    : before.with(to, 5);
       const ControlWord other_state = from == kFree && to != kAlloc ? after.with(to, 5) : after;

@@ -37,8 +37,8 @@ TEST_F(NamesTest, ANameIsOneNumberForEver) {
 
 TEST_F(NamesTest, BadNamesAreRefused) {
   const auto s = test::must_create(options);
-  for (const std::string& name : {std::string(), std::string("a b"), std::string("a\n"), std::string("\x7f"),
-                                  std::string(kNameBytes, 'a')}) {
+  for (const std::string& name :
+       {std::string(), std::string("a b"), std::string("a\n"), std::string("\x7f"), std::string(kNameBytes, 'a')}) {
     const auto made = intern_queue(*s, name);
     ASSERT_FALSE(made) << name;
     EXPECT_EQ(made.error().code, Errc::kInvalidArgument);

@@ -171,8 +171,8 @@ TEST_F(ParticipantTest, AForkWithoutExecDoesNotOutliveTheProof) {
   ASSERT_EQ(state(0), RowState::kLive);
   EXPECT_FALSE(DeathProof::obtain(*segment, 0)) << "the parent lives";
   parent.kill();
-  EXPECT_TRUE(test::wait_until([&] { return DeathProof::obtain(*segment, 0).has_value(); },
-                               std::chrono::milliseconds(150)))
+  EXPECT_TRUE(
+      test::wait_until([&] { return DeathProof::obtain(*segment, 0).has_value(); }, std::chrono::milliseconds(150)))
       << "the grandchild holds the lock";
   ::close(alive[0]);
   ::close(alive[1]);

@@ -23,8 +23,7 @@ std::atomic<std::uint64_t>* map_words(int fd, std::size_t bytes) {
 
 }  // namespace
 
-Ledger::Ledger(std::size_t capacity)
-    : words_(map_words(-1, capacity * sizeof(std::uint64_t))), capacity_(capacity) {}
+Ledger::Ledger(std::size_t capacity) : words_(map_words(-1, capacity * sizeof(std::uint64_t))), capacity_(capacity) {}
 
 Ledger::Ledger(const std::string& path, std::size_t capacity) : capacity_(capacity) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -21,10 +21,10 @@ struct Entry {
     kFenced = 5,        // a settle call returned kFenced
     kRefused = 6,       // enqueue returned something else
     kCancelled = 7,
-    kSettling = 8,      // about to call succeed()
+    kSettling = 8,  // about to call succeed()
     kRetried = 9,
     kReleased = 10,
-    kRecorded = 11,     // about to call succeed_later(): from there on it may be acknowledged on our behalf
+    kRecorded = 11,  // about to call succeed_later(): from there on it may be acknowledged on our behalf
   };
   What what = kOffered;
   std::uint32_t detail = 0;
@@ -70,6 +70,5 @@ class Ledger {
   std::size_t capacity_;
   std::size_t next_ = 0;
 };
-
 
 }  // namespace stem::test

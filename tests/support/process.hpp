@@ -19,11 +19,11 @@ class Process {
   Process& operator=(Process&& other) noexcept;
 
   pid_t pid() const { return pid_; }
-  bool running();          // reaps when it has ended
+  bool running();  // reaps when it has ended
   void signal(int number) const;
-  void stop() const;       // SIGSTOP, and waits until it stands
-  void resume() const;     // SIGCONT
-  void kill();             // SIGKILL and reap
+  void stop() const;    // SIGSTOP, and waits until it stands
+  void resume() const;  // SIGCONT
+  void kill();          // SIGKILL and reap
   // Waits for its end: the exit code, or 128 + signal. 128 + SIGKILL after `deadline_ms`.
   int wait(int deadline_ms = 60'000);
 

@@ -37,16 +37,14 @@ class ConfigFileTest : public ::testing::Test {
 };
 
 TEST_F(ConfigFileTest, LettersOfAllCountriesInCommentsAndTexts) {
-  const auto values =
-      read("# über uns — 設定\nrouting_config = \"/etc/straßen/設定.yaml\" # où\r\n[worker]\n");
+  const auto values = read("# über uns — 設定\nrouting_config = \"/etc/straßen/設定.yaml\" # où\r\n[worker]\n");
   ASSERT_TRUE(values.ok()) << values.error().message;
   EXPECT_EQ(values->at("routing_config").text, "/etc/straßen/設定.yaml");
 }
 
 // What the library takes for impossible; see hardened_toml.hpp.
 TEST_F(ConfigFileTest, ImpossibleInputIsRefused) {
-  for (const char* content :
-       {"[ =", "[[ =", "[=]", "2020-01-01é", "é = 1", "a é", "[é", "ü", "\xc2\xa0"}) {
+  for (const char* content : {"[ =", "[[ =", "[=]", "2020-01-01é", "é = 1", "a é", "[é", "ü", "\xc2\xa0"}) {
     EXPECT_FALSE(read(content).ok()) << content;
   }
   EXPECT_FALSE(read(std::string(100'000, '[')).ok()) << "nesting without end";

@@ -40,15 +40,12 @@ class ConsentTest : public ::testing::Test {
   int saved_ = -1;
 };
 
-TEST_F(ConsentTest, YesIsYes) {
-  EXPECT_EQ(ask_consent(context_with(true, false), "purge all"), Consent::kGiven);
-}
+TEST_F(ConsentTest, YesIsYes) { EXPECT_EQ(ask_consent(context_with(true, false), "purge all"), Consent::kGiven); }
 
 TEST_F(ConsentTest, DryRunWinsOverYesAndSaysWhatWouldBe) {
   ::testing::internal::CaptureStdout();
   EXPECT_EQ(ask_consent(context_with(true, true), "purge 12 dead letters"), Consent::kDryRun);
-  EXPECT_EQ(::testing::internal::GetCapturedStdout(),
-            "dry run: would purge 12 dead letters; nothing was changed\n");
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "dry run: would purge 12 dead letters; nothing was changed\n");
 }
 
 TEST_F(ConsentTest, DryRunKeepsStdoutForTheJsonDocument) {

@@ -37,10 +37,9 @@ TEST(When, ReadsDatesWithZones) {
 
 TEST(When, RefusesWhatIsNoTime) {
   for (const char* text :
-       {"", "tomorrow", "2026-02-29", "2026-13-01", "2026-1-31", "2026-01-31T12:00:00",
-        "2026-01-31T24:00:00Z", "2026-01-31T12:00Z", "2026-01-31T12:00:00.Z",
-        "2026-01-31T12:00:00+2:00", "2026-01-31T12:00:00Zx", "9999-01-01", "2026-01-31T12:00:60Z",
-        "5", "-5m"}) {
+       {"", "tomorrow", "2026-02-29", "2026-13-01", "2026-1-31", "2026-01-31T12:00:00", "2026-01-31T24:00:00Z",
+        "2026-01-31T12:00Z", "2026-01-31T12:00:00.Z", "2026-01-31T12:00:00+2:00", "2026-01-31T12:00:00Zx", "9999-01-01",
+        "2026-01-31T12:00:60Z", "5", "-5m"}) {
     const auto parsed = parse_when_ns(text, kNow, Toward::kFuture);
     EXPECT_FALSE(parsed.ok()) << text;
   }
@@ -51,8 +50,7 @@ TEST(When, WritesForProgramsAndPeople) {
   EXPECT_EQ(write_time(kNow + 123'456'789), "2026-01-31T12:00:00.123Z");
   EXPECT_EQ(write_time(-1), "1969-12-31T23:59:59.999Z");
   EXPECT_EQ(show_time(kNow - 300 * kSecond, kNow), "2026-01-31 11:55:00Z (5m ago)");
-  EXPECT_THAT(show_time(std::numeric_limits<std::int64_t>::min(), kNow),
-              ::testing::HasSubstr("ago"));
+  EXPECT_THAT(show_time(std::numeric_limits<std::int64_t>::min(), kNow), ::testing::HasSubstr("ago"));
 }
 
 TEST(When, WhatIsWrittenReadsBack) {

@@ -45,9 +45,7 @@ TEST_F(Exec, ALargePayloadAndResultPassThroughFullPipes) {
   EXPECT_EQ(result(info), large);
 }
 
-TEST_F(Exec, ACommandNeedNotReadItsInput) {
-  EXPECT_EQ(result(run("printf done", std::string(900'000, 'x'))), "done");
-}
+TEST_F(Exec, ACommandNeedNotReadItsInput) { EXPECT_EQ(result(run("printf done", std::string(900'000, 'x'))), "done"); }
 
 TEST_F(Exec, ANonZeroExitIsAFailureWithTheEndOfStderr) {
   const auto info = run("echo first >&2; echo 'disk is full' >&2; exit 3");

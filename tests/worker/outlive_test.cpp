@@ -180,14 +180,14 @@ TEST(Worker, CrashesInALoopAreStartedMoreAndMoreRarely) {
   // Three deaths bury a task: two of them make six crashes in a row.
   const auto first = fleet.put("crash", "1", nullptr, 10);
   const auto second = fleet.put("crash", "2", nullptr, 10);
-  ASSERT_TRUE(wait_until([&] { return state_of(fleet, first) == "dead" && state_of(fleet, second) == "dead"; }, kPatience));
+  ASSERT_TRUE(
+      wait_until([&] { return state_of(fleet, first) == "dead" && state_of(fleet, second) == "dead"; }, kPatience));
   std::vector<std::int64_t> at;
   for (const std::string& note : fleet.notes()) at.push_back(std::stoll(note.substr(6)));
   ASSERT_EQ(at.size(), 6u);
   // At once after the first; then 0.1, 0.2, 0.4, 0.8 s. A busy machine only adds to it.
   std::int64_t least = 100'000'000;
-  for (std::size_t i = 2; i < at.size(); ++i, least *= 2)
-    EXPECT_GE(at[i] - at[i - 1], least) << "crash " << i + 1;
+  for (std::size_t i = 2; i < at.size(); ++i, least *= 2) EXPECT_GE(at[i] - at[i - 1], least) << "crash " << i + 1;
   EXPECT_TRUE(wait_until([&] { return fleet.workers().size() == 1; }, kPatience)) << "and still it is started again";
 }
 
@@ -231,7 +231,8 @@ TEST(Supervisor, WhoIsKilledLosesNoTask) {
   ASSERT_TRUE(wait_until([&] { return fleet.workers().empty(); }, kPatience));
   fleet.start();
   ASSERT_TRUE(all_succeeded(fleet, kTasks));
-  EXPECT_EQ(fleet.notes().size() - kTasks, fleet.count(shm::Counter::kRedelivered)) << "runs beyond the first are counted";
+  EXPECT_EQ(fleet.notes().size() - kTasks, fleet.count(shm::Counter::kRedelivered))
+      << "runs beyond the first are counted";
   EXPECT_EQ(unsettled(fleet.engine()), "");
 }
 

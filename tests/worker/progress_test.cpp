@@ -70,8 +70,7 @@ TEST(Progress, OfOneTaskOfARunIsNotItsNeighbours) {
     engine::Query query(context.engine());
     int speakers = 0;
     for (std::uint32_t item = 0; item < 16; ++item) {
-      const auto info =
-          query.task(engine::TaskId::make(self.epoch, self.slot(), self.generation(), item));
+      const auto info = query.task(engine::TaskId::make(self.epoch, self.slot(), self.generation(), item));
       speakers += info && info->has_progress;
     }
     fleet.note(std::string(self.item() != 0 ? "in a run" : "alone") + ", speakers " + std::to_string(speakers));

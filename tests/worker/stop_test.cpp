@@ -200,7 +200,8 @@ TEST(Control, ResizeStartsAndEndsProcesses) {
   EXPECT_TRUE(wait_until([&] { return fleet.workers().size() == 3; }, kPatience));
   EXPECT_EQ(ask(fleet, row, worker::Command::kResize, 1).answer, worker::Answer::kDone);
   EXPECT_TRUE(wait_until([&] { return fleet.workers().size() == 1; }, kPatience));
-  EXPECT_EQ(ask(fleet, fleet.workers().at(0).participant, worker::Command::kResize, 1).answer, worker::Answer::kRefused);
+  EXPECT_EQ(ask(fleet, fleet.workers().at(0).participant, worker::Command::kResize, 1).answer,
+            worker::Answer::kRefused);
   EXPECT_EQ(ask(fleet, row, worker::Command::kShutdown, 1).answer, worker::Answer::kDone);
   EXPECT_EQ(fleet.supervisor().wait(), 0);
 }

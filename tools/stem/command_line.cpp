@@ -37,13 +37,11 @@ Result<double> parse_share(std::string_view text) {
   const bool percent = number.ends_with('%');
   if (percent) number.pop_back();
   char* end = nullptr;
-  const bool digits =
-      !number.empty() && number.find_first_not_of("0123456789.") == std::string::npos;
+  const bool digits = !number.empty() && number.find_first_not_of("0123456789.") == std::string::npos;
   double value = digits ? std::strtod(number.c_str(), &end) : 0;
   if (percent) value /= 100;
   if (!digits || *end != '\0' || !(value > 0) || !(value <= 1)) {
-    return refusal(fmt::format(
-        "'{}' is not a share; write a number above 0 and at most 1, such as 0.7 or 70%", text));
+    return refusal(fmt::format("'{}' is not a share; write a number above 0 and at most 1, such as 0.7 or 70%", text));
   }
   return value;
 }
@@ -96,8 +94,8 @@ CommandLine::Declared& CommandLine::Declared::completes(Completes kind) {
 CommandLine::Declared CommandLine::value(std::string names, Take take, std::string help) {
   OptionInfo info{.names = names, .value_name = "VALUE", .help = std::move(help)};
   const std::string shown = info.long_name();
-  auto* option = app_->add_option_function<std::string>(
-      names, [take = std::move(take), shown](const std::string& text) {
+  auto* option =
+      app_->add_option_function<std::string>(names, [take = std::move(take), shown](const std::string& text) {
         const auto taken = take(text);
         if (!taken.ok()) throw CLI::ValidationError(taken.error().within(shown).message);
       });
@@ -124,8 +122,7 @@ CommandLine::Declared CommandLine::flag(std::string names, bool* target, std::st
   return add({.names = std::move(names), .value_name = "", .help = std::move(help)}, option);
 }
 
-CommandLine::Declared CommandLine::text(std::string names, Slot<std::string> slot,
-                                        std::string help) {
+CommandLine::Declared CommandLine::text(std::string names, Slot<std::string> slot, std::string help) {
   auto declared = value(
       std::move(names),
       [slot](std::string_view given) -> Result<void> {
@@ -136,34 +133,26 @@ CommandLine::Declared CommandLine::text(std::string names, Slot<std::string> slo
   return declared.named("TEXT");
 }
 
-CommandLine::Declared CommandLine::texts(std::string names, std::vector<std::string>* target,
-                                         std::string help) {
+CommandLine::Declared CommandLine::texts(std::string names, std::vector<std::string>* target, std::string help) {
   auto* option = app_->add_option_function<std::vector<std::string>>(
       names, [target](const std::vector<std::string>& given) { *target = given; });
   // One value for each time it is given: what follows is not swallowed.
   option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  return add({.names = std::move(names),
-              .value_name = "TEXT",
-              .help = std::move(help),
-              .repeatable = true},
-             option);
+  return add({.names = std::move(names), .value_name = "TEXT", .help = std::move(help), .repeatable = true}, option);
 }
 
-CommandLine::Declared CommandLine::file(std::string names, Slot<std::string> slot,
-                                        std::string help) {
-  return text(std::move(names), std::move(slot), std::move(help))
-      .named("FILE")
-      .completes(Completes::kFiles);
+CommandLine::Declared CommandLine::file(std::string names, Slot<std::string> slot, std::string help) {
+  return text(std::move(names), std::move(slot), std::move(help)).named("FILE").completes(Completes::kFiles);
 }
 
-CommandLine::Declared CommandLine::choice(std::string names, Slot<std::string> slot,
-                                          std::vector<std::string> choices, std::string help) {
+CommandLine::Declared CommandLine::choice(std::string names, Slot<std::string> slot, std::vector<std::string> choices,
+                                          std::string help) {
   auto declared = value(
       std::move(names),
       [slot, choices](std::string_view given) -> Result<void> {
         if (std::find(choices.begin(), choices.end(), given) == choices.end()) {
-          return refusal(fmt::format("'{}' is none of {}{}", given, fmt::join(choices, ", "),
-                                     did_you_mean(given, choices)));
+          return refusal(
+              fmt::format("'{}' is none of {}{}", given, fmt::join(choices, ", "), did_you_mean(given, choices)));
         }
         slot.set(std::string(given));
         return {};
@@ -173,47 +162,35 @@ CommandLine::Declared CommandLine::choice(std::string names, Slot<std::string> s
   return declared.named(fmt::format("{}", fmt::join(choices, "|")));
 }
 
-CommandLine::Declared CommandLine::count(std::string names, Slot<std::uint64_t> slot,
-                                         std::string help) {
-  return parsed<std::uint64_t>(std::move(names), std::move(slot), base::parse_count,
-                               std::move(help))
-      .named("N");
+CommandLine::Declared CommandLine::count(std::string names, Slot<std::uint64_t> slot, std::string help) {
+  return parsed<std::uint64_t>(std::move(names), std::move(slot), base::parse_count, std::move(help)).named("N");
 }
 
-CommandLine::Declared CommandLine::duration_ns(std::string names, Slot<std::int64_t> slot,
-                                               std::string help) {
-  return parsed<std::int64_t>(std::move(names), std::move(slot), base::parse_duration_ns,
-                              std::move(help))
+CommandLine::Declared CommandLine::duration_ns(std::string names, Slot<std::int64_t> slot, std::string help) {
+  return parsed<std::int64_t>(std::move(names), std::move(slot), base::parse_duration_ns, std::move(help))
       .named("DURATION");
 }
 
-CommandLine::Declared CommandLine::size_bytes(std::string names, Slot<std::uint64_t> slot,
-                                              std::string help) {
-  return parsed<std::uint64_t>(std::move(names), std::move(slot), base::parse_size_bytes,
-                               std::move(help))
+CommandLine::Declared CommandLine::size_bytes(std::string names, Slot<std::uint64_t> slot, std::string help) {
+  return parsed<std::uint64_t>(std::move(names), std::move(slot), base::parse_size_bytes, std::move(help))
       .named("SIZE");
 }
 
-CommandLine::Declared CommandLine::rate(std::string names, Slot<base::Rate> slot,
-                                        std::string help) {
-  return parsed<base::Rate>(std::move(names), std::move(slot), base::parse_rate, std::move(help))
-      .named("RATE");
+CommandLine::Declared CommandLine::rate(std::string names, Slot<base::Rate> slot, std::string help) {
+  return parsed<base::Rate>(std::move(names), std::move(slot), base::parse_rate, std::move(help)).named("RATE");
 }
 
-CommandLine::Declared CommandLine::when_ns(std::string names, Slot<std::int64_t> slot,
-                                           Toward toward, std::string help) {
+CommandLine::Declared CommandLine::when_ns(std::string names, Slot<std::int64_t> slot, Toward toward,
+                                           std::string help) {
   return parsed<std::int64_t>(
              std::move(names), std::move(slot),
-             [toward](std::string_view text) {
-               return parse_when_ns(text, base::realtime_ns(), toward);
-             },
+             [toward](std::string_view text) { return parse_when_ns(text, base::realtime_ns(), toward); },
              std::move(help))
       .named("TIME");
 }
 
 CommandLine::Declared CommandLine::share(std::string names, Slot<double> slot, std::string help) {
-  return parsed<double>(std::move(names), std::move(slot), parse_share, std::move(help))
-      .named("SHARE");
+  return parsed<double>(std::move(names), std::move(slot), parse_share, std::move(help)).named("SHARE");
 }
 
 CommandLine::Declared CommandLine::setting(std::string names, std::string_view key) {
@@ -229,27 +206,22 @@ CommandLine::Declared CommandLine::setting(std::string names, std::string_view k
     return check_setting(*setting, given);
   };
   // A list may also be given by repeating its flag.
-  auto declared = setting->kind == SettingKind::kNames
-                      ? joined(std::move(names), take, std::move(help))
-                      : value(std::move(names), take, std::move(help));
+  auto declared = setting->kind == SettingKind::kNames ? joined(std::move(names), take, std::move(help))
+                                                       : value(std::move(names), take, std::move(help));
   infos_.back().choices.assign(setting->choices.begin(), setting->choices.end());
   if (setting->kind == SettingKind::kPath) declared.completes(Completes::kFiles);
-  if (!setting->choices.empty())
-    return declared.named(fmt::format("{}", fmt::join(setting->choices, "|")));
+  if (!setting->choices.empty()) return declared.named(fmt::format("{}", fmt::join(setting->choices, "|")));
   return declared.named(std::string(value_name_of(setting->kind)));
 }
 
-CommandLine::Declared CommandLine::argument(std::string name, Slot<std::string> slot,
-                                            std::string help) {
-  auto* option = app_->add_option_function<std::string>(
-      name, [slot](const std::string& text) { slot.set(text); });
+CommandLine::Declared CommandLine::argument(std::string name, Slot<std::string> slot, std::string help) {
+  auto* option = app_->add_option_function<std::string>(name, [slot](const std::string& text) { slot.set(text); });
   OptionInfo info{.names = name, .value_name = name, .help = std::move(help)};
   info.positional = true;
   return add(std::move(info), option);
 }
 
-CommandLine::Declared CommandLine::arguments(std::string name, std::vector<std::string>* target,
-                                             std::string help) {
+CommandLine::Declared CommandLine::arguments(std::string name, std::vector<std::string>* target, std::string help) {
   auto* option = app_->add_option_function<std::vector<std::string>>(
       name, [target](const std::vector<std::string>& given) { *target = given; });
   OptionInfo info{.names = name, .value_name = name, .help = std::move(help)};
@@ -292,9 +264,9 @@ Result<CommandLine::Parsed> CommandLine::parse(const std::vector<std::string>& a
     if (const auto words = unplaced_words(); !words.empty()) return unknown_words(words);
     for (std::size_t i = 0; i < infos_.size(); ++i) {
       if (!infos_[i].required || handles_[i]->count() > 0) continue;
-      return refusal(infos_[i].positional ? fmt::format("{} is missing", infos_[i].names)
-                                          : fmt::format("{} {} is missing", infos_[i].long_name(),
-                                                        infos_[i].value_name));
+      return refusal(infos_[i].positional
+                         ? fmt::format("{} is missing", infos_[i].names)
+                         : fmt::format("{} {} is missing", infos_[i].long_name(), infos_[i].value_name));
     }
     return refusal(error.what());
   } catch (const CLI::ValidationError& error) {
@@ -304,8 +276,7 @@ Result<CommandLine::Parsed> CommandLine::parse(const std::vector<std::string>& a
       const bool wants_value = !infos_[i].positional && !infos_[i].value_name.empty();
       if (wants_value && handles_[i]->count() == 0 && handles_[i]->get_callback_run() == false &&
           std::string_view(error.what()).find(infos_[i].long_name()) != std::string_view::npos) {
-        return refusal(
-            fmt::format("{} wants a value: {}", infos_[i].long_name(), infos_[i].value_name));
+        return refusal(fmt::format("{} wants a value: {}", infos_[i].long_name(), infos_[i].value_name));
       }
     }
     return refusal(error.what());

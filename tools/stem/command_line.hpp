@@ -85,8 +85,7 @@ class CommandLine {
   // May be given many times.
   Declared texts(std::string names, std::vector<std::string>* target, std::string help);
   Declared file(std::string names, Slot<std::string> slot, std::string help);
-  Declared choice(std::string names, Slot<std::string> slot, std::vector<std::string> choices,
-                  std::string help);
+  Declared choice(std::string names, Slot<std::string> slot, std::vector<std::string> choices, std::string help);
   Declared count(std::string names, Slot<std::uint64_t> slot, std::string help);
   Declared duration_ns(std::string names, Slot<std::int64_t> slot, std::string help);
   Declared size_bytes(std::string names, Slot<std::uint64_t> slot, std::string help);
@@ -97,8 +96,7 @@ class CommandLine {
   Declared share(std::string names, Slot<double> slot, std::string help);
   // Anything else: the parser's error becomes the usage message.
   template <class T>
-  Declared parsed(std::string names, Slot<T> slot, std::function<Result<T>(std::string_view)> parse,
-                  std::string help) {
+  Declared parsed(std::string names, Slot<T> slot, std::function<Result<T>(std::string_view)> parse, std::string help) {
     return value(
         std::move(names),
         [slot, parse](std::string_view text) -> Result<void> {

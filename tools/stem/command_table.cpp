@@ -12,8 +12,9 @@ namespace {
 // The order within a group is the order of help.
 std::vector<Command> all_commands() {
   std::vector<Command> table;
-  for (const auto& rows : {worker_start_commands(), worker_status_commands(), worker_control_commands(), engine_commands(), doctor_commands(), capacity_commands(),
-                           config_commands(), completion_commands(), version_commands()}) {
+  for (const auto& rows :
+       {worker_start_commands(), worker_status_commands(), worker_control_commands(), engine_commands(),
+        doctor_commands(), capacity_commands(), config_commands(), completion_commands(), version_commands()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;
@@ -34,8 +35,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNouns{{
 }};
 
 bool is_at_or_below(std::string_view command, std::string_view path) {
-  return path.empty() || command == path ||
-         (command.starts_with(path) && command[path.size()] == ' ');
+  return path.empty() || command == path || (command.starts_with(path) && command[path.size()] == ' ');
 }
 
 }  // namespace
@@ -46,8 +46,7 @@ const std::vector<Command>& command_table() {
 }
 
 std::string_view noun_help(std::string_view noun) {
-  const auto it = std::find_if(kNouns.begin(), kNouns.end(),
-                               [&](const auto& row) { return row.first == noun; });
+  const auto it = std::find_if(kNouns.begin(), kNouns.end(), [&](const auto& row) { return row.first == noun; });
   return it == kNouns.end() ? "" : it->second;
 }
 
@@ -64,8 +63,8 @@ std::string_view heading(Group group) {
 
 const Command* find_command(std::string_view path) {
   const auto& table = command_table();
-  const auto it = std::find_if(table.begin(), table.end(),
-                               [&](const Command& command) { return command.path == path; });
+  const auto it =
+      std::find_if(table.begin(), table.end(), [&](const Command& command) { return command.path == path; });
   return it == table.end() ? nullptr : &*it;
 }
 
@@ -83,8 +82,7 @@ std::vector<std::string> words_below(std::string_view path) {
     if (command->path == path) continue;
     const std::string_view rest = command->path.substr(path.empty() ? 0 : path.size() + 1);
     std::string word(rest.substr(0, rest.find(' ')));
-    if (std::find(words.begin(), words.end(), word) == words.end())
-      words.push_back(std::move(word));
+    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(std::move(word));
   }
   return words;
 }

@@ -33,8 +33,7 @@ const std::vector<OptionInfo>& flags_without_command() {
   static const std::vector<OptionInfo> flags = [] {
     std::vector<OptionInfo> common;
     Assembled assembled;
-    assemble(Command{.path = "", .help = "", .build = [](CommandLine&) -> Run { return {}; }},
-             assembled);
+    assemble(Command{.path = "", .help = "", .build = [](CommandLine&) -> Run { return {}; }}, assembled);
     common = assembled.line.options();
     common.push_back({.names = "--version", .value_name = "", .help = "print the version"});
     return common;
@@ -42,8 +41,7 @@ const std::vector<OptionInfo>& flags_without_command() {
   return flags;
 }
 
-Place walk(const std::vector<std::string>& words, const std::vector<OptionInfo>*& options,
-           Assembled& assembled) {
+Place walk(const std::vector<std::string>& words, const std::vector<OptionInfo>*& options, Assembled& assembled) {
   Place place;
   options = &flags_without_command();
   bool whole = false;  // the path names a command
@@ -73,14 +71,12 @@ Place walk(const std::vector<std::string>& words, const std::vector<OptionInfo>*
   return place;
 }
 
-void add(Candidates& found, std::string_view typed, const std::string& word,
-         const std::string& help = "") {
+void add(Candidates& found, std::string_view typed, const std::string& word, const std::string& help = "") {
   if (word.starts_with(typed)) found.words.push_back({word, help});
 }
 
 // `before` is what stands before the value in the same word ("--mode=").
-void add_values(Candidates& found, std::string_view typed, const OptionInfo& info,
-                const std::string& before) {
+void add_values(Candidates& found, std::string_view typed, const OptionInfo& info, const std::string& before) {
   for (const std::string& choice : info.choices) add(found, typed, before + choice);
   found.files = info.completes == Completes::kFiles;
 }

@@ -34,8 +34,7 @@ ConfigValues from_environment() {
     const char* text = std::getenv(std::string(setting.environment).c_str());
     // Set to nothing is how a shell or a unit file says "not set".
     if (text == nullptr || *text == '\0') continue;
-    values[std::string(setting.key)] = {text, Origin::kEnvironment,
-                                        std::string(setting.environment)};
+    values[std::string(setting.key)] = {text, Origin::kEnvironment, std::string(setting.environment)};
   }
   return values;
 }
@@ -59,8 +58,8 @@ Result<void> check(const ConfigValues& values) {
     const auto checked = check_setting(*find_setting(key), value.text);
     if (!checked.ok()) {
       // A file's line does not name the key by itself; a flag and a variable do.
-      return checked.error().within(
-          value.origin == Origin::kFile ? fmt::format("{}: {}", value.where, key) : value.where);
+      return checked.error().within(value.origin == Origin::kFile ? fmt::format("{}: {}", value.where, key)
+                                                                  : value.where);
     }
   }
   return {};

@@ -55,11 +55,9 @@ struct Reader {
     ConfigValue value{"", Origin::kFile, place(node)};
     if (const auto* text = node.as_string()) {
       value.text = text->get();
-    } else if (const auto* number = node.as_integer();
-               number != nullptr && setting.kind == SettingKind::kWholeNumber) {
+    } else if (const auto* number = node.as_integer(); number != nullptr && setting.kind == SettingKind::kWholeNumber) {
       value.text = fmt::format("{}", number->get());
-    } else if (const auto* list = node.as_array();
-               list != nullptr && setting.kind == SettingKind::kNames) {
+    } else if (const auto* list = node.as_array(); list != nullptr && setting.kind == SettingKind::kNames) {
       std::vector<std::string> names;
       for (const toml::node& item : *list) {
         if (!item.is_string()) return refusal(item, fmt::format("{} holds names", setting.key));
@@ -89,8 +87,7 @@ struct Reader {
 // Not a stream: those do not tell a directory from an empty file.
 Result<std::string> read_text(const std::string& path) {
   constexpr std::size_t kLargest = 1 << 20;
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
-                                                             &std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), &std::fclose);
   if (!file) return system_error(path);
   std::string text(kLargest + 1, '\0');
   text.resize(std::fread(text.data(), 1, text.size(), file.get()));

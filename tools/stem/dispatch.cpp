@@ -44,13 +44,11 @@ Resolved resolve(const std::vector<std::string>& args) {
     }
     resolved.path = std::move(longer);
   }
-  resolved.rest.insert(resolved.rest.end(), args.begin() + static_cast<std::ptrdiff_t>(i),
-                       args.end());
+  resolved.rest.insert(resolved.rest.end(), args.begin() + static_cast<std::ptrdiff_t>(i), args.end());
   return resolved;
 }
 
-bool has_flag(const std::vector<std::string>& args, std::string_view name,
-              std::string_view short_name = "") {
+bool has_flag(const std::vector<std::string>& args, std::string_view name, std::string_view short_name = "") {
   for (const std::string& arg : args) {
     if (arg == "--") return false;
     if (arg == name || (!short_name.empty() && arg == short_name)) return true;
@@ -84,8 +82,7 @@ int unknown_command(const Resolved& resolved) {
   std::string guess = did_you_mean(resolved.stray, words_below(resolved.path));
   if (guess.empty() && resolved.path.empty()) guess = whole_path_of(resolved.stray);
   if (resolved.path.empty()) {
-    return usage_error(fmt::format("unknown command {}{}", shown, guess),
-                       "'stem --help' lists all commands");
+    return usage_error(fmt::format("unknown command {}{}", shown, guess), "'stem --help' lists all commands");
   }
   return usage_error(fmt::format("{} has no command {}{}", resolved.path, shown, guess),
                      fmt::format("'stem {} --help' lists its commands", resolved.path));
@@ -108,10 +105,9 @@ int run_without_command(const Resolved& resolved) {
     if (help) break;
     if (takes_a_value(arg) && resolved.rest.size() > 1) break;
     if (takes_a_value(arg)) return usage_error(fmt::format("{} wants a value", arg), {});
-    return usage_error(
-        fmt::format("unknown flag {}{}", shortened(arg, 60),
-                    did_you_mean(arg, {"--help", "--version", "--namespace", "--config"})),
-        "'stem --help' lists all commands");
+    return usage_error(fmt::format("unknown flag {}{}", shortened(arg, 60),
+                                   did_you_mean(arg, {"--help", "--version", "--namespace", "--config"})),
+                       "'stem --help' lists all commands");
   }
   return print_help(overview(Style::of_stdout()));
 }
@@ -167,8 +163,7 @@ void assemble(const Command& command, Assembled& assembled) {
     line.flag("--json", &assembled.json, "print JSON");
   }
   line.setting("--namespace", "namespace");
-  line.file("--config", &assembled.config_file,
-            "settings file (default ./stem.toml if it is there)");
+  line.file("--config", &assembled.config_file, "settings file (default ./stem.toml if it is there)");
   line.mark_common(own);
 }
 

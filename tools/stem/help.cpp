@@ -53,8 +53,7 @@ Rows rows_of_group(Group group) {
     if (command.group != group) continue;
     const std::string first(command.path.substr(0, command.path.find(' ')));
     const bool nested = first.size() != command.path.size();
-    const bool seen =
-        std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.first == first; });
+    const bool seen = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.first == first; });
     if (!seen) rows.emplace_back(first, nested ? noun_help(first) : command.help);
   }
   return rows;
@@ -98,13 +97,12 @@ std::string examples_of(const Command& command, const Style& style) {
 }  // namespace
 
 std::string overview(const Style& style) {
-  std::string out = fmt::format("{} {}: a task queue and scheduler in shared memory\n\n",
-                                style.paint(Tone::kBold, "stem"), kVersion);
+  std::string out =
+      fmt::format("{} {}: a task queue and scheduler in shared memory\n\n", style.paint(Tone::kBold, "stem"), kVersion);
   out += "usage: stem COMMAND [flags]\n";
   std::size_t width = 0;
   std::vector<std::pair<Group, Rows>> groups;
-  for (const Group group :
-       {Group::kTasks, Group::kRun, Group::kWatch, Group::kHost, Group::kSetup}) {
+  for (const Group group : {Group::kTasks, Group::kRun, Group::kWatch, Group::kHost, Group::kSetup}) {
     groups.emplace_back(group, rows_of_group(group));
     width = std::max(width, widest_name(groups.back().second));
   }
@@ -151,8 +149,7 @@ std::string command_help(const Command& command, const CommandLine& line, const 
   const Rows flags = option_rows(line, false, false);
   Rows common = option_rows(line, false, true);
   common.emplace_back("-h, --help", "show this help");
-  const std::size_t width =
-      std::max({widest_name(arguments), widest_name(flags), widest_name(common)});
+  const std::size_t width = std::max({widest_name(arguments), widest_name(flags), widest_name(common)});
   if (!arguments.empty()) out += section("Arguments", style) + two_columns(arguments, width, style);
   if (!flags.empty()) out += section("Flags", style) + two_columns(flags, width, style);
   out += section("Common flags", style) + two_columns(common, width, style);

@@ -13,9 +13,7 @@ constexpr auto kBroken = nlohmann::ordered_json::error_handler_t::replace;
 
 }  // namespace
 
-void print_json(const nlohmann::ordered_json& document) {
-  fmt::print("{}\n", document.dump(2, ' ', false, kBroken));
-}
+void print_json(const nlohmann::ordered_json& document) { fmt::print("{}\n", document.dump(2, ' ', false, kBroken)); }
 
 void print_json_line(const nlohmann::ordered_json& object) {
   fmt::print("{}\n", object.dump(-1, ' ', false, kBroken));

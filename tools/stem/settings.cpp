@@ -53,8 +53,7 @@ const std::array<Setting, 21> kSettings{{
     {"log.format", "STEM_LOG_FORMAT", kChoice, "pretty", "form of log lines", {"pretty", "json"}},
     // What stands below has no name of its own in the environment.
     {"worker.concurrency", "", kWholeNumber, "", "worker processes; not set means one a core"},
-    {"worker.pin", "", kText, "auto",
-     "cores of the worker processes: auto, none or a list as 0-3,8"},
+    {"worker.pin", "", kText, "auto", "cores of the worker processes: auto, none or a list as 0-3,8"},
 }};
 
 Error refusal(std::string message) { return {Errc::kInvalidArgument, std::move(message)}; }
@@ -73,8 +72,8 @@ Result<void> check_choice(const Setting& setting, std::string_view text) {
     return {};
   }
   const std::vector<std::string> candidates(setting.choices.begin(), setting.choices.end());
-  return refusal(fmt::format("'{}' is none of {}{}", text, fmt::join(setting.choices, ", "),
-                             did_you_mean(text, candidates)));
+  return refusal(
+      fmt::format("'{}' is none of {}{}", text, fmt::join(setting.choices, ", "), did_you_mean(text, candidates)));
 }
 
 Result<void> check_url(std::string_view text) {
@@ -96,8 +95,7 @@ std::string without_password(std::string_view url) {
   const std::string_view user = url.substr(scheme + 3, at - scheme - 3);
   const std::size_t colon = user.find(':');
   if (colon == std::string_view::npos) return std::string(url);
-  return fmt::format("{}{}:***{}", url.substr(0, scheme + 3), user.substr(0, colon),
-                     url.substr(at));
+  return fmt::format("{}{}:***{}", url.substr(0, scheme + 3), user.substr(0, colon), url.substr(at));
 }
 
 std::string only_key_ids(std::string_view keys) {
@@ -118,25 +116,25 @@ std::string only_key_ids(std::string_view keys) {
 std::span<const Setting> settings() { return kSettings; }
 
 const Setting* find_setting(std::string_view key) {
-  const auto it = std::find_if(kSettings.begin(), kSettings.end(),
-                               [&](const Setting& setting) { return setting.key == key; });
+  const auto it =
+      std::find_if(kSettings.begin(), kSettings.end(), [&](const Setting& setting) { return setting.key == key; });
   return it == kSettings.end() ? nullptr : &*it;
 }
 
 Result<void> check_name(std::string_view text) {
   constexpr std::size_t kLongest = 64;
   const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
   };
   if (!text.empty() && text.size() <= kLongest && text.front() != '.' && text.front() != '-' &&
       std::all_of(text.begin(), text.end(), allowed)) {
     return {};
   }
-  return refusal(fmt::format(
-      "'{}' is not a name; a name is 1 to {} letters, digits, '.', '_' or '-', and begins "
-      "with none of '.' and '-'",
-      shortened(text, kLongest), kLongest));
+  return refusal(
+      fmt::format("'{}' is not a name; a name is 1 to {} letters, digits, '.', '_' or '-', and begins "
+                  "with none of '.' and '-'",
+                  shortened(text, kLongest), kLongest));
 }
 
 Result<void> check_setting(const Setting& setting, std::string_view text) {

@@ -14,8 +14,7 @@ constexpr std::size_t kGap = 2;
 constexpr std::size_t kNarrowGap = 1;  // where the wide one does not fit
 constexpr std::size_t kNarrowest = 8;  // a column is not cut below this
 
-std::string aligned(std::string_view text, std::size_t width, Align align, bool last,
-                    const Style& style, Tone tone) {
+std::string aligned(std::string_view text, std::size_t width, Align align, bool last, const Style& style, Tone tone) {
   const std::string shown = shortened(text, width);
   const std::string padding(width - std::min(width, display_width(shown)), ' ');
   const std::string painted = style.paint(tone, shown);

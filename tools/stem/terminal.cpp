@@ -72,8 +72,8 @@ std::string escaped(const Glyph& glyph, std::string_view bytes) {
 Style::Style(int descriptor) {
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
-  colour_ = isatty(descriptor) != 0 && (no_color == nullptr || *no_color == '\0') &&
-            term != nullptr && *term != '\0' && std::string_view(term) != "dumb";
+  colour_ = isatty(descriptor) != 0 && (no_color == nullptr || *no_color == '\0') && term != nullptr && *term != '\0' &&
+            std::string_view(term) != "dumb";
 }
 
 Style Style::of_stdout() { return Style(STDOUT_FILENO); }

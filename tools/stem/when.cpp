@@ -84,8 +84,7 @@ std::optional<std::int64_t> parse_date_time(std::string_view text) {
   const int m = reader.digits(2);
   reader.expect('-');
   const int d = reader.digits(2);
-  const year_month_day date{year(y), month(static_cast<unsigned>(m)),
-                            day(static_cast<unsigned>(d))};
+  const year_month_day date{year(y), month(static_cast<unsigned>(m)), day(static_cast<unsigned>(d))};
   if (!date.ok()) reader.fail();
   std::int64_t seconds = 0;
   std::int64_t fraction = 0;
@@ -122,8 +121,8 @@ Civil civil(std::int64_t time_ns) {
 
 std::string written(const Civil& at, char between) {
   return fmt::format("{:04}-{:02}-{:02}{}{:02}:{:02}:{:02}", static_cast<int>(at.date.year()),
-                     static_cast<unsigned>(at.date.month()), static_cast<unsigned>(at.date.day()),
-                     between, at.seconds / 3600, at.seconds / 60 % 60, at.seconds % 60);
+                     static_cast<unsigned>(at.date.month()), static_cast<unsigned>(at.date.day()), between,
+                     at.seconds / 3600, at.seconds / 60 % 60, at.seconds % 60);
 }
 
 }  // namespace
@@ -132,9 +131,8 @@ Result<std::int64_t> parse_when_ns(std::string_view text, std::int64_t now_ns, T
   if (const auto at = parse_date_time(text)) return *at;
   const auto distance = base::parse_duration_ns(text);
   if (!distance.ok()) {
-    return Error{Errc::kInvalidArgument,
-                 fmt::format("'{}' is no time; write a duration as 5m, or 2026-01-31T12:00:00Z",
-                             shortened(printable(text), 60))};
+    return Error{Errc::kInvalidArgument, fmt::format("'{}' is no time; write a duration as 5m, or 2026-01-31T12:00:00Z",
+                                                     shortened(printable(text), 60))};
   }
   std::int64_t at = 0;
   if (toward == Toward::kPast ? __builtin_sub_overflow(now_ns, *distance, &at)
@@ -152,8 +150,7 @@ std::string write_time(std::int64_t time_ns) {
 std::string show_time(std::int64_t time_ns, std::int64_t now_ns) {
   std::int64_t distance = 0;
   if (__builtin_sub_overflow(time_ns, now_ns, &distance)) {
-    distance = time_ns < now_ns ? std::numeric_limits<std::int64_t>::min()
-                                : std::numeric_limits<std::int64_t>::max();
+    distance = time_ns < now_ns ? std::numeric_limits<std::int64_t>::min() : std::numeric_limits<std::int64_t>::max();
   }
   return fmt::format("{}Z ({})", written(civil(time_ns), ' '), base::human_relative(distance));
 }

@@ -12,8 +12,8 @@
 namespace stem::cli {
 
 struct WorkerSelection {
-  std::vector<std::string> names;  // none = every one
-  std::vector<std::string> queues; // of those that serve one of these; none = any
+  std::vector<std::string> names;   // none = every one
+  std::vector<std::string> queues;  // of those that serve one of these; none = any
 
   [[nodiscard]] bool everyone() const { return names.empty() && queues.empty(); }
 };

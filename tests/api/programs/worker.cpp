@@ -52,7 +52,8 @@ void register_all(Worker& worker) {
     auto child = c.enqueue(repeat, {"x", n});
     return child ? 1 : 0;
   });
-  worker.on_raw("reverse", [](Context&, BytesView bytes) -> Outcome<Bytes> { return Bytes(bytes.rbegin(), bytes.rend()); });
+  worker.on_raw("reverse",
+                [](Context&, BytesView bytes) -> Outcome<Bytes> { return Bytes(bytes.rbegin(), bytes.rend()); });
 }
 
 }  // namespace

@@ -86,7 +86,8 @@ double mean_duration_ns(const Look& before, const Look& now) {
 }
 
 bool wanted(const CapacityOptions& options, const std::string& queue) {
-  return options.queues.empty() || std::find(options.queues.begin(), options.queues.end(), queue) != options.queues.end();
+  return options.queues.empty() ||
+         std::find(options.queues.begin(), options.queues.end(), queue) != options.queues.end();
 }
 
 // Fills in what was not given.
@@ -114,13 +115,12 @@ Result<void> measure(const CapacityOptions& options, const Context& context, Loa
   if (options.duration_ns) return {};
   load.duration_ns = mean_duration_ns(before, now);
   load.duration_text = fmt::format("{} as measured", base::human_duration(static_cast<std::int64_t>(load.duration_ns)));
-  if (load.duration_ns <= 0) return Error{Errc::kRefused, "no task has run here yet; say how long one takes: --duration 5ms"};
+  if (load.duration_ns <= 0)
+    return Error{Errc::kRefused, "no task has run here yet; say how long one takes: --duration 5ms"};
   return {};
 }
 
-bool fits_duration(double ns) {
-  return ns < static_cast<double>(std::numeric_limits<std::int64_t>::max());
-}
+bool fits_duration(double ns) { return ns < static_cast<double>(std::numeric_limits<std::int64_t>::max()); }
 
 void print_for_programs(const CapacityOptions& options, const Load& load, const Capacity& capacity) {
   nlohmann::ordered_json document{{"workers", static_cast<std::uint64_t>(capacity.workers)},
@@ -143,20 +143,17 @@ void print_for_programs(const CapacityOptions& options, const Load& load, const 
 }
 
 void print_for_people(const Load& load, const Capacity& capacity, const Style& style) {
-  const auto line = [](std::string_view name, std::string_view text) {
-    fmt::print("{:<12} {}\n", name, text);
-  };
+  const auto line = [](std::string_view name, std::string_view text) { fmt::print("{:<12} {}\n", name, text); };
   line("workers", style.paint(Tone::kBold, fmt::format("{:.0f}", capacity.workers)));
   line("busy", fmt::format("{:.2f} on average ({} × {})", capacity.busy_workers, load.rate_text, load.duration_text));
-  line("utilisation", fmt::format("{:.0f} % (target {:.0f} %, and a quarter in hand)",
-                                  capacity.utilisation * 100, load.utilisation * 100));
+  line("utilisation", fmt::format("{:.0f} % (target {:.0f} %, and a quarter in hand)", capacity.utilisation * 100,
+                                  load.utilisation * 100));
   line("capacity", fmt::format("{:.6g}/s", capacity.per_second));
   if (!load.backlog) return;
   const std::string time = fits_duration(capacity.drain_ns)
                                ? base::human_duration(static_cast<std::int64_t>(capacity.drain_ns))
                                : "more than 292 years";
-  line("backlog", fmt::format("{} drained in {}, while new tasks keep coming",
-                              base::human_count(*load.backlog), time));
+  line("backlog", fmt::format("{} drained in {}, while new tasks keep coming", base::human_count(*load.backlog), time));
 }
 
 int print_capacity(const CapacityOptions& options, const Context& context) {
@@ -196,8 +193,7 @@ Run build_capacity(CommandLine& line) {
   auto options = std::make_shared<CapacityOptions>();
   line.rate("--rate", &options->rate, "tasks that arrive, as 2000/s, 90/m or 10/h (default: measured)");
   line.duration_ns("--duration", &options->duration_ns, "mean time that a task runs (default: measured)");
-  line.share("--utilisation", &options->utilisation,
-             "how busy workers shall be, as 0.7 or 70% (default 0.7)");
+  line.share("--utilisation", &options->utilisation, "how busy workers shall be, as 0.7 or 70% (default 0.7)");
   line.count("--backlog", &options->backlog, "tasks that already wait; says when they are done");
   line.texts("-q,--queue", &options->queues, "measure arrivals of this queue alone").named("QUEUE");
   line.duration_ns("--over", &options->over_ns, "how long arrivals are measured (default 2s)");
@@ -210,13 +206,14 @@ std::vector<Command> capacity_commands() {
   return {{.path = "capacity",
            .group = Group::kHost,
            .help = "How many workers a load needs, and how long a backlog takes",
-           .details = "Workers = rate × mean duration ÷ target utilisation × 1.25, rounded up. What is not given "
-                      "is measured: arrivals and backlog of the queues, and how long tasks ran meanwhile (or ever, when "
-                      "none ended meanwhile).",
-           .examples = {{"stem capacity", "for the load of this moment"}, {"stem capacity --rate 2000/s --duration 5ms", ""},
+           .details =
+               "Workers = rate × mean duration ÷ target utilisation × 1.25, rounded up. What is not given "
+               "is measured: arrivals and backlog of the queues, and how long tasks ran meanwhile (or ever, when "
+               "none ended meanwhile).",
+           .examples = {{"stem capacity", "for the load of this moment"},
+                        {"stem capacity --rate 2000/s --duration 5ms", ""},
                         {"stem capacity --rate 90/m --duration 1.5s --utilisation 60%", ""},
-                        {"stem capacity --rate 2000/s --duration 5ms --backlog 100000",
-                         "and the time to drain it"}},
+                        {"stem capacity --rate 2000/s --duration 5ms --backlog 100000", "and the time to drain it"}},
            .traits = kReads,
            .build = build_capacity}};
 }

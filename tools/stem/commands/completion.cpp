@@ -84,41 +84,39 @@ int print_next(const std::vector<std::string>& words) {
 
 Run build_next(CommandLine& line) {
   auto words = std::make_shared<std::vector<std::string>>();
-  line.arguments("WORD", words.get(),
-                 "the words after stem, the last being typed; put -- before them");
+  line.arguments("WORD", words.get(), "the words after stem, the last being typed; put -- before them");
   return [words](const Context&) { return print_next(*words); };
 }
 
 }  // namespace
 
 std::vector<Command> completion_commands() {
-  return {
-      {.path = "completion bash",
-       .group = Group::kSetup,
-       .help = "Print the completion script for bash",
-       .examples = {{"source <(stem completion bash)", "this shell; put it in ~/.bashrc to keep"},
-                    {"stem completion bash > ~/.local/share/bash-completion/completions/stem",
-                     "with the package bash-completion"}},
-       .build = build_script<kBashScript>},
-      {.path = "completion zsh",
-       .group = Group::kSetup,
-       .help = "Print the completion script for zsh",
-       .examples = {{"source <(stem completion zsh)", "after compinit, in ~/.zshrc"},
-                    {"stem completion zsh > \"${fpath[1]}/_stem\"", "for good"}},
-       .build = build_script<kZshScript>},
-      {.path = "completion fish",
-       .group = Group::kSetup,
-       .help = "Print the completion script for fish",
-       .examples = {{"stem completion fish | source", "this shell"},
-                    {"stem completion fish > ~/.config/fish/completions/stem.fish", "for good"}},
-       .build = build_script<kFishScript>},
-      {.path = "completion next",
-       .group = Group::kSetup,
-       .help = "Print what may come next after some words (the scripts ask this)",
-       .details = "One candidate a line, its help after a tab; the line ':files' asks for names of "
-                  "files as well.",
-       .examples = {{"stem completion next -- config ''", ""}},
-       .build = build_next}};
+  return {{.path = "completion bash",
+           .group = Group::kSetup,
+           .help = "Print the completion script for bash",
+           .examples = {{"source <(stem completion bash)", "this shell; put it in ~/.bashrc to keep"},
+                        {"stem completion bash > ~/.local/share/bash-completion/completions/stem",
+                         "with the package bash-completion"}},
+           .build = build_script<kBashScript>},
+          {.path = "completion zsh",
+           .group = Group::kSetup,
+           .help = "Print the completion script for zsh",
+           .examples = {{"source <(stem completion zsh)", "after compinit, in ~/.zshrc"},
+                        {"stem completion zsh > \"${fpath[1]}/_stem\"", "for good"}},
+           .build = build_script<kZshScript>},
+          {.path = "completion fish",
+           .group = Group::kSetup,
+           .help = "Print the completion script for fish",
+           .examples = {{"stem completion fish | source", "this shell"},
+                        {"stem completion fish > ~/.config/fish/completions/stem.fish", "for good"}},
+           .build = build_script<kFishScript>},
+          {.path = "completion next",
+           .group = Group::kSetup,
+           .help = "Print what may come next after some words (the scripts ask this)",
+           .details = "One candidate a line, its help after a tab; the line ':files' asks for names of "
+                      "files as well.",
+           .examples = {{"stem completion next -- config ''", ""}},
+           .build = build_next}};
 }
 
 }  // namespace stem::cli

@@ -36,8 +36,7 @@ void warn_of_unread_variables() {
     if (!setting.environment.empty()) known.emplace_back(setting.environment);
   }
   for (const std::string& name : unread_variables()) {
-    print_warning(
-        fmt::format("{} is set, but nothing reads it{}", name, did_you_mean(name, known)));
+    print_warning(fmt::format("{} is set, but nothing reads it{}", name, did_you_mean(name, known)));
   }
 }
 
@@ -74,9 +73,8 @@ void print_for_people(const Config& config, const Style& style) {
                    {std::string(setting.environment), Tone::kDim}});
   }
   table.print(style);
-  fmt::print("\n{}\n", config.file().empty()
-                           ? "No file was read: there is no ./stem.toml, and no --config."
-                           : fmt::format("File: {}", printable(config.file())));
+  fmt::print("\n{}\n", config.file().empty() ? "No file was read: there is no ./stem.toml, and no --config."
+                                             : fmt::format("File: {}", printable(config.file())));
 }
 
 int show_config(const Context& context) {
@@ -97,12 +95,10 @@ std::vector<Command> config_commands() {
   return {{.path = "config show",
            .group = Group::kSetup,
            .help = "Every setting, its value, and where the value came from",
-           .details =
-               "A flag beats the environment, which beats the file (./stem.toml, or the one that "
-               "--config names), which beats the default. A variable that is set to nothing "
-               "counts as not set. Passwords and keys are not shown.",
-           .examples = {{"stem config show", ""},
-                        {"stem config show --config /etc/stem.toml --json", ""}},
+           .details = "A flag beats the environment, which beats the file (./stem.toml, or the one that "
+                      "--config names), which beats the default. A variable that is set to nothing "
+                      "counts as not set. Passwords and keys are not shown.",
+           .examples = {{"stem config show", ""}, {"stem config show --config /etc/stem.toml --json", ""}},
            .traits = kReads,
            .build = build_config_show}};
 }

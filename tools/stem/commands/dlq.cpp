@@ -24,29 +24,26 @@ using nlohmann::ordered_json;
 
 constexpr std::uint64_t kListed = 50;
 
-std::string letters_text(std::uint64_t count) {
-  return fmt::format("{} dead letter{}", count, count == 1 ? "" : "s");
-}
+std::string letters_text(std::uint64_t count) { return fmt::format("{} dead letter{}", count, count == 1 ? "" : "s"); }
 
 // ---- list
 
 ordered_json letter_json(const DeadLetter& letter, const shm::Segment& segment, const Moment& now) {
-  ordered_json object{
-      {"id", to_string(letter.id)},
-      {"task", task_name_of(letter, segment)},
-      {"queue", queue_name_of(letter, segment)},
-      {"attempts", letter.failure.attempts},
-      {"enqueuedAt", write_time(now.to_realtime_ns(letter.enqueued_ns))},
-      {"deadAt", write_time(now.to_realtime_ns(letter.failure.at_ns))},
-      {"reason", nullptr},
-      {"fingerprint", fingerprint_text(letter.failure.fingerprint)},
-      {"error", {{"kind", letter.failure.kind()}, {"message", letter.failure.message()}}}};
+  ordered_json object{{"id", to_string(letter.id)},
+                      {"task", task_name_of(letter, segment)},
+                      {"queue", queue_name_of(letter, segment)},
+                      {"attempts", letter.failure.attempts},
+                      {"enqueuedAt", write_time(now.to_realtime_ns(letter.enqueued_ns))},
+                      {"deadAt", write_time(now.to_realtime_ns(letter.failure.at_ns))},
+                      {"reason", nullptr},
+                      {"fingerprint", fingerprint_text(letter.failure.fingerprint)},
+                      {"error", {{"kind", letter.failure.kind()}, {"message", letter.failure.message()}}}};
   if (letter.failure.reason != 0) object["reason"] = reason_text(letter.failure.reason);
   return object;
 }
 
-void print_list(const SelectedLetters& selected, const DeadSelection& selection,
-                const shm::Segment& segment, const Context& context) {
+void print_list(const SelectedLetters& selected, const DeadSelection& selection, const shm::Segment& segment,
+                const Context& context) {
   const Moment now = Moment::now();
   Table table({{"ID"},
                {"TASK", Align::kLeft, true},
@@ -55,11 +52,9 @@ void print_list(const SelectedLetters& selected, const DeadSelection& selection,
                {"REASON", Align::kLeft, true},
                {"FINGERPRINT"}});
   for (const DeadLetter& letter : selected.letters) {
-    table.add_row({to_string(letter.id), task_name_of(letter, segment),
-                   fmt::format("{}", letter.failure.attempts),
+    table.add_row({to_string(letter.id), task_name_of(letter, segment), fmt::format("{}", letter.failure.attempts),
                    write_time(now.to_realtime_ns(letter.failure.at_ns)),
-                   std::string(reason_text(letter.failure.reason)),
-                   fingerprint_text(letter.failure.fingerprint)});
+                   std::string(reason_text(letter.failure.reason)), fingerprint_text(letter.failure.fingerprint)});
   }
   if (table.empty()) {
     fmt::print("{}\n", selected.matching == 0 ? "no dead letters" : "no more dead letters");
@@ -68,8 +63,7 @@ void print_list(const SelectedLetters& selected, const DeadSelection& selection,
   table.print(context.style);
   const std::uint64_t end = selection.offset + selected.letters.size();
   if (end < selected.matching) {
-    fmt::print("\n{} of {}; go on with --offset {}\n", selected.letters.size(), selected.matching,
-               end);
+    fmt::print("\n{} of {}; go on with --offset {}\n", selected.letters.size(), selected.matching, end);
   }
 }
 
@@ -127,8 +121,7 @@ int show_letters(const DeadSelection& selection, const Context& context) {
     if (!first) fmt::print("\n");
     first = false;
     print_task(*task, *attached, context.style);
-    if (count > 1)
-      fmt::print("{:<12} {} failed alike in this queue\n", "group", letters_text(count));
+    if (count > 1) fmt::print("{:<12} {} failed alike in this queue\n", "group", letters_text(count));
   }
   if (context.json) print_json(rows);
   return kExitOk;
@@ -155,16 +148,13 @@ struct Act {
 };
 
 // False when there is nothing to act on, or no consent; `code` says how to end.
-bool may_act(const Act& act, const SelectedLetters& selected, const shm::Segment& segment,
-             const Context& context, int& code) {
+bool may_act(const Act& act, const SelectedLetters& selected, const shm::Segment& segment, const Context& context,
+             int& code) {
   const BlastRadius radius(selected.letters, segment);
   code = kExitOk;
   if (selected.letters.empty()) {
     if (context.json) {
-      print_json({{"dryRun", context.dry_run},
-                  {act.done, 0},
-                  {"skipped", 0},
-                  {"blastRadius", radius.json()}});
+      print_json({{"dryRun", context.dry_run}, {act.done, 0}, {"skipped", 0}, {"blastRadius", radius.json()}});
     } else {
       fmt::print("no dead letters match\n");
     }
@@ -175,8 +165,7 @@ bool may_act(const Act& act, const SelectedLetters& selected, const shm::Segment
   } else if (!context.json && !context.yes) {
     radius.print();
   }
-  switch (
-      ask_consent(context, fmt::format("{} {}", act.verb, letters_text(selected.letters.size())))) {
+  switch (ask_consent(context, fmt::format("{} {}", act.verb, letters_text(selected.letters.size())))) {
     case Consent::kDryRun: return false;
     case Consent::kRefused: code = kExitUsage; return false;
     case Consent::kGiven: break;
@@ -219,9 +208,8 @@ struct ReplayOptions {
 // The wait of the n-th when so many start in every period: in exact steps, so that no rounding adds up.
 std::int64_t spaced_ns(const base::Rate& rate, std::uint64_t n) {
   const auto exact = static_cast<__int128>(n) * rate.period_ns / static_cast<__int128>(rate.count);
-  return exact > std::numeric_limits<std::int64_t>::max() / 4
-             ? std::numeric_limits<std::int64_t>::max() / 4
-             : static_cast<std::int64_t>(exact);
+  return exact > std::numeric_limits<std::int64_t>::max() / 4 ? std::numeric_limits<std::int64_t>::max() / 4
+                                                              : static_cast<std::int64_t>(exact);
 }
 
 int replay_letters(const ReplayOptions& options, const Context& context) {
@@ -246,9 +234,7 @@ Run build_replay(CommandLine& line) {
 
 int purge_letters(const DeadSelection& selection, const Context& context) {
   return act_on({"dlq purge", "purge", "purged"}, selection, context,
-                [](engine::DeadLetters& dead, const DeadLetter& letter, std::uint64_t) {
-                  return dead.purge(letter);
-                });
+                [](engine::DeadLetters& dead, const DeadLetter& letter, std::uint64_t) { return dead.purge(letter); });
 }
 
 Run build_purge(CommandLine& line) {
@@ -260,35 +246,33 @@ Run build_purge(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> dlq_commands() {
-  return {
-      {.path = "dlq list",
-       .group = Group::kTasks,
-       .help = "Dead letters, oldest first",
-       .examples = {{"stem dlq list -q mail --since 1h", ""},
-                    {"stem dlq list --reason poison-pill --json", ""}},
-       .traits = kReads,
-       .build = build_list},
-      {.path = "dlq show",
-       .group = Group::kTasks,
-       .help = "One dead letter: the whole task and its failure",
-       .examples = {{"stem dlq show 1f2e3d4c-00000000abc00012", ""}},
-       .traits = kReads,
-       .build = build_show},
-      {.path = "dlq replay",
-       .group = Group::kTasks,
-       .help = "Queue dead letters again, with all their attempts",
-       .details = "Oldest first. --rate gives each its time, so that nobody has to stay: the tasks "
-                  "wait in the queue as delayed ones.",
-       .examples = {{"stem dlq replay -q mail --dry-run", "what it would touch"},
-                    {"stem dlq replay --fingerprint 3f9a0c51d2e47b86 --rate 10/s --yes", ""}},
-       .traits = kReads | kDestroys,
-       .build = build_replay},
-      {.path = "dlq purge",
-       .group = Group::kTasks,
-       .help = "Remove dead letters for good",
-       .examples = {{"stem dlq purge -q mail --reason unregistered-task --dry-run", ""}},
-       .traits = kReads | kDestroys,
-       .build = build_purge}};
+  return {{.path = "dlq list",
+           .group = Group::kTasks,
+           .help = "Dead letters, oldest first",
+           .examples = {{"stem dlq list -q mail --since 1h", ""}, {"stem dlq list --reason poison-pill --json", ""}},
+           .traits = kReads,
+           .build = build_list},
+          {.path = "dlq show",
+           .group = Group::kTasks,
+           .help = "One dead letter: the whole task and its failure",
+           .examples = {{"stem dlq show 1f2e3d4c-00000000abc00012", ""}},
+           .traits = kReads,
+           .build = build_show},
+          {.path = "dlq replay",
+           .group = Group::kTasks,
+           .help = "Queue dead letters again, with all their attempts",
+           .details = "Oldest first. --rate gives each its time, so that nobody has to stay: the tasks "
+                      "wait in the queue as delayed ones.",
+           .examples = {{"stem dlq replay -q mail --dry-run", "what it would touch"},
+                        {"stem dlq replay --fingerprint 3f9a0c51d2e47b86 --rate 10/s --yes", ""}},
+           .traits = kReads | kDestroys,
+           .build = build_replay},
+          {.path = "dlq purge",
+           .group = Group::kTasks,
+           .help = "Remove dead letters for good",
+           .examples = {{"stem dlq purge -q mail --reason unregistered-task --dry-run", ""}},
+           .traits = kReads | kDestroys,
+           .build = build_purge}};
 }
 
 }  // namespace stem::cli

@@ -57,9 +57,8 @@ Tone tone_of(Verdict verdict) {
 }
 
 std::size_t count_of(const std::vector<Finding>& findings, Verdict verdict) {
-  return static_cast<std::size_t>(
-      std::count_if(findings.begin(), findings.end(),
-                    [&](const Finding& finding) { return finding.verdict == verdict; }));
+  return static_cast<std::size_t>(std::count_if(findings.begin(), findings.end(),
+                                                [&](const Finding& finding) { return finding.verdict == verdict; }));
 }
 
 void print_for_programs(const Host& host, const std::vector<Finding>& findings) {
@@ -98,12 +97,9 @@ void print_finding(const Finding& finding, std::size_t name_width, bool all, con
              wrapped(finding.found, line_width() - indent + 2, indent - 2));
   if (finding.verdict == Verdict::kOk && !all) return;
   const auto line = [&](std::string_view label, std::string_view text) {
-    fmt::print("{}{}{}\n", std::string(indent - 2, ' '),
-               style.paint(Tone::kDim, fmt::format("{:<6}", label)), text);
+    fmt::print("{}{}{}\n", std::string(indent - 2, ' '), style.paint(Tone::kDim, fmt::format("{:<6}", label)), text);
   };
-  const auto paragraph = [&](std::string_view text) {
-    return wrapped(text, line_width() - indent - 6, indent + 4);
-  };
+  const auto paragraph = [&](std::string_view text) { return wrapped(text, line_width() - indent - 6, indent + 4); };
   line("why", paragraph(finding.why));
   line("mend", paragraph(finding.mend));
   // Never broken: it is there to be copied.
@@ -114,22 +110,18 @@ std::string counted(std::size_t count, std::string_view one, std::string_view ma
   return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
-void print_for_people(const Host& host, const std::vector<Finding>& findings, bool all,
-                      const Style& style) {
+void print_for_people(const Host& host, const std::vector<Finding>& findings, bool all, const Style& style) {
   fmt::print("{}\n\n",
-             style.paint(Tone::kBold, fmt::format("{} {}, {} of {} CPUs, {} of memory", host.kernel,
-                                                  host.machine, host.cpus, host.online_cpus,
-                                                  base::human_size(host.memory_bytes))));
+             style.paint(Tone::kBold, fmt::format("{} {}, {} of {} CPUs, {} of memory", host.kernel, host.machine,
+                                                  host.cpus, host.online_cpus, base::human_size(host.memory_bytes))));
   std::size_t name_width = 0;
   for (const Finding& finding : findings) name_width = std::max(name_width, finding.name.size());
   for (const Finding& finding : findings) print_finding(finding, name_width, all, style);
   const std::size_t warnings = count_of(findings, Verdict::kWarn);
   const std::size_t failures = count_of(findings, Verdict::kFail);
   fmt::print("\n{} ok, {}, {}\n", count_of(findings, Verdict::kOk),
-             style.paint(warnings > 0 ? Tone::kWarn : Tone::kPlain,
-                         counted(warnings, "warning", "warnings")),
-             style.paint(failures > 0 ? Tone::kBad : Tone::kPlain,
-                         counted(failures, "failure", "failures")));
+             style.paint(warnings > 0 ? Tone::kWarn : Tone::kPlain, counted(warnings, "warning", "warnings")),
+             style.paint(failures > 0 ? Tone::kBad : Tone::kPlain, counted(failures, "failure", "failures")));
 }
 
 int run_doctor(bool all, const Context& context) {
@@ -158,11 +150,9 @@ std::vector<Command> doctor_commands() {
   return {{.path = "doctor",
            .group = Group::kHost,
            .help = "What is wrong with this host for this job, and how to mend it",
-           .details =
-               "Tries or reads each thing that the speed and the promises rest on. A warning costs "
-               "time; a failure breaks a promise, and the exit code is 70.",
-           .examples = {{"stem doctor", ""},
-                        {"stem doctor --json | jq '.checks[] | select(.status!=\"ok\")'", ""}},
+           .details = "Tries or reads each thing that the speed and the promises rest on. A warning costs "
+                      "time; a failure breaks a promise, and the exit code is 70.",
+           .examples = {{"stem doctor", ""}, {"stem doctor --json | jq '.checks[] | select(.status!=\"ok\")'", ""}},
            .traits = kReads,
            .build = build_doctor}};
 }

@@ -28,11 +28,9 @@ constexpr Duration kRoomTimeout = std::chrono::seconds(10);  // of --jsonl
 constexpr Duration kForEver = Duration::max();
 
 struct EnqueueFlags {
-  std::optional<std::string> task, args, payload_file, jsonl, queue, unique_key, meta,
-      idempotency_key, affinity_key;
+  std::optional<std::string> task, args, payload_file, jsonl, queue, unique_key, meta, idempotency_key, affinity_key;
   std::optional<std::uint64_t> priority, max_retries;
-  std::optional<std::int64_t> delay_ns, eta_ns, expires_at_ns, unique_for_ns, result_ttl_ns,
-      timeout_ns;
+  std::optional<std::int64_t> delay_ns, eta_ns, expires_at_ns, unique_for_ns, result_ttl_ns, timeout_ns;
   std::vector<std::string> headers;
   bool unique = false, wait = false, keep_going = false, ids = false;
 };
@@ -40,8 +38,7 @@ struct EnqueueFlags {
 Error refusal(std::string message) { return {Errc::kInvalidArgument, std::move(message)}; }
 
 Result<void> check(const EnqueueFlags& f) {
-  const int sources =
-      int{f.args.has_value()} + int{f.payload_file.has_value()} + int{f.jsonl.has_value()};
+  const int sources = int{f.args.has_value()} + int{f.payload_file.has_value()} + int{f.jsonl.has_value()};
   if (sources > 1) return refusal("give one of --args, --payload-file and --jsonl");
   if (!f.task && !f.jsonl) return refusal("TASK is missing");
   if (f.task && f.task->empty()) return refusal("TASK is empty");
@@ -65,8 +62,8 @@ Result<Order> order_of(const EnqueueFlags& f, const Config& config) {
   EnqueueOptions& o = order.options;
   order.task = f.task.value_or("");
   o.queue = f.queue.value_or(config.text("default_queue"));
-  o.max_retries = static_cast<int>(f.max_retries.value_or(
-      std::min<std::uint64_t>(config.whole_number("default_max_retries"), 65535)));
+  o.max_retries = static_cast<int>(
+      f.max_retries.value_or(std::min<std::uint64_t>(config.whole_number("default_max_retries"), 65535)));
   if (f.priority) o.priority = static_cast<int>(*f.priority);
   if (f.delay_ns) o.delay = Duration(*f.delay_ns);
   if (f.eta_ns) o.eta = to_time_point(*f.eta_ns);
@@ -82,8 +79,7 @@ Result<Order> order_of(const EnqueueFlags& f, const Config& config) {
     o.unique_for = Duration(*f.unique_for_ns);
   }
   for (const std::string& header : f.headers) {
-    if (auto good = add_header(o.headers, header); !good.ok())
-      return good.error().within("--header");
+    if (auto good = add_header(o.headers, header); !good.ok()) return good.error().within("--header");
   }
   o.meta = f.meta.value_or("");
   o.idempotency_key = f.idempotency_key.value_or("");
@@ -107,10 +103,9 @@ Result<std::string> read_payload_file(const std::string& path) {
   bytes.resize(static_cast<std::size_t>(in.gcount()));
   if (in.bad()) return refusal(fmt::format("cannot read {}", path));
   if (bytes.size() > shm::kMaxPayloadBytes) {
-    return Error{
-        Errc::kTooLarge,
-        fmt::format("{} has more than {}, the most that a task carries; pass its name instead",
-                    path, base::human_size(shm::kMaxPayloadBytes))};
+    return Error{Errc::kTooLarge,
+                 fmt::format("{} has more than {}, the most that a task carries; pass its name instead", path,
+                             base::human_size(shm::kMaxPayloadBytes))};
   }
   return bytes;
 }
@@ -159,8 +154,7 @@ void print_waited(TaskId id, const Waited& waited) {
   if (waited.exit_code == kExitOk) {
     fmt::print("{}\n", waited.result.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
   } else if (waited.exit_code == kExitTimeout) {
-    print_error(fmt::format("enqueue: {}", waited.message),
-                fmt::format("'stem task wait {}' waits on", to_string(id)));
+    print_error(fmt::format("enqueue: {}", waited.message), fmt::format("'stem task wait {}' waits on", to_string(id)));
   } else {
     print_error(fmt::format("enqueue: task {} ended as {}{}{}", to_string(id), waited.state,
                             waited.error_kind.empty() ? "" : ": " + waited.error_kind,
@@ -189,10 +183,8 @@ int enqueue_one(const EnqueueFlags& f, Client& client, const Order& order, const
     if (f.wait) print_waited(enqueued.id, waited);
     return waited.exit_code;
   }
-  ordered_json document{{"id", id},
-                        {"task", order.task},
-                        {"queue", order.options.queue},
-                        {"duplicate", enqueued.duplicate}};
+  ordered_json document{
+      {"id", id}, {"task", order.task}, {"queue", order.options.queue}, {"duplicate", enqueued.duplicate}};
   if (f.wait) {
     document["state"] = waited.state;
     document["result"] = waited.result;
@@ -207,15 +199,13 @@ int enqueue_one(const EnqueueFlags& f, Client& client, const Order& order, const
 
 // ---- many
 
-void print_report(const BulkReport& report, const BulkOptions& options, std::int64_t spent_ns,
-                  const Context& context) {
+void print_report(const BulkReport& report, const BulkOptions& options, std::int64_t spent_ns, const Context& context) {
   const double seconds = static_cast<double>(spent_ns) * 1e-9;
   const double rate = static_cast<double>(report.enqueued) / std::max(seconds, 1e-9);
   if (context.json && !options.print_ids) {
     ordered_json errors = ordered_json::array();
     for (const BadLine& bad : report.first_bad) {
-      errors.push_back(
-          {{"line", bad.line}, {"code", to_string(bad.code)}, {"message", bad.message}});
+      errors.push_back({{"line", bad.line}, {"code", to_string(bad.code)}, {"message", bad.message}});
     }
     print_json({{"lines", report.lines},
                 {"enqueued", report.enqueued},
@@ -228,14 +218,12 @@ void print_report(const BulkReport& report, const BulkOptions& options, std::int
     return;
   }
   // The ids have stdout to themselves.
-  std::string text = fmt::format(
-      "enqueued {} {} in {} ({}/s)", report.enqueued, report.enqueued == 1 ? "task" : "tasks",
-      base::human_duration(spent_ns), base::human_count(static_cast<std::uint64_t>(rate)));
+  std::string text =
+      fmt::format("enqueued {} {} in {} ({}/s)", report.enqueued, report.enqueued == 1 ? "task" : "tasks",
+                  base::human_duration(spent_ns), base::human_count(static_cast<std::uint64_t>(rate)));
   if (report.duplicates > 0) text += fmt::format(", {} were there already", report.duplicates);
-  if (report.bad > 0)
-    text += fmt::format(", {} bad {}", report.bad, report.bad == 1 ? "line" : "lines");
-  if (report.stopped)
-    text += fmt::format("; stopped at line {} of {}", report.lines, options.source);
+  if (report.bad > 0) text += fmt::format(", {} bad {}", report.bad, report.bad == 1 ? "line" : "lines");
+  if (report.stopped) text += fmt::format("; stopped at line {} of {}", report.lines, options.source);
   fmt::print(options.print_ids ? stderr : stdout, "{}\n", text);
 }
 
@@ -258,8 +246,7 @@ int enqueue_many(const EnqueueFlags& f, Client& client, Order order, const Conte
     }
     file.open(path, std::ios::binary);
     if (!file) {
-      return fail("enqueue",
-                  refusal(system_error(fmt::format("--jsonl: cannot read {}", path)).message));
+      return fail("enqueue", refusal(system_error(fmt::format("--jsonl: cannot read {}", path)).message));
     }
     size = std::filesystem::file_size(path, error);
     if (error) size = 0;  // a pipe, a device
@@ -291,8 +278,7 @@ int run_enqueue(const EnqueueFlags& f, const Context& context) {
   }
   auto client = Client::open(context.namespace_name);
   if (!client.ok()) return fail("enqueue", client.error());
-  return f.jsonl ? enqueue_many(f, *client, std::move(*order), context)
-                 : enqueue_one(f, *client, *order, context);
+  return f.jsonl ? enqueue_many(f, *client, std::move(*order), context) : enqueue_one(f, *client, *order, context);
 }
 
 Run build_enqueue(CommandLine& line) {
@@ -306,8 +292,7 @@ Run build_enqueue(CommandLine& line) {
   line.duration_ns("--delay", &f->delay_ns, "not before this has passed");
   line.when_ns("--eta", &f->eta_ns, Toward::kFuture, "not before this time");
   line.when_ns("--expires", &f->expires_at_ns, Toward::kFuture, "cancelled if not started by then");
-  line.count("--max-retries", &f->max_retries,
-             "attempts after the first (default: setting default_max_retries)");
+  line.count("--max-retries", &f->max_retries, "attempts after the first (default: setting default_max_retries)");
   line.flag("--unique", &f->unique, "not if the same task with the same arguments is there");
   line.text("--unique-key", &f->unique_key, "the same, by this text instead of the arguments");
   line.duration_ns("--unique-for", &f->unique_for_ns, "how long it counts as there (default 30s)");
@@ -328,24 +313,21 @@ Run build_enqueue(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> enqueue_commands() {
-  return {
-      {.path = "enqueue",
-       .group = Group::kTasks,
-       .help = "Enqueue a task, or one for each line of a file",
-       .details =
-           "Prints the id, and with --wait the result as JSON. A JSON text reaches the handler as "
-           "its bytes, every other JSON value as MessagePack. A line of --jsonl holds the "
-           "arguments of TASK, or an object with args and any of task, queue, priority, "
-           "maxRetries, delay, eta, expires, unique, uniqueKey, uniqueForMs, headers, meta, "
-           "idempotencyKey, affinityKey, resultTtl; flags are their defaults. At a bad line it "
-           "stops, with the tasks of the lines before it enqueued.",
-       .examples = {{"stem enqueue img.resize --args '{\"file\":\"a.jpg\",\"width\":64}'", ""},
-                    {"stem enqueue report --args '[2026]' --wait --timeout 30s", "and its result"},
-                    {"stem enqueue img.resize --jsonl images.jsonl", "in bulk"},
-                    {"zcat orders.gz | stem enqueue --jsonl - --keep-going",
-                     "each line {\"task\":…,\"args\":…}"}},
-       .traits = kReads,
-       .build = build_enqueue}};
+  return {{.path = "enqueue",
+           .group = Group::kTasks,
+           .help = "Enqueue a task, or one for each line of a file",
+           .details = "Prints the id, and with --wait the result as JSON. A JSON text reaches the handler as "
+                      "its bytes, every other JSON value as MessagePack. A line of --jsonl holds the "
+                      "arguments of TASK, or an object with args and any of task, queue, priority, "
+                      "maxRetries, delay, eta, expires, unique, uniqueKey, uniqueForMs, headers, meta, "
+                      "idempotencyKey, affinityKey, resultTtl; flags are their defaults. At a bad line it "
+                      "stops, with the tasks of the lines before it enqueued.",
+           .examples = {{"stem enqueue img.resize --args '{\"file\":\"a.jpg\",\"width\":64}'", ""},
+                        {"stem enqueue report --args '[2026]' --wait --timeout 30s", "and its result"},
+                        {"stem enqueue img.resize --jsonl images.jsonl", "in bulk"},
+                        {"zcat orders.gz | stem enqueue --jsonl - --keep-going", "each line {\"task\":…,\"args\":…}"}},
+           .traits = kReads,
+           .build = build_enqueue}};
 }
 
 }  // namespace stem::cli

@@ -54,11 +54,9 @@ Result<void> round_trip(const Context& context, Component& component) {
                                   [](const Attached& one) { return one.keeper && one.alive; });
   const std::uint64_t tasks = count_slots(segment).tasks();
   const double share = static_cast<double>(tasks) / segment.geometry().slot_count;
-  component.detail =
-      fmt::format("{} of {} slots used, {} workers, {}", tasks, segment.geometry().slot_count,
-                  alive(shm::Role::kWorker), base::human_size(segment.used_bytes()));
-  if (!keeper)
-    component.warnings.emplace_back("no keeper: delayed tasks wait, the dead are not swept");
+  component.detail = fmt::format("{} of {} slots used, {} workers, {}", tasks, segment.geometry().slot_count,
+                                 alive(shm::Role::kWorker), base::human_size(segment.used_bytes()));
+  if (!keeper) component.warnings.emplace_back("no keeper: delayed tasks wait, the dead are not swept");
   if (alive(shm::Role::kWorker) == 0) component.warnings.emplace_back("no worker is attached");
   if (share > kNearlyFull) {
     component.warnings.push_back(fmt::format("{:.0f} % of the slots are used", share * 100));
@@ -68,11 +66,10 @@ Result<void> round_trip(const Context& context, Component& component) {
 
 Component look_at(std::string name, const std::string& url, const Context& context) {
   // Without a password that may be in it.
-  Component component{.name = std::move(name),
-                      .url = shown_value(*find_setting("broker_url"), url)};
+  Component component{.name = std::move(name), .url = shown_value(*find_setting("broker_url"), url)};
   if (!url.starts_with(kSharedMemory)) {
-    component.detail = fmt::format("'{}' is no segment; only shm://NAME can be looked at",
-                                   url.substr(0, url.find("://") + 3));
+    component.detail =
+        fmt::format("'{}' is no segment; only shm://NAME can be looked at", url.substr(0, url.find("://") + 3));
     return component;
   }
   Context there = context;
@@ -91,8 +88,7 @@ void print_components(const std::vector<Component>& components, const Context& c
   }
   fmt::print("{}", table.render(context.style, 0));  // a reason is never cut
   for (const Component& c : components) {
-    for (const std::string& warning : c.warnings)
-      print_warning(fmt::format("{}: {}", c.name, warning));
+    for (const std::string& warning : c.warnings) print_warning(fmt::format("{}: {}", c.name, warning));
   }
 }
 

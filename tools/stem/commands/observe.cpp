@@ -72,8 +72,7 @@ int observe(const View& view, const ObserveOptions& options, const Context& cont
   Heartbeats heartbeats;
   Look before = take_look(*attached, view.parts);
   heartbeats.see(before);
-  for (std::int64_t gap_ns = kFirstGapNs; !interrupts.wait_ns(gap_ns);
-       gap_ns = options.interval_ns) {
+  for (std::int64_t gap_ns = kFirstGapNs; !interrupts.wait_ns(gap_ns); gap_ns = options.interval_ns) {
     Look now = take_look(*attached, view.parts);
     heartbeats.see(now);
     print_look(view,
@@ -118,48 +117,46 @@ constexpr View kQueues{"observe queues", kQueuePart, queues_text, queues_json};
 constexpr View kWorkers{"observe workers", kWorkerPart, workers_text, workers_json};
 constexpr View kTasks{"observe tasks", kTaskPart, tasks_text, tasks_json};
 constexpr View kDead{"observe dlq", kQueuePart, dead_text, dead_json};
-constexpr View kMetrics{"observe metrics", kQueuePart | kWorkerPart | kTaskPart, metrics_text,
-                        metrics_json};
+constexpr View kMetrics{"observe metrics", kQueuePart | kWorkerPart | kTaskPart, metrics_text, metrics_json};
 
 }  // namespace
 
 std::vector<Command> observe_commands() {
-  return {
-      {.path = "observe queues",
-       .group = Group::kWatch,
-       .help = "Depth, rates and waiting times of every queue",
-       .details = "Rates are of the time between two looks (a quarter of a second, or --interval). "
-                  "LAG is how long tasks waited for their first start: those of that time, or all "
-                  "there ever were when none started in it.",
-       .examples = {{"stem observe queues", ""}, {"stem observe queues --follow", ""}},
-       .traits = kReads,
-       .build = build<kQueues, true>},
-      {.path = "observe workers",
-       .group = Group::kWatch,
-       .help = "Worker processes, their cores, and what they did",
-       .details = "LAST-HEARTBEAT is as this command saw it: '<' it moved within that time, '>' it "
-                  "has stood still at least so long.",
-       .examples = {{"stem observe workers --follow", ""}},
-       .traits = kReads,
-       .build = build<kWorkers, false>},
-      {.path = "observe tasks",
-       .group = Group::kWatch,
-       .help = "Count, duration and failures of every task name",
-       .examples = {{"stem observe tasks --json", ""}},
-       .traits = kReads,
-       .build = build<kTasks, false>},
-      {.path = "observe dlq",
-       .group = Group::kWatch,
-       .help = "Dead letters, those that failed alike as one row",
-       .examples = {{"stem observe dlq -q mail", ""}},
-       .traits = kReads,
-       .build = build<kDead, true>},
-      {.path = "observe metrics",
-       .group = Group::kWatch,
-       .help = "Everything in Prometheus' text form",
-       .examples = {{"stem observe metrics", ""}},
-       .traits = kReads,
-       .build = build<kMetrics, false>}};
+  return {{.path = "observe queues",
+           .group = Group::kWatch,
+           .help = "Depth, rates and waiting times of every queue",
+           .details = "Rates are of the time between two looks (a quarter of a second, or --interval). "
+                      "LAG is how long tasks waited for their first start: those of that time, or all "
+                      "there ever were when none started in it.",
+           .examples = {{"stem observe queues", ""}, {"stem observe queues --follow", ""}},
+           .traits = kReads,
+           .build = build<kQueues, true>},
+          {.path = "observe workers",
+           .group = Group::kWatch,
+           .help = "Worker processes, their cores, and what they did",
+           .details = "LAST-HEARTBEAT is as this command saw it: '<' it moved within that time, '>' it "
+                      "has stood still at least so long.",
+           .examples = {{"stem observe workers --follow", ""}},
+           .traits = kReads,
+           .build = build<kWorkers, false>},
+          {.path = "observe tasks",
+           .group = Group::kWatch,
+           .help = "Count, duration and failures of every task name",
+           .examples = {{"stem observe tasks --json", ""}},
+           .traits = kReads,
+           .build = build<kTasks, false>},
+          {.path = "observe dlq",
+           .group = Group::kWatch,
+           .help = "Dead letters, those that failed alike as one row",
+           .examples = {{"stem observe dlq -q mail", ""}},
+           .traits = kReads,
+           .build = build<kDead, true>},
+          {.path = "observe metrics",
+           .group = Group::kWatch,
+           .help = "Everything in Prometheus' text form",
+           .examples = {{"stem observe metrics", ""}},
+           .traits = kReads,
+           .build = build<kMetrics, false>}};
 }
 
 }  // namespace stem::cli

@@ -24,8 +24,7 @@ using nlohmann::ordered_json;
 
 constexpr std::string_view kOverflowNames[] = {"reject", "block", "drop-oldest"};
 
-Result<std::vector<std::uint32_t>> queues_named(const shm::Segment& segment,
-                                                const std::vector<std::string>& names) {
+Result<std::vector<std::uint32_t>> queues_named(const shm::Segment& segment, const std::vector<std::string>& names) {
   std::vector<std::uint32_t> ids;
   for (const std::string& name : names) {
     const auto id = queue_named(segment, name);
@@ -74,8 +73,7 @@ int pause_queues(const Names& names, bool paused, const Context& context) {
     const std::string name(shm::queue_name(attached->segment(), id));
     rows.push_back({{"queue", name}, {"paused", paused}, {"changed", was != paused}});
     if (!context.json) {
-      fmt::print("{} {}{}\n", printable(name), paused ? "paused" : "resumed",
-                 was == paused ? " (it was already)" : "");
+      fmt::print("{} {}{}\n", printable(name), paused ? "paused" : "resumed", was == paused ? " (it was already)" : "");
     }
   }
   if (context.json) print_json(rows);
@@ -107,18 +105,16 @@ int purge_queue(const std::string& name, const Context& context) {
     }
   };
   if (context.json && context.dry_run) answer(0);
-  switch (ask_consent(context, fmt::format("cancel {} ready and {} delayed tasks of queue {}",
-                                           count.ready, count.delayed, name))) {
+  switch (ask_consent(
+      context, fmt::format("cancel {} ready and {} delayed tasks of queue {}", count.ready, count.delayed, name))) {
     case Consent::kDryRun: return kExitOk;
     case Consent::kRefused: return kExitUsage;
     case Consent::kGiven: break;
   }
-  const std::uint64_t cancelled =
-      engine::Control(attached->engine()).purge(*id, base::monotonic_ns());
+  const std::uint64_t cancelled = engine::Control(attached->engine()).purge(*id, base::monotonic_ns());
   answer(cancelled);
   if (!context.json) {
-    fmt::print("cancelled {} task{} of {}\n", cancelled, cancelled == 1 ? "" : "s",
-               printable(name));
+    fmt::print("cancelled {} task{} of {}\n", cancelled, cancelled == 1 ? "" : "s", printable(name));
   }
   return kExitOk;
 }
@@ -140,8 +136,7 @@ struct SetOptions {
   std::optional<std::string> overflow, lowest_first;
 
   [[nodiscard]] bool empty() const {
-    return !rate && !max_length && !concurrency && !dlq_max && !dlq_retention_ns && !overflow &&
-           !lowest_first;
+    return !rate && !max_length && !concurrency && !dlq_max && !dlq_retention_ns && !overflow && !lowest_first;
   }
 };
 
@@ -150,8 +145,8 @@ Result<engine::Rate> parse_rate_or_none(std::string_view text) {
   const auto rate = base::parse_rate(text);
   if (!rate.ok()) return Error{Errc::kInvalidArgument, rate.error().message + ", or none"};
   if (rate->count > std::numeric_limits<std::uint32_t>::max()) {
-    return Error{Errc::kInvalidArgument, fmt::format("'{}' is more than {}/s", text,
-                                                     std::numeric_limits<std::uint32_t>::max())};
+    return Error{Errc::kInvalidArgument,
+                 fmt::format("'{}' is more than {}/s", text, std::numeric_limits<std::uint32_t>::max())};
   }
   return engine::Rate{static_cast<std::uint32_t>(rate->count),
                       static_cast<std::uint32_t>(rate->period_ns / engine::kSecondNs)};
@@ -162,15 +157,13 @@ Result<std::uint32_t> parse_count_or_none(std::string_view text) {
   const auto count = base::parse_count(text);
   if (!count.ok()) return Error{Errc::kInvalidArgument, count.error().message + ", or none"};
   if (*count > std::numeric_limits<std::uint32_t>::max()) {
-    return Error{Errc::kInvalidArgument, fmt::format("'{}' is more than {}", text,
-                                                     std::numeric_limits<std::uint32_t>::max())};
+    return Error{Errc::kInvalidArgument,
+                 fmt::format("'{}' is more than {}", text, std::numeric_limits<std::uint32_t>::max())};
   }
   return static_cast<std::uint32_t>(*count);
 }
 
-ordered_json none_if_zero(std::uint64_t value) {
-  return value == 0 ? ordered_json(nullptr) : ordered_json(value);
-}
+ordered_json none_if_zero(std::uint64_t value) { return value == 0 ? ordered_json(nullptr) : ordered_json(value); }
 
 std::string rate_text(engine::Rate rate) {
   return base::write_rate({rate.count, std::int64_t{rate.period_s} * engine::kSecondNs});
@@ -181,8 +174,7 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
   const auto now = [](const auto& word) { return word.load(std::memory_order_acquire); };
   const engine::Rate rate = engine::unpack_rate(now(row.rate));
   const std::uint32_t overflow = now(row.overflow);
-  const std::string_view overflow_name =
-      overflow < std::size(kOverflowNames) ? kOverflowNames[overflow] : "unknown";
+  const std::string_view overflow_name = overflow < std::size(kOverflowNames) ? kOverflowNames[overflow] : "unknown";
   const std::int64_t retention =
       now(row.dead_retention_ns) > 0 ? now(row.dead_retention_ns) : engine::kDefaultDeadRetentionNs;
   if (context.json) {
@@ -199,12 +191,8 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
     print_json(document);
     return;
   }
-  const auto line = [](std::string_view name, std::string_view text) {
-    fmt::print("{:<14} {}\n", name, text);
-  };
-  const auto count = [](std::uint32_t value) {
-    return value == 0 ? std::string("none") : fmt::format("{}", value);
-  };
+  const auto line = [](std::string_view name, std::string_view text) { fmt::print("{:<14} {}\n", name, text); };
+  const auto count = [](std::uint32_t value) { return value == 0 ? std::string("none") : fmt::format("{}", value); };
   line("queue", context.style.paint(Tone::kBold, printable(shm::queue_name(segment, id))));
   line("paused", now(row.paused) != 0 ? "yes" : "no");
   line("rate", rate ? rate_text(rate) : "none");
@@ -225,8 +213,7 @@ engine::Control::Limits limits_of(const SetOptions& options) {
     limits.rate = *options.rate;
   }
   if (options.overflow) {
-    const auto* it =
-        std::find(std::begin(kOverflowNames), std::end(kOverflowNames), *options.overflow);
+    const auto* it = std::find(std::begin(kOverflowNames), std::end(kOverflowNames), *options.overflow);
     limits.overflow = static_cast<int>(it - std::begin(kOverflowNames));
   }
   if (options.lowest_first) limits.lowest_first = *options.lowest_first == "on" ? 1 : 0;
@@ -261,17 +248,13 @@ Run build_set(CommandLine& line) {
   line.parsed<std::uint32_t>("--concurrency", &o->concurrency, parse_count_or_none,
                              "tasks that run at once; none lifts it")
       .named("N");
-  line.parsed<std::uint32_t>("--max-length", &o->max_length, parse_count_or_none,
-                             "tasks that may wait; none lifts it")
+  line.parsed<std::uint32_t>("--max-length", &o->max_length, parse_count_or_none, "tasks that may wait; none lifts it")
       .named("N");
-  line.choice("--overflow", &o->overflow, {"reject", "block", "drop-oldest"},
-              "what a full queue does with one more");
+  line.choice("--overflow", &o->overflow, {"reject", "block", "drop-oldest"}, "what a full queue does with one more");
   line.choice("--lowest-first", &o->lowest_first, {"on", "off"},
               "priority 0 first, for callers who number the other way");
-  line.duration_ns("--dlq-retention", &o->dlq_retention_ns,
-                   "how long dead letters are kept; 0 is the default, 7d");
-  line.parsed<std::uint32_t>("--dlq-max", &o->dlq_max, parse_count_or_none,
-                             "dead letters that are kept; none lifts it")
+  line.duration_ns("--dlq-retention", &o->dlq_retention_ns, "how long dead letters are kept; 0 is the default, 7d");
+  line.parsed<std::uint32_t>("--dlq-max", &o->dlq_max, parse_count_or_none, "dead letters that are kept; none lifts it")
       .named("N");
   line.flag("--create", &o->create, "also if the queue was never used");
   return [o](const Context& context) { return set_queue(*o, context); };
@@ -280,33 +263,32 @@ Run build_set(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> queue_commands() {
-  return {
-      {.path = "queue pause",
-       .group = Group::kTasks,
-       .help = "Start no more tasks of a queue",
-       .details = "What runs goes on; enqueueing goes on.",
-       .examples = {{"stem queue pause mail", ""}},
-       .traits = kReads,
-       .build = build_pause<true>},
-      {.path = "queue resume",
-       .group = Group::kTasks,
-       .help = "Start tasks of a queue again",
-       .examples = {{"stem queue resume mail", ""}},
-       .traits = kReads,
-       .build = build_pause<false>},
-      {.path = "queue purge",
-       .group = Group::kTasks,
-       .help = "Cancel every task of a queue that has not started",
-       .examples = {{"stem queue purge mail --dry-run", ""}, {"stem queue purge mail --yes", ""}},
-       .traits = kReads | kDestroys,
-       .build = build_purge},
-      {.path = "queue set",
-       .group = Group::kTasks,
-       .help = "Limits of a queue; without a flag it shows them",
-       .examples = {{"stem queue set mail --rate 100/s --max-length 10000 --overflow block", ""},
-                    {"stem queue set mail --rate none", ""}},
-       .traits = kReads,
-       .build = build_set}};
+  return {{.path = "queue pause",
+           .group = Group::kTasks,
+           .help = "Start no more tasks of a queue",
+           .details = "What runs goes on; enqueueing goes on.",
+           .examples = {{"stem queue pause mail", ""}},
+           .traits = kReads,
+           .build = build_pause<true>},
+          {.path = "queue resume",
+           .group = Group::kTasks,
+           .help = "Start tasks of a queue again",
+           .examples = {{"stem queue resume mail", ""}},
+           .traits = kReads,
+           .build = build_pause<false>},
+          {.path = "queue purge",
+           .group = Group::kTasks,
+           .help = "Cancel every task of a queue that has not started",
+           .examples = {{"stem queue purge mail --dry-run", ""}, {"stem queue purge mail --yes", ""}},
+           .traits = kReads | kDestroys,
+           .build = build_purge},
+          {.path = "queue set",
+           .group = Group::kTasks,
+           .help = "Limits of a queue; without a flag it shows them",
+           .examples = {{"stem queue set mail --rate 100/s --max-length 10000 --overflow block", ""},
+                        {"stem queue set mail --rate none", ""}},
+           .traits = kReads,
+           .build = build_set}};
 }
 
 }  // namespace stem::cli

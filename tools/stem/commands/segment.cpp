@@ -21,9 +21,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-void print_field(std::string_view name, std::string_view text) {
-  fmt::print("{:<13} {}\n", name, text);
-}
+void print_field(std::string_view name, std::string_view text) { fmt::print("{:<13} {}\n", name, text); }
 
 std::string plural(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
@@ -70,27 +68,21 @@ int create_segment(const CreateOptions& given, const Context& context) {
   }
   const shm::Geometry& g = segment.geometry();
   fmt::print("made {} ({}): {} slots, {} queues, {} participants, {} for payloads; {} used now\n",
-             context.style.paint(Tone::kBold, segment.name_space()), segment.path(), g.slot_count,
-             g.queue_count, g.participant_count, base::human_size(g.block_bytes),
-             base::human_size(segment.used_bytes()));
+             context.style.paint(Tone::kBold, segment.name_space()), segment.path(), g.slot_count, g.queue_count,
+             g.participant_count, base::human_size(g.block_bytes), base::human_size(segment.used_bytes()));
   return kExitOk;
 }
 
 Run build_create(CommandLine& line) {
   auto options = std::make_shared<CreateOptions>();
   const shm::SegmentOptions usual;
-  line.count("--slots", &options->slots,
-             fmt::format("tasks that may exist at once (default {})", usual.slot_count));
-  line.count("--queues", &options->queues,
-             fmt::format("queue names (default {})", usual.queue_count));
-  line.count("--task-names", &options->task_names,
-             fmt::format("task names (default {})", usual.task_count));
-  line.count(
-      "--participants", &options->participants,
-      fmt::format("threads that may be attached at once (default {})", usual.participant_count));
+  line.count("--slots", &options->slots, fmt::format("tasks that may exist at once (default {})", usual.slot_count));
+  line.count("--queues", &options->queues, fmt::format("queue names (default {})", usual.queue_count));
+  line.count("--task-names", &options->task_names, fmt::format("task names (default {})", usual.task_count));
+  line.count("--participants", &options->participants,
+             fmt::format("threads that may be attached at once (default {})", usual.participant_count));
   line.size_bytes("--block-bytes", &options->block_bytes,
-                  fmt::format("room for payloads over 64 bytes (default {})",
-                              base::write_size(usual.block_bytes)));
+                  fmt::format("room for payloads over 64 bytes (default {})", base::write_size(usual.block_bytes)));
   line.text("--group", &options->group, "share it with the members of this group").named("GROUP");
   return [options](const Context& context) { return create_segment(*options, context); };
 }
@@ -106,10 +98,8 @@ int list_segments(const Context& context) {
                {"MEMORY", Align::kRight},
                {"PATH", Align::kLeft, true}});
   for (const shm::SegmentEntry& entry : shm::Segment::list()) {
-    ordered_json row{{"namespace", entry.name_space},
-                     {"path", entry.path},
-                     {"memoryBytes", entry.used_bytes},
-                     {"error", nullptr}};
+    ordered_json row{
+        {"namespace", entry.name_space}, {"path", entry.path}, {"memoryBytes", entry.used_bytes}, {"error", nullptr}};
     const auto attached = shm::Segment::attach(entry.name_space);
     if (!attached.ok()) {
       row["error"] = to_string(attached.error().code);
@@ -124,16 +114,16 @@ int list_segments(const Context& context) {
     }
     const std::uint64_t tasks = count_slots(**attached).tasks();
     const auto participants = attached_to(**attached);
-    const auto alive = std::count_if(participants.begin(), participants.end(),
-                                     [](const Attached& one) { return one.alive; });
+    const auto alive =
+        std::count_if(participants.begin(), participants.end(), [](const Attached& one) { return one.alive; });
     const bool keeper = std::any_of(participants.begin(), participants.end(),
                                     [](const Attached& one) { return one.keeper && one.alive; });
     row["tasks"] = tasks;
     row["participants"] = alive;
     row["keeper"] = keeper;
     rows.push_back(std::move(row));
-    table.add_row({entry.name_space, fmt::format("{}", tasks), fmt::format("{}", alive),
-                   keeper ? "yes" : "", base::human_size(entry.used_bytes), entry.path});
+    table.add_row({entry.name_space, fmt::format("{}", tasks), fmt::format("{}", alive), keeper ? "yes" : "",
+                   base::human_size(entry.used_bytes), entry.path});
   }
   if (context.json) {
     print_json({{"directory", shm::default_directory()}, {"segments", rows}});
@@ -152,8 +142,7 @@ Run build_list(CommandLine&) { return list_segments; }
 ordered_json sections_json(const std::vector<SectionUse>& sections) {
   ordered_json rows = ordered_json::array();
   for (const SectionUse& s : sections) {
-    ordered_json row{
-        {"name", s.name}, {"writtenBytes", s.written_bytes}, {"sizeBytes", s.size_bytes}};
+    ordered_json row{{"name", s.name}, {"writtenBytes", s.written_bytes}, {"sizeBytes", s.size_bytes}};
     if (!s.holds.empty()) {
       row["holds"] = s.holds;
       row["used"] = s.used;
@@ -185,8 +174,7 @@ ordered_json slots_json(const SlotCounts& slots) {
   return by_state;
 }
 
-void print_info_json(const shm::Segment& segment, const std::vector<Attached>& participants,
-                     const SlotCounts& slots) {
+void print_info_json(const shm::Segment& segment, const std::vector<Attached>& participants, const SlotCounts& slots) {
   const shm::Header& h = segment.header();
   print_json({{"namespace", segment.name_space()},
               {"path", segment.path()},
@@ -204,14 +192,13 @@ void print_info_json(const shm::Segment& segment, const std::vector<Attached>& p
 }
 
 std::string keeper_text(const shm::Segment& segment, const std::vector<Attached>& participants) {
-  const auto keeper = std::find_if(participants.begin(), participants.end(),
-                                   [](const Attached& one) { return one.keeper; });
+  const auto keeper =
+      std::find_if(participants.begin(), participants.end(), [](const Attached& one) { return one.keeper; });
   if (keeper == participants.end()) {
     return "none: delayed tasks and the tasks of the dead wait until a worker starts";
   }
   return fmt::format("{} (pid {}{}), {} patrol passes", printable(keeper->name), keeper->pid,
-                     keeper->alive ? "" : ", gone",
-                     segment.header().keeper_passes.load(std::memory_order_relaxed));
+                     keeper->alive ? "" : ", gone", segment.header().keeper_passes.load(std::memory_order_relaxed));
 }
 
 std::string states_text(const SlotCounts& slots) {
@@ -219,32 +206,28 @@ std::string states_text(const SlotCounts& slots) {
   for (int i = 0; i < shm::kStateCount; ++i) {
     const auto state = static_cast<shm::State>(i);
     if (slots.by_state[i] == 0 || state == shm::State::kFree) continue;
-    text +=
-        fmt::format("{}{} {}", text.empty() ? "" : ", ", slots.by_state[i], shm::to_string(state));
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", slots.by_state[i], shm::to_string(state));
   }
   return text.empty() ? "none" : text;
 }
 
-void print_info(const shm::Segment& segment, const std::vector<Attached>& participants,
-                const SlotCounts& slots, const Context& context) {
+void print_info(const shm::Segment& segment, const std::vector<Attached>& participants, const SlotCounts& slots,
+                const Context& context) {
   const shm::Header& h = segment.header();
-  const auto alive = static_cast<std::uint64_t>(std::count_if(
-      participants.begin(), participants.end(), [](const Attached& one) { return one.alive; }));
+  const auto alive = static_cast<std::uint64_t>(
+      std::count_if(participants.begin(), participants.end(), [](const Attached& one) { return one.alive; }));
   print_field("namespace",
-              fmt::format("{}  ({})", context.style.paint(Tone::kBold, segment.name_space()),
-                          segment.path()));
-  print_field("made", fmt::format("{}, layout {}, epoch {:08x}",
-                                  show_time(h.created_realtime_ns, Moment::now().realtime_ns),
-                                  h.version, segment.epoch()));
-  print_field("memory",
-              fmt::format("{} in use, {} address space", base::human_size(segment.used_bytes()),
-                          base::human_size(segment.layout().total_bytes)));
+              fmt::format("{}  ({})", context.style.paint(Tone::kBold, segment.name_space()), segment.path()));
+  print_field("made",
+              fmt::format("{}, layout {}, epoch {:08x}", show_time(h.created_realtime_ns, Moment::now().realtime_ns),
+                          h.version, segment.epoch()));
+  print_field("memory", fmt::format("{} in use, {} address space", base::human_size(segment.used_bytes()),
+                                    base::human_size(segment.layout().total_bytes)));
   print_field("slots", states_text(slots));
   print_field("keeper", keeper_text(segment, participants));
   const std::uint64_t gone = participants.size() - alive;
-  print_field("participants",
-              fmt::format("{} of {} attached{}", alive, segment.geometry().participant_count,
-                          gone == 0 ? "" : fmt::format(", {} gone and not yet swept", gone)));
+  print_field("participants", fmt::format("{} of {} attached{}", alive, segment.geometry().participant_count,
+                                          gone == 0 ? "" : fmt::format(", {} gone and not yet swept", gone)));
   fmt::print("\n");
   Table sections({{"SECTION"},
                   {"USED", Align::kRight},
@@ -255,18 +238,16 @@ void print_info(const shm::Segment& segment, const std::vector<Attached>& partic
   for (const SectionUse& s : section_use(segment)) {
     const bool counted = !s.holds.empty();
     sections.add_row({std::string(s.name), counted ? fmt::format("{}", s.used) : "",
-                      counted ? fmt::format("{}", s.room) : "", std::string(s.holds),
-                      base::human_size(s.written_bytes), base::human_size(s.size_bytes)});
+                      counted ? fmt::format("{}", s.room) : "", std::string(s.holds), base::human_size(s.written_bytes),
+                      base::human_size(s.size_bytes)});
   }
   sections.print(context.style);
   if (participants.empty()) return;
   fmt::print("\n");
   Table rows({{"ROW", Align::kRight}, {"ROLE"}, {"PID", Align::kRight}, {"STATE"}, {"NAME"}});
   for (const Attached& one : participants) {
-    rows.add_row({fmt::format("{}", one.participant), std::string(to_string(one.role)),
-                  fmt::format("{}", one.pid),
-                  one.alive ? Cell(one.keeper ? "keeper" : "attached", Tone::kGood)
-                            : Cell("gone", Tone::kBad),
+    rows.add_row({fmt::format("{}", one.participant), std::string(to_string(one.role)), fmt::format("{}", one.pid),
+                  one.alive ? Cell(one.keeper ? "keeper" : "attached", Tone::kGood) : Cell("gone", Tone::kBad),
                   one.name});
   }
   rows.print(context.style);
@@ -290,8 +271,7 @@ Run build_info(CommandLine&) { return show_info; }
 // ---- destroy
 
 // Nothing when it may be destroyed without --force.
-Result<std::string> what_is_lost(const Result<std::shared_ptr<shm::Segment>>& attached,
-                                 bool force) {
+Result<std::string> what_is_lost(const Result<std::shared_ptr<shm::Segment>>& attached, bool force) {
   if (!attached.ok()) {
     if (attached.error().code == Errc::kNotFound || force) return std::string("unreadable");
     Error error = attached.error();
@@ -309,8 +289,7 @@ Result<std::string> what_is_lost(const Result<std::shared_ptr<shm::Segment>>& at
     return Error{Errc::kRefused,
                  fmt::format("{} still attached, first {}; stop them, or use --force: they would "
                              "work on unseen in memory that nobody else can reach",
-                             alive.size() == 1 ? "1 participant is"
-                                               : fmt::format("{} participants are", alive.size()),
+                             alive.size() == 1 ? "1 participant is" : fmt::format("{} participants are", alive.size()),
                              alive.front())};
   }
   const SlotCounts slots = count_slots(segment);
@@ -327,8 +306,7 @@ int destroy_segment(bool force, const Context& context) {
   }
   const auto lost = what_is_lost(attached, force);
   if (!lost.ok()) return fail("segment destroy", lost.error());
-  switch (
-      ask_consent(context, fmt::format("destroy segment {} ({})", context.namespace_name, *lost))) {
+  switch (ask_consent(context, fmt::format("destroy segment {} ({})", context.namespace_name, *lost))) {
     case Consent::kDryRun: return kExitOk;
     case Consent::kRefused: return kExitUsage;
     case Consent::kGiven: break;
@@ -342,8 +320,7 @@ int destroy_segment(bool force, const Context& context) {
 
 Run build_destroy(CommandLine& line) {
   auto force = std::make_shared<bool>(false);
-  line.flag("--force", force.get(),
-            "even while participants are attached, or when it is unreadable");
+  line.flag("--force", force.get(), "even while participants are attached, or when it is unreadable");
   return [force](const Context& context) { return destroy_segment(*force, context); };
 }
 
@@ -357,8 +334,7 @@ std::vector<Command> segment_commands() {
        .details = "Producers and workers make one of the default size by themselves; this is for "
                   "another. Memory is used when tasks use it.",
        .examples = {{"stem segment create", "the default namespace, the default size"},
-                    {"stem segment create --namespace big --slots 4000000 --block-bytes 16GiB",
-                     ""}},
+                    {"stem segment create --namespace big --slots 4000000 --block-bytes 16GiB", ""}},
        .traits = kReads,
        .build = build_create},
       {.path = "segment list",

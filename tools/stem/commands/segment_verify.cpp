@@ -71,9 +71,8 @@ struct Verdict {
 
   [[nodiscard]] std::string_view state() const {
     if (findings.empty()) return "ok";
-    const bool broken = std::any_of(findings.begin(), findings.end(), [](const Finding* f) {
-      return f->severity == Finding::Severity::kBroken;
-    });
+    const bool broken = std::any_of(findings.begin(), findings.end(),
+                                    [](const Finding* f) { return f->severity == Finding::Severity::kBroken; });
     return broken ? "broken" : "pending";
   }
 };
@@ -84,26 +83,23 @@ std::vector<Verdict> verdicts_of(const Verification& verification) {
     verdicts.push_back({std::string(invariant.name), invariant.meaning, {}});
   }
   for (const Finding& finding : verification.findings) {
-    auto it = std::find_if(verdicts.begin(), verdicts.end(),
-                           [&](const Verdict& v) { return v.name == finding.invariant; });
+    auto it =
+        std::find_if(verdicts.begin(), verdicts.end(), [&](const Verdict& v) { return v.name == finding.invariant; });
     if (it == verdicts.end()) it = verdicts.insert(it, {finding.invariant, "", {}});
     it->findings.push_back(&finding);
   }
   return verdicts;
 }
 
-void print_verification_json(const Verification& v, const Recovery& recovery,
-                             const Context& context) {
+void print_verification_json(const Verification& v, const Recovery& recovery, const Context& context) {
   ordered_json invariants = ordered_json::array();
   for (const Verdict& verdict : verdicts_of(v)) {
     ordered_json findings = ordered_json::array();
     for (const Finding* finding : verdict.findings) {
-      findings.push_back(
-          {{"severity", finding->severity == Finding::Severity::kBroken ? "broken" : "pending"},
-           {"detail", finding->detail}});
+      findings.push_back({{"severity", finding->severity == Finding::Severity::kBroken ? "broken" : "pending"},
+                          {"detail", finding->detail}});
     }
-    invariants.push_back(
-        {{"name", verdict.name}, {"state", verdict.state()}, {"findings", findings}});
+    invariants.push_back({{"name", verdict.name}, {"state", verdict.state()}, {"findings", findings}});
   }
   ordered_json by_state = ordered_json::object();
   for (int i = 0; i < shm::kStateCount; ++i) {
@@ -123,8 +119,7 @@ void print_verification_json(const Verification& v, const Recovery& recovery,
                         {"slotsByState", by_state},
                         {"recovery", nullptr}};
   if (recovery.asked) {
-    document["recovery"] = {{"sweptParticipants", recovery.swept},
-                            {"patrolled", recovery.patrolled}};
+    document["recovery"] = {{"sweptParticipants", recovery.swept}, {"patrolled", recovery.patrolled}};
   }
   print_json(document);
 }
@@ -133,8 +128,7 @@ void print_verification(const Verification& v, const Recovery& recovery, const C
   const Style& style = context.style;
   if (recovery.asked) {
     fmt::print("recovered: {} swept, {}\n\n",
-               recovery.swept == 1 ? "1 dead participant"
-                                   : fmt::format("{} dead participants", recovery.swept),
+               recovery.swept == 1 ? "1 dead participant" : fmt::format("{} dead participants", recovery.swept),
                recovery.patrolled ? "one patrol pass" : "no patrol pass, as a keeper is at work");
   }
   Table table({{"INVARIANT"}, {"STATE"}, {"MEANS", Align::kLeft, true}});
@@ -151,20 +145,17 @@ void print_verification(const Verification& v, const Recovery& recovery, const C
   for (const Verdict& verdict : verdicts) {
     for (const Finding* finding : verdict.findings) {
       const bool broken = finding->severity == Finding::Severity::kBroken;
-      fmt::print("{} {}: {}\n",
-                 style.paint(broken ? Tone::kBad : Tone::kWarn, broken ? "broken " : "pending"),
+      fmt::print("{} {}: {}\n", style.paint(broken ? Tone::kBad : Tone::kWarn, broken ? "broken " : "pending"),
                  verdict.name, printable(finding->detail));
     }
   }
   if (v.suppressed > 0) fmt::print("… and {} more of the same kinds\n", v.suppressed);
-  fmt::print("looked at {} slots, {} blocks, {} rings; enqueued {} = live {} + ended {}{}\n",
-             v.slots, v.blocks, v.rings, v.enqueued, v.live, v.ended,
-             v.moving ? " (at work meanwhile: compared within what moved)" : "");
+  fmt::print("looked at {} slots, {} blocks, {} rings; enqueued {} = live {} + ended {}{}\n", v.slots, v.blocks,
+             v.rings, v.enqueued, v.live, v.ended, v.moving ? " (at work meanwhile: compared within what moved)" : "");
   if (!v.ok()) {
     fmt::print("{}\n", style.paint(Tone::kBad, "broken: the segment contradicts itself"));
   } else if (pending) {
-    fmt::print("{}; what is pending is done by a keeper, or now with --recover\n",
-               style.paint(Tone::kGood, "ok"));
+    fmt::print("{}; what is pending is done by a keeper, or now with --recover\n", style.paint(Tone::kGood, "ok"));
   } else {
     fmt::print("{}\n", style.paint(Tone::kGood, "ok"));
   }
@@ -176,8 +167,7 @@ bool header_is_broken(Errc code) {
          code == Errc::kWrongSignature;
 }
 
-int print_result(const Verification& verification, const Recovery& recovery,
-                 const Context& context) {
+int print_result(const Verification& verification, const Recovery& recovery, const Context& context) {
   if (context.json) {
     print_verification_json(verification, recovery, context);
   } else {
@@ -193,8 +183,7 @@ int verify_segment(bool wants_recovery, const Context& context) {
       return fail("segment verify", attached.error());
     }
     Verification verification;
-    verification.findings.push_back(
-        {Finding::Severity::kBroken, "header", attached.error().message});
+    verification.findings.push_back({Finding::Severity::kBroken, "header", attached.error().message});
     return print_result(verification, {}, context);
   }
   Recovery recovery;
@@ -216,8 +205,7 @@ std::vector<Command> segment_verify_commands() {
            .help = "Prove every invariant of a segment, live or dead, and name what breaks one",
            .details = "Broken: the segment contradicts itself, exit code 70. Pending: legal, and "
                       "gone once a keeper has looked. May run while workers are at work.",
-           .examples = {{"stem segment verify", ""},
-                        {"stem segment verify --recover", "after a crash of everything"}},
+           .examples = {{"stem segment verify", ""}, {"stem segment verify --recover", "after a crash of everything"}},
            .traits = kReads,
            .build = build_verify}};
 }

@@ -29,9 +29,8 @@ Result<std::vector<TaskId>> parse_ids(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) {
     TaskId id;
     if (!engine::parse_task_id(text, id)) {
-      return Error{Errc::kInvalidArgument,
-                   fmt::format("'{}' is no task id; one looks like 1f2e3d4c-00000000abc00012",
-                               shortened(printable(text), 60))};
+      return Error{Errc::kInvalidArgument, fmt::format("'{}' is no task id; one looks like 1f2e3d4c-00000000abc00012",
+                                                       shortened(printable(text), 60))};
     }
     ids.push_back(id);
   }
@@ -42,17 +41,14 @@ struct IdArguments {
   std::vector<std::string> texts;
 };
 
-void declare_ids(CommandLine& line, IdArguments& ids) {
-  line.arguments("ID", &ids.texts, "ids of tasks").required();
-}
+void declare_ids(CommandLine& line, IdArguments& ids) { line.arguments("ID", &ids.texts, "ids of tasks").required(); }
 
 std::string unknown_text(TaskId id, const shm::Segment& segment) {
   if (id.epoch != segment.epoch()) {
-    return fmt::format("task {} belongs to another segment; ids of this one begin with {:08x}",
-                       to_string(id), segment.epoch());
+    return fmt::format("task {} belongs to another segment; ids of this one begin with {:08x}", to_string(id),
+                       segment.epoch());
   }
-  return fmt::format("no task {}: it is over and nothing was kept of it, or it never was",
-                     to_string(id));
+  return fmt::format("no task {}: it is over and nothing was kept of it, or it never was", to_string(id));
 }
 
 // Codes of several ids become one: the gravest.
@@ -100,14 +96,11 @@ struct WaitOptions {
   std::optional<std::int64_t> timeout_ns;
 };
 
-int wait_for_one(Client& client, TaskId id, std::int64_t deadline_ns, const Context& context,
-                 ordered_json& rows) {
-  const std::int64_t left_ns = deadline_ns == INT64_MAX
-                                   ? INT64_MAX
-                                   : std::max<std::int64_t>(deadline_ns - base::monotonic_ns(), 0);
+int wait_for_one(Client& client, TaskId id, std::int64_t deadline_ns, const Context& context, ordered_json& rows) {
+  const std::int64_t left_ns =
+      deadline_ns == INT64_MAX ? INT64_MAX : std::max<std::int64_t>(deadline_ns - base::monotonic_ns(), 0);
   const auto end = client.port().wait(id, Duration(left_ns));
-  ordered_json row{
-      {"id", to_string(id)}, {"state", nullptr}, {"result", nullptr}, {"error", nullptr}};
+  ordered_json row{{"id", to_string(id)}, {"state", nullptr}, {"result", nullptr}, {"error", nullptr}};
   int code = kExitOk;
   std::string rest;
   if (!end.ok()) {
@@ -130,8 +123,7 @@ int wait_for_one(Client& client, TaskId id, std::int64_t deadline_ns, const Cont
   }
   if (!context.json) {
     const std::string state = row["state"].is_null() ? "unknown" : row["state"].get<std::string>();
-    fmt::print("{}  {}  {}\n", to_string(id), context.style.paint(tone_of_state(state), state),
-               printable(rest));
+    fmt::print("{}  {}  {}\n", to_string(id), context.style.paint(tone_of_state(state), state), printable(rest));
     std::fflush(stdout);
   }
   rows.push_back(std::move(row));
@@ -147,9 +139,8 @@ int wait_for_tasks(const WaitOptions& options, const Context& context) {
   auto client = Client::open(context.namespace_name, {.create = false});
   if (!client.ok()) return fail("task wait", client.error());
   const std::int64_t now_ns = base::monotonic_ns();
-  const std::int64_t deadline_ns = !options.timeout_ns || *options.timeout_ns >= INT64_MAX - now_ns
-                                       ? INT64_MAX
-                                       : now_ns + *options.timeout_ns;
+  const std::int64_t deadline_ns =
+      !options.timeout_ns || *options.timeout_ns >= INT64_MAX - now_ns ? INT64_MAX : now_ns + *options.timeout_ns;
   ordered_json rows = ordered_json::array();
   int code = kExitOk;
   for (const TaskId id : *ids) raise(code, wait_for_one(*client, id, deadline_ns, context, rows));
@@ -175,15 +166,12 @@ struct Answer {
 Answer answer_of(Revoked revoked) {
   switch (revoked) {
     case Revoked::kCancelled: return {"cancelled", "cancelled: it will not run", kExitOk};
-    case Revoked::kAsked:
-      return {"asked", "is running; its worker has been asked to stop it", kExitOk};
+    case Revoked::kAsked: return {"asked", "is running; its worker has been asked to stop it", kExitOk};
     case Revoked::kRunning:
-      return {"running", "is running and was left alone; --terminate asks its worker to stop it",
-              kExitFailed};
+      return {"running", "is running and was left alone; --terminate asks its worker to stop it", kExitFailed};
     case Revoked::kOver: return {"over", "is over already", kExitFailed};
     case Revoked::kUnknown:
-      return {"unknown", "is not here: it is over and nothing was kept of it, or it never was",
-              kExitNotFound};
+      return {"unknown", "is not here: it is over and nothing was kept of it, or it never was", kExitNotFound};
   }
   return {"unknown", "gave an unexpected answer", kExitFailed};
 }
@@ -244,8 +232,7 @@ Answer retry_one(TaskId id, std::int64_t delay_ns, const Attachment& attached) {
     if (dead.replay(letters.front(), delay_ns, base::monotonic_ns())) {
       return {"replayed", "is queued again, with all its attempts", kExitOk};
     }
-    return {"refused", "could not be replayed: it has just gone, or was delivered too often",
-            kExitFailed};
+    return {"refused", "could not be replayed: it has just gone, or was delivered too often", kExitFailed};
   }
   const auto task = engine::Query(attached.engine()).task(id);
   if (!task) return answer_of(Revoked::kUnknown);
@@ -278,34 +265,33 @@ Run build_retry(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> task_commands() {
-  return {
-      {.path = "task show",
-       .group = Group::kTasks,
-       .help = "State, attempts, worker, times, error, progress, result",
-       .examples = {{"stem task show 1f2e3d4c-00000000abc00012", ""}},
-       .traits = kReads,
-       .build = build_show},
-      {.path = "task wait",
-       .group = Group::kTasks,
-       .help = "Wait for the end of tasks, and print their results",
-       .details = "Exit code 0 when all succeeded, 70 when one failed, 3 when time ran out, 1 when "
-                  "one is not known.",
-       .examples = {{"stem task wait 1f2e3d4c-00000000abc00012 --timeout 30s", ""}},
-       .traits = kReads,
-       .build = build_wait},
-      {.path = "task revoke",
-       .group = Group::kTasks,
-       .help = "Cancel tasks that have not started",
-       .examples = {{"stem task revoke 1f2e3d4c-00000000abc00012", ""},
-                    {"stem task revoke 1f2e3d4c-00000000abc00012 --terminate", "even if it runs"}},
-       .traits = kReads,
-       .build = build_revoke},
-      {.path = "task retry",
-       .group = Group::kTasks,
-       .help = "Run dead letters again, with all their attempts",
-       .examples = {{"stem task retry 1f2e3d4c-00000000abc00012", ""}},
-       .traits = kReads,
-       .build = build_retry}};
+  return {{.path = "task show",
+           .group = Group::kTasks,
+           .help = "State, attempts, worker, times, error, progress, result",
+           .examples = {{"stem task show 1f2e3d4c-00000000abc00012", ""}},
+           .traits = kReads,
+           .build = build_show},
+          {.path = "task wait",
+           .group = Group::kTasks,
+           .help = "Wait for the end of tasks, and print their results",
+           .details = "Exit code 0 when all succeeded, 70 when one failed, 3 when time ran out, 1 when "
+                      "one is not known.",
+           .examples = {{"stem task wait 1f2e3d4c-00000000abc00012 --timeout 30s", ""}},
+           .traits = kReads,
+           .build = build_wait},
+          {.path = "task revoke",
+           .group = Group::kTasks,
+           .help = "Cancel tasks that have not started",
+           .examples = {{"stem task revoke 1f2e3d4c-00000000abc00012", ""},
+                        {"stem task revoke 1f2e3d4c-00000000abc00012 --terminate", "even if it runs"}},
+           .traits = kReads,
+           .build = build_revoke},
+          {.path = "task retry",
+           .group = Group::kTasks,
+           .help = "Run dead letters again, with all their attempts",
+           .examples = {{"stem task retry 1f2e3d4c-00000000abc00012", ""}},
+           .traits = kReads,
+           .build = build_retry}};
 }
 
 }  // namespace stem::cli

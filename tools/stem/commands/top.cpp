@@ -29,10 +29,7 @@ struct TopOptions {
 class Session {
  public:
   Session(const Attachment& attachment, const Context& context)
-      : attachment_(attachment),
-        context_(context),
-        before_(take_look(attachment, kAllParts)),
-        now_(before_) {}
+      : attachment_(attachment), context_(context), before_(take_look(attachment, kAllParts)), now_(before_) {}
 
   void look() {
     before_ = std::move(now_);
@@ -85,8 +82,7 @@ class Session {
 
   [[nodiscard]] std::string question() const {
     if (!asking_) return "";
-    return fmt::format("{} queue {}? y/n", paused() ? "Resume" : "Pause",
-                       printable(now_.queues[selected_].name));
+    return fmt::format("{} queue {}? y/n", paused() ? "Resume" : "Pause", printable(now_.queues[selected_].name));
   }
 
   void toggle_pause() {
@@ -161,10 +157,9 @@ std::vector<Command> top_commands() {
   return {{.path = "top",
            .group = Group::kWatch,
            .help = "A live screen of queues, workers and tasks",
-           .details =
-               "Keys: q quits, the arrows select a queue, p pauses or resumes it after a "
-               "question. The bar is the share of a queue's maximum length, or of the deepest "
-               "queue where it has none.",
+           .details = "Keys: q quits, the arrows select a queue, p pauses or resumes it after a "
+                      "question. The bar is the share of a queue's maximum length, or of the deepest "
+                      "queue where it has none.",
            .examples = {{"stem top", ""}, {"stem top --once", "one frame, for a log"}},
            .build = build_top}};
 }

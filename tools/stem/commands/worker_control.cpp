@@ -47,8 +47,9 @@ void print_for_people(const std::vector<WorkerRow>& rows, const std::vector<std:
 void print_for_programs(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown) {
   auto workers = nlohmann::ordered_json::array();
   for (const WorkerRow& row : rows) {
-    nlohmann::ordered_json object{{"worker", row.stats.name}, {"node", row.node},   {"pid", row.stats.pid},
-                                  {"supervisor", row.supervisor}, {"answered", row.answered}, {"left", row.left}, {"refused", row.refused}};
+    nlohmann::ordered_json object{{"worker", row.stats.name},     {"node", row.node},         {"pid", row.stats.pid},
+                                  {"supervisor", row.supervisor}, {"answered", row.answered}, {"left", row.left},
+                                  {"refused", row.refused}};
     object["afterNs"] = row.answered ? nlohmann::ordered_json(row.answered_after_ns) : nlohmann::ordered_json(nullptr);
     workers.push_back(std::move(object));
   }
@@ -92,15 +93,17 @@ int control(const ControlOptions& options, const Context& context, worker::Comma
   if (whom == For::kSupervisors) {
     const bool some = !rows.empty();
     std::erase_if(rows, [](const WorkerRow& row) { return !row.supervisor; });
-    if (some && rows.empty()) return fail(name, {Errc::kInvalidArgument, "it is for nodes, not for one process; -w NODE"});
+    if (some && rows.empty())
+      return fail(name, {Errc::kInvalidArgument, "it is for nodes, not for one process; -w NODE"});
   }
   ask_workers(*attachment, rows, static_cast<std::uint8_t>(command), argument, options.timeout_ns);
   if (context.json) {
     print_for_programs(rows, unknown);
   } else if (rows.empty() && unknown.empty()) {
-    print_error(fmt::format("{}: {}", name, options.selection.everyone()
-                                                ? "no worker is attached to namespace " + context.namespace_name
-                                                : "no worker serves that queue"));
+    print_error(fmt::format("{}: {}", name,
+                            options.selection.everyone()
+                                ? "no worker is attached to namespace " + context.namespace_name
+                                : "no worker serves that queue"));
   } else {
     print_for_people(rows, unknown, context.style);
   }
@@ -154,19 +157,39 @@ Run build_resize(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> worker_control_commands() {
-  return {{.path = "worker ping", .group = Group::kRun, .help = "Ask workers for a sign of life",
+  return {{.path = "worker ping",
+           .group = Group::kRun,
+           .help = "Ask workers for a sign of life",
            .details = "Exit code 3 when one did not answer.",
-           .examples = {{"stem worker ping", "every worker"}}, .traits = kReads, .build = build_ping},
-          {.path = "worker pause", .group = Group::kRun, .help = "Let workers take no more tasks until resumed",
-           .examples = {{"stem worker pause -w alpha-2", ""}}, .traits = kReads, .build = build_pause},
-          {.path = "worker resume", .group = Group::kRun, .help = "Let paused workers go on",
-           .examples = {{"stem worker resume", ""}}, .traits = kReads, .build = build_resume},
-          {.path = "worker shutdown", .group = Group::kRun, .help = "Stop workers",
+           .examples = {{"stem worker ping", "every worker"}},
+           .traits = kReads,
+           .build = build_ping},
+          {.path = "worker pause",
+           .group = Group::kRun,
+           .help = "Let workers take no more tasks until resumed",
+           .examples = {{"stem worker pause -w alpha-2", ""}},
+           .traits = kReads,
+           .build = build_pause},
+          {.path = "worker resume",
+           .group = Group::kRun,
+           .help = "Let paused workers go on",
+           .examples = {{"stem worker resume", ""}},
+           .traits = kReads,
+           .build = build_resume},
+          {.path = "worker shutdown",
+           .group = Group::kRun,
+           .help = "Stop workers",
            .details = "warm: finish what runs; soft: ask handlers to stop; hard: give everything back at once.",
-           .examples = {{"stem worker shutdown --mode warm", "every worker"}, {"stem worker shutdown -w alpha", "one node"}},
-           .traits = kReads, .build = build_shutdown},
-          {.path = "worker resize", .group = Group::kRun, .help = "Change how many processes a node has, while it runs",
-           .examples = {{"stem worker resize 4 -w alpha", ""}}, .traits = kReads, .build = build_resize}};
+           .examples = {{"stem worker shutdown --mode warm", "every worker"},
+                        {"stem worker shutdown -w alpha", "one node"}},
+           .traits = kReads,
+           .build = build_shutdown},
+          {.path = "worker resize",
+           .group = Group::kRun,
+           .help = "Change how many processes a node has, while it runs",
+           .examples = {{"stem worker resize 4 -w alpha", ""}},
+           .traits = kReads,
+           .build = build_resize}};
 }
 
 }  // namespace stem::cli

@@ -48,8 +48,15 @@ std::string task_text(const Attachment& attachment, engine::TaskId id) {
 }
 
 void print_status(const std::vector<WorkerRow>& rows, const Style& style) {
-  Table table({{"WORKER", Align::kLeft, true}, {"NODE", Align::kLeft, true}, {"PID", Align::kRight}, {"CORE", Align::kRight}, {"STATE"},
-               {"INFLIGHT", Align::kRight}, {"DONE", Align::kRight}, {"FAILED", Align::kRight}, {"RSS", Align::kRight},
+  Table table({{"WORKER", Align::kLeft, true},
+               {"NODE", Align::kLeft, true},
+               {"PID", Align::kRight},
+               {"CORE", Align::kRight},
+               {"STATE"},
+               {"INFLIGHT", Align::kRight},
+               {"DONE", Align::kRight},
+               {"FAILED", Align::kRight},
+               {"RSS", Align::kRight},
                {"LAST-HEARTBEAT"}});
   for (const WorkerRow& row : rows) {
     const auto& s = row.stats;
@@ -63,8 +70,14 @@ void print_status(const std::vector<WorkerRow>& rows, const Style& style) {
 }
 
 void print_stats(const std::vector<WorkerRow>& rows, const Style& style) {
-  Table table({{"WORKER"}, {"STARTED", Align::kRight}, {"DONE", Align::kRight}, {"FAILED", Align::kRight},
-               {"INFLIGHT", Align::kRight}, {"RSS", Align::kRight}, {"BEATS", Align::kRight}, {"KEEPER"}});
+  Table table({{"WORKER"},
+               {"STARTED", Align::kRight},
+               {"DONE", Align::kRight},
+               {"FAILED", Align::kRight},
+               {"INFLIGHT", Align::kRight},
+               {"RSS", Align::kRight},
+               {"BEATS", Align::kRight},
+               {"KEEPER"}});
   for (const WorkerRow& row : rows) {
     const auto& s = row.stats;
     table.add_row({s.name, std::to_string(s.started), std::to_string(s.succeeded), std::to_string(s.failed),
@@ -92,13 +105,20 @@ nlohmann::ordered_json document_of(const Attachment& attachment, const std::vect
   const std::int64_t now = base::monotonic_ns();
   for (const WorkerRow& row : rows) {
     const auto& s = row.stats;
-    nlohmann::ordered_json object{{"worker", s.name},         {"node", row.node},
-                                  {"supervisor", row.supervisor}, {"pid", s.pid},
-                                  {"core", s.cpu},            {"state", state_text(row)},
-                                  {"inflight", s.inflight},   {"started", s.started},
-                                  {"done", s.succeeded},      {"failed", s.failed},
-                                  {"rssBytes", s.rss_bytes},  {"heartbeat", s.heartbeat},
-                                  {"answered", row.answered}, {"keeper", s.keeper},
+    nlohmann::ordered_json object{{"worker", s.name},
+                                  {"node", row.node},
+                                  {"supervisor", row.supervisor},
+                                  {"pid", s.pid},
+                                  {"core", s.cpu},
+                                  {"state", state_text(row)},
+                                  {"inflight", s.inflight},
+                                  {"started", s.started},
+                                  {"done", s.succeeded},
+                                  {"failed", s.failed},
+                                  {"rssBytes", s.rss_bytes},
+                                  {"heartbeat", s.heartbeat},
+                                  {"answered", row.answered},
+                                  {"keeper", s.keeper},
                                   {"task", nullptr}};
     if (s.current.handle != 0 && !row.supervisor) {
       object["task"] = {{"id", engine::to_string(s.current)},
@@ -145,7 +165,8 @@ int show(const StatusOptions& options, const Context& context) {
     (void)show_once(*attachment, options, context);
     if (!context.json) fmt::print("{}\n", redraw ? "\nctrl-c ends" : "");
     if (std::fflush(stdout) != 0) return kExitFailed;  // whoever read it has gone
-    if (!is_named(attachment->segment())) return fail(name_of(options.view), {Errc::kNotFound, "the segment was destroyed"});
+    if (!is_named(attachment->segment()))
+      return fail(name_of(options.view), {Errc::kNotFound, "the segment was destroyed"});
     attachment->engine().self().beat();
   } while (!interrupts.wait_ns(kFollowEveryNs));
   return kExitOk;
@@ -166,14 +187,24 @@ Run build_view(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> worker_status_commands() {
-  return {{.path = "worker status", .group = Group::kRun, .help = "Workers, their cores, and how they are",
+  return {{.path = "worker status",
+           .group = Group::kRun,
+           .help = "Workers, their cores, and how they are",
            .details = "Exit code 3 when one gave no sign of life.",
            .examples = {{"stem worker status", ""}, {"stem worker status --follow --json", "one object a second"}},
-           .traits = kReads, .build = build_view<View::kStatus>},
-          {.path = "worker stats", .group = Group::kRun, .help = "What workers have done",
-           .examples = {{"stem worker stats", ""}}, .traits = kReads, .build = build_view<View::kStats>},
-          {.path = "worker inspect", .group = Group::kRun, .help = "What workers are running right now",
-           .examples = {{"stem worker inspect -w alpha", "all processes of one node"}}, .traits = kReads,
+           .traits = kReads,
+           .build = build_view<View::kStatus>},
+          {.path = "worker stats",
+           .group = Group::kRun,
+           .help = "What workers have done",
+           .examples = {{"stem worker stats", ""}},
+           .traits = kReads,
+           .build = build_view<View::kStats>},
+          {.path = "worker inspect",
+           .group = Group::kRun,
+           .help = "What workers are running right now",
+           .examples = {{"stem worker inspect -w alpha", "all processes of one node"}},
+           .traits = kReads,
            .build = build_view<View::kInspect>}};
 }
 

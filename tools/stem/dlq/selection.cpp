@@ -23,52 +23,46 @@ Result<std::uint8_t> parse_reason(std::string_view text) {
   DeadReason reason{};
   if (engine::parse_dead_reason(text, reason)) return static_cast<std::uint8_t>(reason);
   std::vector<std::string> names;
-  for (auto i = static_cast<int>(DeadReason::kMaxRetriesExhausted);
-       i <= static_cast<int>(DeadReason::kDeliveryLimit); ++i) {
+  for (auto i = static_cast<int>(DeadReason::kMaxRetriesExhausted); i <= static_cast<int>(DeadReason::kDeliveryLimit);
+       ++i) {
     names.emplace_back(to_string(static_cast<DeadReason>(i)));
   }
   std::string list;
   for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-  return Error{Errc::kInvalidArgument, fmt::format("'{}' is none of {}{}", shortened(text, 60),
-                                                   list, did_you_mean(text, names))};
+  return Error{Errc::kInvalidArgument,
+               fmt::format("'{}' is none of {}{}", shortened(text, 60), list, did_you_mean(text, names))};
 }
 
 Result<std::uint64_t> parse_fingerprint(std::string_view text) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
   if (error != std::errc{} || end != text.data() + text.size() || value == 0) {
-    return Error{Errc::kInvalidArgument,
-                 fmt::format("'{}' is no fingerprint; it has up to 16 hexadecimal digits",
-                             shortened(printable(text), 60))};
+    return Error{Errc::kInvalidArgument, fmt::format("'{}' is no fingerprint; it has up to 16 hexadecimal digits",
+                                                     shortened(printable(text), 60))};
   }
   return value;
 }
 
-Result<std::vector<DeadLetter>> letters_of_ids(const DeadSelection& selection,
-                                               const engine::DeadFilter& filter,
+Result<std::vector<DeadLetter>> letters_of_ids(const DeadSelection& selection, const engine::DeadFilter& filter,
                                                const engine::DeadLetters& dead) {
   std::vector<DeadLetter> found;
   for (const std::string& text : selection.ids) {
     engine::DeadFilter one = filter;
     if (!engine::parse_task_id(text, one.id)) {
-      return Error{Errc::kInvalidArgument,
-                   fmt::format("'{}' is no task id; one looks like 1f2e3d4c-00000000abc00012",
-                               shortened(printable(text), 60))};
+      return Error{Errc::kInvalidArgument, fmt::format("'{}' is no task id; one looks like 1f2e3d4c-00000000abc00012",
+                                                       shortened(printable(text), 60))};
     }
     const auto letters = dead.list(one);
     if (letters.empty()) {
-      return Error{Errc::kNotFound,
-                   fmt::format("no dead letter {}{}", to_string(one.id),
-                               selection.ids.size() == 1 ? "" : "; nothing was done")};
+      return Error{Errc::kNotFound, fmt::format("no dead letter {}{}", to_string(one.id),
+                                                selection.ids.size() == 1 ? "" : "; nothing was done")};
     }
-    const bool twice = std::any_of(found.begin(), found.end(), [&](const DeadLetter& letter) {
-      return letter.id == letters.front().id;
-    });
+    const bool twice = std::any_of(found.begin(), found.end(),
+                                   [&](const DeadLetter& letter) { return letter.id == letters.front().id; });
     if (!twice) found.push_back(letters.front());
   }
-  std::stable_sort(found.begin(), found.end(), [](const DeadLetter& a, const DeadLetter& b) {
-    return a.failure.at_ns < b.failure.at_ns;
-  });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const DeadLetter& a, const DeadLetter& b) { return a.failure.at_ns < b.failure.at_ns; });
   return found;
 }
 
@@ -78,20 +72,16 @@ ordered_json counts_json(const std::vector<std::pair<std::string, std::uint64_t>
   return object;
 }
 
-std::vector<std::pair<std::string, std::uint64_t>> most_first(
-    const std::map<std::string, std::uint64_t>& counts) {
+std::vector<std::pair<std::string, std::uint64_t>> most_first(const std::map<std::string, std::uint64_t>& counts) {
   std::vector<std::pair<std::string, std::uint64_t>> sorted(counts.begin(), counts.end());
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
   return sorted;
 }
 
-void print_counts(std::string_view title,
-                  const std::vector<std::pair<std::string, std::uint64_t>>& counts) {
+void print_counts(std::string_view title, const std::vector<std::pair<std::string, std::uint64_t>>& counts) {
   constexpr std::size_t kMostLines = 20;
   for (std::size_t i = 0; i < counts.size() && i < kMostLines; ++i) {
-    fmt::print("{:<10} {:>8}  {}\n", i == 0 ? title : "", counts[i].second,
-               printable(counts[i].first));
+    fmt::print("{:<10} {:>8}  {}\n", i == 0 ? title : "", counts[i].second, printable(counts[i].first));
   }
   if (counts.size() > kMostLines) {
     fmt::print("{:<10} {:>8}  more\n", "", counts.size() - kMostLines);
@@ -103,8 +93,7 @@ void print_counts(std::string_view title,
 void declare_selection(CommandLine& line, DeadSelection& selection) {
   line.texts("--id", &selection.ids, "this dead letter").named("ID");
   line.texts("-q,--queue", &selection.queues, "of this queue").named("QUEUE");
-  line.parsed<std::uint8_t>("--reason", &selection.reason, parse_reason,
-                            "that died of this, as max-retries-exhausted")
+  line.parsed<std::uint8_t>("--reason", &selection.reason, parse_reason, "that died of this, as max-retries-exhausted")
       .named("REASON");
   line.parsed<std::uint64_t>("--fingerprint", &selection.fingerprint, parse_fingerprint,
                              "whose failure looks like this")
@@ -157,13 +146,11 @@ std::string task_name_of(const DeadLetter& letter, const shm::Segment& segment) 
 }
 
 std::string queue_name_of(const DeadLetter& letter, const shm::Segment& segment) {
-  return letter.queue < shm::queue_total(segment)
-             ? std::string(shm::queue_name(segment, letter.queue))
-             : fmt::format("#{}", letter.queue);
+  return letter.queue < shm::queue_total(segment) ? std::string(shm::queue_name(segment, letter.queue))
+                                                  : fmt::format("#{}", letter.queue);
 }
 
-BlastRadius::BlastRadius(const std::vector<DeadLetter>& letters, const shm::Segment& segment)
-    : count_(letters.size()) {
+BlastRadius::BlastRadius(const std::vector<DeadLetter>& letters, const shm::Segment& segment) : count_(letters.size()) {
   std::map<std::string, std::uint64_t> by_queue;
   std::map<std::string, std::uint64_t> by_task;
   std::map<std::string, std::uint64_t> by_reason;

@@ -103,8 +103,7 @@ std::optional<ControlGroup> control_group(std::string_view controller) {
     if (!group->controllers.empty()) continue;
     // Version 2 alone, or beside version 1.
     const bool hybrid = access("/sys/fs/cgroup/cgroup.controllers", F_OK) != 0;
-    unified =
-        ControlGroup{2, with_parents(hybrid ? "/sys/fs/cgroup/unified" : "/sys/fs/cgroup", path)};
+    unified = ControlGroup{2, with_parents(hybrid ? "/sys/fs/cgroup/unified" : "/sys/fs/cgroup", path)};
   }
   return unified;
 }

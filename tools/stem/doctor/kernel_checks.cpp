@@ -60,23 +60,21 @@ std::string uring_refusal(int error) {
   if (error == EPERM && sysctl != "0") {
     return fmt::format("refused: kernel.io_uring_disabled is {}", sysctl);
   }
-  if (error == EPERM || error == EACCES)
-    return "refused, most likely by the container's seccomp profile";
+  if (error == EPERM || error == EACCES) return "refused, most likely by the container's seccomp profile";
   if (error == ENOSYS) return "not in this kernel, or hidden by the container's seccomp profile";
   return fmt::format("refused: {}", std::strerror(error));
 }
 
 Finding check_io_uring() {
-  Finding finding{
-      .name = "io_uring",
-      .found = "allowed",
-      .why =
-          "coroutine handlers and the journal do their I/O through it; without it they fall "
-          "back to epoll and plain writes, which is slower",
-      .mend =
-          "allow it (containers: a seccomp profile that allows io_uring_setup, io_uring_enter and "
-          "io_uring_register)",
-      .command = "sudo sysctl kernel.io_uring_disabled=0"};
+  Finding finding{.name = "io_uring",
+                  .found = "allowed",
+                  .why =
+                      "coroutine handlers and the journal do their I/O through it; without it they fall "
+                      "back to epoll and plain writes, which is slower",
+                  .mend =
+                      "allow it (containers: a seccomp profile that allows io_uring_setup, io_uring_enter and "
+                      "io_uring_register)",
+                  .command = "sudo sysctl kernel.io_uring_disabled=0"};
   io_uring_params params{};
   const Descriptor uring(syscall(SYS_io_uring_setup, 8, &params));
   if (!uring.valid()) {
@@ -84,19 +82,17 @@ Finding check_io_uring() {
     finding.found = uring_refusal(errno);
     return finding;
   }
-  finding.found +=
-      uring_has_operation(uring.get(), kFutexWaitOperation)
-          ? ", and it can wait on futexes (Linux 6.7)"
-          : "; waiting on futexes through it needs Linux 6.7, an eventfd serves till then";
+  finding.found += uring_has_operation(uring.get(), kFutexWaitOperation)
+                       ? ", and it can wait on futexes (Linux 6.7)"
+                       : "; waiting on futexes through it needs Linux 6.7, an eventfd serves till then";
   return finding;
 }
 
 Finding check_futex_waitv() {
-  Finding finding{
-      .name = "futex_waitv",
-      .found = "available",
-      .why = "a supervisor waits for the death of many workers in one call",
-      .mend = "Linux 5.16 or newer (containers: a seccomp profile that allows futex_waitv)"};
+  Finding finding{.name = "futex_waitv",
+                  .found = "available",
+                  .why = "a supervisor waits for the death of many workers in one call",
+                  .mend = "Linux 5.16 or newer (containers: a seccomp profile that allows futex_waitv)"};
   struct {
     std::uint64_t value;
     std::uint64_t address;
@@ -116,13 +112,12 @@ Finding check_futex_waitv() {
 }
 
 Finding check_pidfd() {
-  Finding finding{
-      .name = "pidfd",
-      .found = "available",
-      .why =
-          "a supervisor learns of a worker's end, and signals it, without ever hitting "
-          "another process that got the same number",
-      .mend = "Linux 5.3 or newer (containers: a seccomp profile that allows pidfd_open)"};
+  Finding finding{.name = "pidfd",
+                  .found = "available",
+                  .why =
+                      "a supervisor learns of a worker's end, and signals it, without ever hitting "
+                      "another process that got the same number",
+                  .mend = "Linux 5.3 or newer (containers: a seccomp profile that allows pidfd_open)"};
   const pid_t child = fork();
   if (child == 0) _exit(0);
   std::string problem;
@@ -168,13 +163,12 @@ std::string try_ofd_locks() {
 }
 
 Finding check_ofd_locks() {
-  Finding finding{
-      .name = "ofd-locks",
-      .found = "they exclude and are given back",
-      .why =
-          "the lock that the kernel drops when a process ends is the proof of its death; "
-          "without it nothing that a dead process held can be reclaimed",
-      .mend = "Linux 3.15 or newer, and a real tmpfs on /dev/shm"};
+  Finding finding{.name = "ofd-locks",
+                  .found = "they exclude and are given back",
+                  .why =
+                      "the lock that the kernel drops when a process ends is the proof of its death; "
+                      "without it nothing that a dead process held can be reclaimed",
+                  .mend = "Linux 3.15 or newer, and a real tmpfs on /dev/shm"};
   if (const std::string problem = try_ofd_locks(); !problem.empty()) {
     finding.verdict = Verdict::kFail;
     finding.found = problem;
@@ -190,8 +184,8 @@ std::int64_t now_ns() {
 
 // A child takes a robust mutex and is killed; returns how long the mutex took to say so, or -1.
 std::int64_t death_signal_ns() {
-  auto* mutex = static_cast<pthread_mutex_t*>(mmap(
-      nullptr, sizeof(pthread_mutex_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* mutex = static_cast<pthread_mutex_t*>(
+      mmap(nullptr, sizeof(pthread_mutex_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   if (mutex == MAP_FAILED) return -1;
   pthread_mutexattr_t attributes;
   pthread_mutexattr_init(&attributes);
@@ -247,16 +241,15 @@ Finding check_death_signal() {
 }
 
 Finding check_core_pattern() {
-  Finding finding{
-      .name = "core-dumps",
-      .found = {},
-      .why =
-          "a crashing worker keeps its memory, and the kernel's notice of its death, until "
-          "the dump is written: 0.1 to 1 s",
-      .mend =
-          "write dumps to files, and no dumps of workers at all where nobody reads them (ulimit -c "
-          "0)",
-      .command = "echo core | sudo tee /proc/sys/kernel/core_pattern"};
+  Finding finding{.name = "core-dumps",
+                  .found = {},
+                  .why =
+                      "a crashing worker keeps its memory, and the kernel's notice of its death, until "
+                      "the dump is written: 0.1 to 1 s",
+                  .mend =
+                      "write dumps to files, and no dumps of workers at all where nobody reads them (ulimit -c "
+                      "0)",
+                  .command = "echo core | sudo tee /proc/sys/kernel/core_pattern"};
   const auto pattern = read_first_line("/proc/sys/kernel/core_pattern").value_or("");
   rlimit limit{};
   getrlimit(RLIMIT_CORE, &limit);

@@ -39,8 +39,7 @@ std::string try_to_use_shared_memory() {
   std::string problem;
   if (const int error = posix_fallocate(file, 0, kBytes); error != 0) {
     problem = fmt::format("cannot take memory: {}", std::strerror(error));
-  } else if (void* map = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-             map == MAP_FAILED) {
+  } else if (void* map = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0); map == MAP_FAILED) {
     problem = fmt::format("cannot map a file: {}", std::strerror(errno));
   } else {
     std::memset(map, 1, kBytes);
@@ -109,8 +108,7 @@ bool huge_pages_are_given() {
   void* reserved = mmap(nullptr, 2 * kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (reserved != MAP_FAILED && ftruncate(file, kHuge) == 0) {
     const auto address = (reinterpret_cast<std::uintptr_t>(reserved) + kHuge - 1) / kHuge * kHuge;
-    void* map = mmap(reinterpret_cast<void*>(address), kHuge, PROT_READ | PROT_WRITE,
-                     MAP_SHARED | MAP_FIXED, file, 0);
+    void* map = mmap(reinterpret_cast<void*>(address), kHuge, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0);
     if (map != MAP_FAILED) {
       madvise(map, kHuge, MADV_HUGEPAGE);
       *static_cast<volatile char*>(map) = 1;
@@ -123,14 +121,13 @@ bool huge_pages_are_given() {
 }
 
 Finding check_huge_pages() {
-  Finding finding{
-      .name = "huge-pages",
-      .found = "/dev/shm gives pages of 2 MiB to who asks",
-      .why =
-          "a segment in 4 KiB pages misses the TLB on nearly every task once it is deep, "
-          "and each first touch of a page costs a fault",
-      .mend = "mount /dev/shm with huge=advise, in /etc/fstab to keep it",
-      .command = "sudo mount -o remount,huge=advise /dev/shm"};
+  Finding finding{.name = "huge-pages",
+                  .found = "/dev/shm gives pages of 2 MiB to who asks",
+                  .why =
+                      "a segment in 4 KiB pages misses the TLB on nearly every task once it is deep, "
+                      "and each first touch of a page costs a fault",
+                  .mend = "mount /dev/shm with huge=advise, in /etc/fstab to keep it",
+                  .command = "sudo mount -o remount,huge=advise /dev/shm"};
   if (huge_pages_are_given()) return finding;
   finding.verdict = Verdict::kWarn;
   finding.found = "/dev/shm gives pages of 4 KiB only";
@@ -149,14 +146,13 @@ Finding check_huge_pages() {
 }
 
 Finding check_memlock() {
-  Finding finding{
-      .name = "memlock",
-      .found = {},
-      .why =
-          "the journal's and the loop's buffers are registered with io_uring, which "
-          "counts them as locked memory",
-      .mend = "allow more (systemd: LimitMEMLOCK=infinity; Docker: --ulimit memlock=-1)",
-      .command = "ulimit -l unlimited"};
+  Finding finding{.name = "memlock",
+                  .found = {},
+                  .why =
+                      "the journal's and the loop's buffers are registered with io_uring, which "
+                      "counts them as locked memory",
+                  .mend = "allow more (systemd: LimitMEMLOCK=infinity; Docker: --ulimit memlock=-1)",
+                  .command = "ulimit -l unlimited"};
   rlimit limit{};
   getrlimit(RLIMIT_MEMLOCK, &limit);
   if (limit.rlim_cur == RLIM_INFINITY) {
@@ -176,13 +172,12 @@ std::optional<std::uint64_t> number_in(const std::string& path) {
 }
 
 Finding check_memory_limit(const SharedMemory& memory) {
-  Finding finding{
-      .name = "memory-limit",
-      .found = "the control group sets no memory limit",
-      .why =
-          "pages of a segment count against the group of whoever touches them first; past "
-          "the limit the kernel kills a process of the group",
-      .mend = "raise the limit above the segment's size plus the workers' own memory"};
+  Finding finding{.name = "memory-limit",
+                  .found = "the control group sets no memory limit",
+                  .why =
+                      "pages of a segment count against the group of whoever touches them first; past "
+                      "the limit the kernel kills a process of the group",
+                  .mend = "raise the limit above the segment's size plus the workers' own memory"};
   const auto group = control_group("memory");
   if (!group) return finding;
   const char* file = group->version == 2 ? "memory.max" : "memory.limit_in_bytes";

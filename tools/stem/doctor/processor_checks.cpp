@@ -21,26 +21,22 @@ namespace {
 constexpr double kSlowClockNs = 150;
 
 Finding check_governor(const std::vector<int>& cpus) {
-  Finding finding{
-      .name = "cpu-governor",
-      .found = "the clock speed is not governed here (a virtual machine, or fixed)",
-      .why =
-          "a core that has slowed down to save power wakes late: the first tasks after a "
-          "pause take several times as long",
-      .mend = "keep the cores at speed",
-      .command =
-          "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"};
+  Finding finding{.name = "cpu-governor",
+                  .found = "the clock speed is not governed here (a virtual machine, or fixed)",
+                  .why =
+                      "a core that has slowed down to save power wakes late: the first tasks after a "
+                      "pause take several times as long",
+                  .mend = "keep the cores at speed",
+                  .command = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"};
   std::map<std::string, int> governors;
   for (const int cpu : cpus) {
-    const auto line =
-        read_first_line(fmt::format("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cpu));
+    const auto line = read_first_line(fmt::format("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cpu));
     if (line) ++governors[*line];
   }
   if (governors.empty()) return finding;
   std::string found;
   for (const auto& [name, count] : governors) {
-    found += fmt::format("{}{} on {} CPU{}", found.empty() ? "" : ", ", name, count,
-                         count == 1 ? "" : "s");
+    found += fmt::format("{}{} on {} CPU{}", found.empty() ? "" : ", ", name, count, count == 1 ? "" : "s");
     if (name != "performance") finding.verdict = Verdict::kWarn;
   }
   finding.found = found;
@@ -62,9 +58,8 @@ std::optional<double> quota_of(const std::string& directory, int version) {
   if (!line) return std::nullopt;
   const std::size_t space = line->find(' ');
   const auto used = base::parse_count(std::string_view(*line).substr(0, space));
-  const auto of = space == std::string::npos
-                      ? base::parse_count("100000")
-                      : base::parse_count(std::string_view(*line).substr(space + 1));
+  const auto of = space == std::string::npos ? base::parse_count("100000")
+                                             : base::parse_count(std::string_view(*line).substr(space + 1));
   if (!used.ok() || !of.ok() || *of == 0) return std::nullopt;
   return static_cast<double>(*used) / static_cast<double>(*of);
 }
@@ -80,15 +75,14 @@ std::uint64_t times_throttled(const std::string& directory) {
 }
 
 Finding check_quota(std::size_t cpus) {
-  Finding finding{
-      .name = "cpu-quota",
-      .found = "the control group sets no CPU quota",
-      .why =
-          "a group that has used up its quota stands still for the rest of the period, up "
-          "to 100 ms, with leases running; spinning workers use it up first",
-      .mend =
-          "remove the quota (systemd: CPUQuota=; Kubernetes: no cpu limit, or a static CPU "
-          "policy), or start fewer workers than the quota has CPUs"};
+  Finding finding{.name = "cpu-quota",
+                  .found = "the control group sets no CPU quota",
+                  .why =
+                      "a group that has used up its quota stands still for the rest of the period, up "
+                      "to 100 ms, with leases running; spinning workers use it up first",
+                  .mend =
+                      "remove the quota (systemd: CPUQuota=; Kubernetes: no cpu limit, or a static CPU "
+                      "policy), or start fewer workers than the quota has CPUs"};
   const auto group = control_group("cpu");
   if (!group) return finding;
   std::optional<double> quota;
@@ -108,14 +102,13 @@ Finding check_quota(std::size_t cpus) {
 }
 
 Finding check_isolated(const std::vector<int>& cpus) {
-  Finding finding{
-      .name = "isolated-cpus",
-      .found = "no CPU is isolated; workers share theirs with the rest of the system",
-      .why =
-          "on an isolated core nothing else runs, which is what the last microseconds of "
-          "the tail need",
-      .mend = "boot with isolcpus=LIST nohz_full=LIST rcu_nocbs=LIST",
-      .command = "stem worker start --pin LIST"};
+  Finding finding{.name = "isolated-cpus",
+                  .found = "no CPU is isolated; workers share theirs with the rest of the system",
+                  .why =
+                      "on an isolated core nothing else runs, which is what the last microseconds of "
+                      "the tail need",
+                  .mend = "boot with isolcpus=LIST nohz_full=LIST rcu_nocbs=LIST",
+                  .command = "stem worker start --pin LIST"};
   const auto line = read_first_line("/sys/devices/system/cpu/isolated");
   if (!line || line->empty()) return finding;
   const std::set<int> allowed(cpus.begin(), cpus.end());
@@ -135,8 +128,7 @@ Finding check_isolated(const std::vector<int>& cpus) {
 std::uint64_t clock_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 // The least of several rounds: what the read costs when nothing comes between.
@@ -153,17 +145,14 @@ double clock_cost_ns() {
 }
 
 Finding check_clock_source() {
-  Finding finding{
-      .name = "clock-source",
-      .found = {},
-      .why =
-          "every task reads the clock a few times; a source that only the kernel can read "
-          "costs a system call, up to microseconds, each time",
-      .mend = "use the time stamp counter, unless dmesg calls it unstable",
-      .command =
-          "echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource"};
-  const auto source =
-      read_first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  Finding finding{.name = "clock-source",
+                  .found = {},
+                  .why =
+                      "every task reads the clock a few times; a source that only the kernel can read "
+                      "costs a system call, up to microseconds, each time",
+                  .mend = "use the time stamp counter, unless dmesg calls it unstable",
+                  .command = "echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource"};
+  const auto source = read_first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   const double cost = clock_cost_ns();
   finding.found = fmt::format("{}, {:.0f} ns a read", source.value_or("unknown source"), cost);
   if (cost > kSlowClockNs) finding.verdict = Verdict::kWarn;

@@ -14,9 +14,7 @@ namespace {
 
 constexpr std::size_t kTogether = 256;
 
-bool is_blank(std::string_view line) {
-  return line.find_first_not_of(" \t\r") == std::string_view::npos;
-}
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 
 }  // namespace
 
@@ -39,8 +37,7 @@ bool Bulk::refuse(std::uint64_t line, const Error& error, ProgressBar& progress)
     print_error(fmt::format("enqueue: {}:{}: {}", options_.source, line, error.message));
   }
   // A bad line may be skipped; a full segment will not take the next one either.
-  return options_.keep_going &&
-         (error.code == Errc::kInvalidArgument || error.code == Errc::kTooLarge);
+  return options_.keep_going && (error.code == Errc::kInvalidArgument || error.code == Errc::kTooLarge);
 }
 
 bool Bulk::flush(ProgressBar& progress) {
@@ -100,8 +97,7 @@ BulkReport Bulk::run(std::istream& in, ProgressBar& progress) {
     if (!is_blank(line)) going = take(line, progress);
     progress.show(bytes, [&] {
       const auto spent_ns = std::max<std::int64_t>(base::monotonic_ns() - started_ns, 1);
-      const double rate =
-          static_cast<double>(report_.enqueued) * 1e9 / static_cast<double>(spent_ns);
+      const double rate = static_cast<double>(report_.enqueued) * 1e9 / static_cast<double>(spent_ns);
       return fmt::format("{} tasks, {}/s", base::human_count(report_.enqueued),
                          base::human_count(static_cast<std::uint64_t>(rate)));
     });

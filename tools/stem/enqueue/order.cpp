@@ -69,8 +69,7 @@ Result<Duration> duration_of(const json& value) {
 
 Result<std::int64_t> time_of(const json& value) {
   if (!value.is_string()) {
-    return refusal(
-        fmt::format("wants a time as \"2026-01-31T12:00:00Z\" or \"5m\", not {}", value.dump()));
+    return refusal(fmt::format("wants a time as \"2026-01-31T12:00:00Z\" or \"5m\", not {}", value.dump()));
   }
   return parse_when_ns(value.get<std::string>(), base::realtime_ns(), Toward::kFuture);
 }
@@ -110,10 +109,8 @@ constexpr Key kKeys[] = {
     {"task", [](Order& o, const json& v) { return set(o.task, text_of(v)); }},
     {"args", set_payload},
     {"queue", [](Order& o, const json& v) { return set(o.options.queue, text_of(v)); }},
-    {"priority",
-     [](Order& o, const json& v) { return set(o.options.priority, small_number_of(v, 9)); }},
-    {"maxRetries",
-     [](Order& o, const json& v) { return set(o.options.max_retries, small_number_of(v, 65535)); }},
+    {"priority", [](Order& o, const json& v) { return set(o.options.priority, small_number_of(v, 9)); }},
+    {"maxRetries", [](Order& o, const json& v) { return set(o.options.max_retries, small_number_of(v, 65535)); }},
     {"delay", [](Order& o, const json& v) { return set(o.options.delay, duration_of(v)); }},
     {"countdown", [](Order& o, const json& v) { return set(o.options.delay, duration_of(v)); }},
     {"eta",
@@ -140,8 +137,7 @@ constexpr Key kKeys[] = {
        return {};
      }},
     {"uniqueKey", [](Order& o, const json& v) { return set(o.options.unique_key, text_of(v)); }},
-    {"uniqueForMs",
-     [](Order& o, const json& v) { return set(o.options.unique_for, duration_of(v)); }},
+    {"uniqueForMs", [](Order& o, const json& v) { return set(o.options.unique_for, duration_of(v)); }},
     {"headers", set_headers},
     {"meta",
      [](Order& o, const json& v) -> Result<void> {
@@ -149,25 +145,20 @@ constexpr Key kKeys[] = {
        o.options.meta = v.dump();
        return {};
      }},
-    {"idempotencyKey",
-     [](Order& o, const json& v) { return set(o.options.idempotency_key, text_of(v)); }},
-    {"affinityKey",
-     [](Order& o, const json& v) { return set(o.options.affinity_key, text_of(v)); }},
-    {"resultTtl",
-     [](Order& o, const json& v) { return set(o.options.result_ttl, duration_of(v)); }},
+    {"idempotencyKey", [](Order& o, const json& v) { return set(o.options.idempotency_key, text_of(v)); }},
+    {"affinityKey", [](Order& o, const json& v) { return set(o.options.affinity_key, text_of(v)); }},
+    {"resultTtl", [](Order& o, const json& v) { return set(o.options.result_ttl, duration_of(v)); }},
 };
 
 const Key* find_key(std::string_view name) {
-  const auto* it = std::find_if(std::begin(kKeys), std::end(kKeys),
-                                [&](const Key& k) { return k.name == name; });
+  const auto* it = std::find_if(std::begin(kKeys), std::end(kKeys), [&](const Key& k) { return k.name == name; });
   return it == std::end(kKeys) ? nullptr : it;
 }
 
 bool looks_like_an_order(const json& document) {
   if (!document.is_object() || !document.contains("args")) return false;
   const auto items = document.items();
-  return std::all_of(items.begin(), items.end(),
-                     [](const auto& item) { return find_key(item.key()) != nullptr; });
+  return std::all_of(items.begin(), items.end(), [](const auto& item) { return find_key(item.key()) != nullptr; });
 }
 
 Result<void> read_keys(const json& document, Order& order) {
@@ -207,9 +198,8 @@ Result<Order> parse_order(std::string_view line, const Order& flags, bool& plain
   plain = !flags.task.empty() && !looks_like_an_order(document);
   if (plain) return order;
   if (!document.is_object()) {
-    return refusal(fmt::format(
-        "without a task on the command line every line is an object with \"task\", not {}",
-        kind_of(document)));
+    return refusal(fmt::format("without a task on the command line every line is an object with \"task\", not {}",
+                               kind_of(document)));
   }
   order.payload.clear();
   if (auto good = read_keys(document, order); !good.ok()) return good.error();

@@ -36,8 +36,7 @@ std::vector<Group> groups_of(const Scene& scene) {
   }
   std::vector<Group> groups;
   for (auto& [key, group] : by_fingerprint) groups.push_back(std::move(group));
-  std::stable_sort(groups.begin(), groups.end(),
-                   [](const Group& a, const Group& b) { return a.count > b.count; });
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) { return a.count > b.count; });
   return groups;
 }
 
@@ -61,8 +60,8 @@ std::string dead_text(const Scene& scene) {
     const engine::FailureRecord& failure = group.last.failure;
     table.add_row({queue_name_of(group.last, segment), fmt::format("{}", group.count),
                    task_name_of(group.last, segment), std::string(reason_text(failure.reason)),
-                   base::human_relative(failure.at_ns - scene.now.at_ns),
-                   fingerprint_text(failure.fingerprint), error_text(failure)});
+                   base::human_relative(failure.at_ns - scene.now.at_ns), fingerprint_text(failure.fingerprint),
+                   error_text(failure)});
   }
   return table.empty() ? "no dead letters\n" : table.render(scene.style, scene.width);
 }

@@ -20,8 +20,8 @@ double per_second(std::uint64_t before, std::uint64_t now, std::int64_t elapsed_
 
 // Tasks that left a queue: over, or dead letters.
 std::uint64_t gone(const engine::CounterTotals& c) {
-  return c[Counter::kSucceeded] + c[Counter::kCancelled] + c[Counter::kExpired] +
-         c[Counter::kDropped] + c[Counter::kDeadAdded];
+  return c[Counter::kSucceeded] + c[Counter::kCancelled] + c[Counter::kExpired] + c[Counter::kDropped] +
+         c[Counter::kDeadAdded];
 }
 
 // Rows keep their places from look to look: names are numbered once and for ever.
@@ -47,8 +47,7 @@ std::string_view state_of(const engine::WorkerStats& worker) {
 std::string supervisor_name(const Look& look, std::uint64_t supervisor) {
   const std::uint64_t owner = supervisor & ((1U << shm::kOwnerBits) - 1);
   const auto it = std::find_if(look.workers.begin(), look.workers.end(), [&](const auto& other) {
-    return owner != 0 && other.participant + 1 == owner &&
-           other.incarnation == supervisor >> shm::kOwnerBits;
+    return owner != 0 && other.participant + 1 == owner && other.incarnation == supervisor >> shm::kOwnerBits;
   });
   return it == look.workers.end() ? "" : it->name;
 }
@@ -113,8 +112,7 @@ std::vector<QueueFigures> queue_figures(const Look& before, const Look& now) {
       figures.oldest_age_ns = std::max<std::int64_t>(now.at_ns - q.oldest_ready_ns, 1);
     }
     if (was != nullptr) {
-      figures.rate_in =
-          per_second(was->counters[Counter::kEnqueued], q.counters[Counter::kEnqueued], elapsed_ns);
+      figures.rate_in = per_second(was->counters[Counter::kEnqueued], q.counters[Counter::kEnqueued], elapsed_ns);
       figures.rate_out = per_second(gone(was->counters), gone(q.counters), elapsed_ns);
     }
     all.push_back(std::move(figures));
@@ -122,8 +120,7 @@ std::vector<QueueFigures> queue_figures(const Look& before, const Look& now) {
   return all;
 }
 
-std::vector<WorkerFigures> worker_figures(const Look& before, const Look& now,
-                                          const shm::Segment& segment) {
+std::vector<WorkerFigures> worker_figures(const Look& before, const Look& now, const shm::Segment& segment) {
   std::vector<WorkerFigures> all;
   for (const engine::WorkerStats& w : now.workers) {
     if (w.role != shm::Role::kWorker) continue;
@@ -155,12 +152,11 @@ std::vector<TaskFigures> task_figures(const Look& before, const Look& now) {
     const engine::TaskNameStats& t = now.tasks[i];
     const engine::TaskNameStats* was = same_row(before.tasks, i);
     const auto count = static_cast<double>(std::max<std::uint64_t>(t.duration.count, 1));
-    TaskFigures figures{
-        .name = t.name,
-        .count = t.duration.count,
-        .duration = percentiles(was == nullptr ? nullptr : &was->duration, t.duration),
-        .failed = static_cast<double>(t.failed) / count,
-        .retried = static_cast<double>(t.retried) / count};
+    TaskFigures figures{.name = t.name,
+                        .count = t.duration.count,
+                        .duration = percentiles(was == nullptr ? nullptr : &was->duration, t.duration),
+                        .failed = static_cast<double>(t.failed) / count,
+                        .retried = static_cast<double>(t.retried) / count};
     if (was != nullptr) {
       figures.rate = per_second(was->duration.count, t.duration.count, now.at_ns - before.at_ns);
     }

@@ -61,8 +61,7 @@ struct WorkerFigures {
   std::string current_task;
   std::int64_t running_ns = 0;
 };
-std::vector<WorkerFigures> worker_figures(const Look& before, const Look& now,
-                                          const shm::Segment& segment);
+std::vector<WorkerFigures> worker_figures(const Look& before, const Look& now, const shm::Segment& segment);
 
 struct TaskFigures {
   std::string name;

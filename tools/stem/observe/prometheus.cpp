@@ -41,8 +41,7 @@ class Writer {
 
   template <class Value>
   void sample(Value value, std::string_view suffix = "", std::string_view more_labels = "") {
-    out_ += fmt::format("{}{}{{namespace=\"{}\"{}}} {}\n", name_, suffix, name_space_, more_labels,
-                        value);
+    out_ += fmt::format("{}{}{{namespace=\"{}\"{}}} {}\n", name_, suffix, name_space_, more_labels, value);
   }
 
   template <class Value>
@@ -51,8 +50,7 @@ class Writer {
   }
 
   // One bucket for every octave of ours from 1 µs to 17 min, so that the bounds never change.
-  void histogram(Label label, std::string_view which, const base::HistogramSummary& h,
-                 double sum_ns) {
+  void histogram(Label label, std::string_view which, const base::HistogramSummary& h, double sum_ns) {
     constexpr int kFirst = 10;
     constexpr int kLast = 40;
     const std::string labels = label_text(label, which);
@@ -60,12 +58,10 @@ class Writer {
     std::uint32_t bucket = 0;
     for (int power = kFirst; power <= kLast; power += 2) {
       const std::int64_t bound_ns = std::int64_t{1} << power;
-      for (; bucket < base::kHistogramBuckets && base::histogram_lower_bound_ns(bucket) < bound_ns;
-           ++bucket) {
+      for (; bucket < base::kHistogramBuckets && base::histogram_lower_bound_ns(bucket) < bound_ns; ++bucket) {
         below += h.counts[bucket];
       }
-      sample(below, "_bucket",
-             fmt::format("{},le=\"{:.9g}\"", labels, static_cast<double>(bound_ns) * 1e-9));
+      sample(below, "_bucket", fmt::format("{},le=\"{:.9g}\"", labels, static_cast<double>(bound_ns) * 1e-9));
     }
     sample(h.count, "_bucket", labels + ",le=\"+Inf\"");
     sample(sum_ns * 1e-9, "_sum", labels);
@@ -97,11 +93,9 @@ constexpr CounterFamily kCounters[] = {
     {"stem_tasks_failed_total", Counter::kFailed, "Attempts that failed"},
     {"stem_tasks_retried_total", Counter::kRetried, "Attempts that will be tried again"},
     {"stem_tasks_revoked_total", Counter::kCancelled, "Tasks cancelled by a person"},
-    {"stem_tasks_deduplicated_total", Counter::kDeduplicated,
-     "Unique tasks that were there already"},
+    {"stem_tasks_deduplicated_total", Counter::kDeduplicated, "Unique tasks that were there already"},
     {"stem_tasks_expired_total", Counter::kExpired, "Tasks not started before their time ended"},
-    {"stem_tasks_redelivered_total", Counter::kRedelivered,
-     "Leases of the dead and the late given to others"},
+    {"stem_tasks_redelivered_total", Counter::kRedelivered, "Leases of the dead and the late given to others"},
     {"stem_tasks_dropped_total", Counter::kDropped, "Tasks dropped by a full queue's policy"},
     {"stem_tasks_snoozed_total", Counter::kSnoozed, "Tasks that put themselves off"},
     {"stem_lease_lost_total", Counter::kFenced, "Late acknowledgements refused"},
@@ -132,8 +126,8 @@ void write_counters(Writer& out, const Look& now) {
 
 using QueueValue = std::function<double(const QueueFigures&)>;
 
-void write_queue_gauge(Writer& out, const std::vector<QueueFigures>& queues, std::string name,
-                       std::string_view help, const QueueValue& value) {
+void write_queue_gauge(Writer& out, const std::vector<QueueFigures>& queues, std::string name, std::string_view help,
+                       const QueueValue& value) {
   out.family(std::move(name), "gauge", help);
   for (const QueueFigures& q : queues) out.sample_of(kQueue, q.name, value(q));
 }
@@ -142,17 +136,13 @@ void write_queues(Writer& out, const std::vector<QueueFigures>& queues) {
   const auto count = [](std::uint64_t QueueFigures::*field) {
     return [field](const QueueFigures& q) { return static_cast<double>(q.*field); };
   };
-  write_queue_gauge(out, queues, "stem_queue_depth", "Tasks that wait for a worker",
-                    count(&QueueFigures::ready));
-  write_queue_gauge(out, queues, "queue_depth_ready", "The same, as autoscalers name it",
-                    count(&QueueFigures::ready));
-  write_queue_gauge(out, queues, "stem_queue_delayed", "Tasks that wait for their time",
-                    count(&QueueFigures::delayed));
+  write_queue_gauge(out, queues, "stem_queue_depth", "Tasks that wait for a worker", count(&QueueFigures::ready));
+  write_queue_gauge(out, queues, "queue_depth_ready", "The same, as autoscalers name it", count(&QueueFigures::ready));
+  write_queue_gauge(out, queues, "stem_queue_delayed", "Tasks that wait for their time", count(&QueueFigures::delayed));
   write_queue_gauge(out, queues, "stem_queue_inflight", "Tasks in the hands of workers",
                     count(&QueueFigures::inflight));
-  write_queue_gauge(
-      out, queues, "stem_queue_oldest_age_seconds", "Age of the oldest waiting task",
-      [](const QueueFigures& q) { return static_cast<double>(q.oldest_age_ns) * 1e-9; });
+  write_queue_gauge(out, queues, "stem_queue_oldest_age_seconds", "Age of the oldest waiting task",
+                    [](const QueueFigures& q) { return static_cast<double>(q.oldest_age_ns) * 1e-9; });
   write_queue_gauge(out, queues, "stem_queue_paused", "1 when paused",
                     [](const QueueFigures& q) { return q.paused ? 1.0 : 0.0; });
   write_queue_gauge(out, queues, "stem_dlq_depth", "Dead letters", count(&QueueFigures::dead));
@@ -177,8 +167,7 @@ void write_workers(Writer& out, const std::vector<WorkerFigures>& workers) {
 void write_histograms(Writer& out, const Look& now) {
   out.family("stem_task_duration_seconds", "histogram", "Time that attempts ran");
   for (const auto& t : now.tasks) {
-    out.histogram(kTask, t.name, t.duration,
-                  t.duration.mean_ns * static_cast<double>(t.duration.count));
+    out.histogram(kTask, t.name, t.duration, t.duration.mean_ns * static_cast<double>(t.duration.count));
   }
   out.family("stem_task_queue_wait_seconds", "histogram",
              "Time from enqueueing to the first start; the sum is of bucket middles");

@@ -15,8 +15,7 @@ using nlohmann::ordered_json;
 using shm::Counter;
 
 ordered_json percentiles_json(const Percentiles& p) {
-  if (p.samples == 0)
-    return {{"samples", 0}, {"p50Ns", nullptr}, {"p95Ns", nullptr}, {"p99Ns", nullptr}};
+  if (p.samples == 0) return {{"samples", 0}, {"p50Ns", nullptr}, {"p95Ns", nullptr}, {"p99Ns", nullptr}};
   return {{"samples", p.samples}, {"p50Ns", p.p50_ns}, {"p95Ns", p.p95_ns}, {"p99Ns", p.p99_ns}};
 }
 
@@ -51,9 +50,7 @@ bool Scene::shows_queue(const std::string& name) const {
   return queues.empty() || std::find(queues.begin(), queues.end(), name) != queues.end();
 }
 
-std::string measured(std::int64_t ns, std::uint64_t samples) {
-  return samples == 0 ? "" : base::human_duration(ns);
-}
+std::string measured(std::int64_t ns, std::uint64_t samples) { return samples == 0 ? "" : base::human_duration(ns); }
 
 // ---- queues
 
@@ -121,8 +118,7 @@ std::string workers_text(const Scene& scene) {
                {"FAILED", Align::kRight},
                {"RSS", Align::kRight},
                {"LAST-HEARTBEAT", Align::kRight}});
-  for (const WorkerFigures& w :
-       worker_figures(scene.before, scene.now, scene.attachment.segment())) {
+  for (const WorkerFigures& w : worker_figures(scene.before, scene.now, scene.attachment.segment())) {
     table.add_row({w.name,
                    w.node,
                    number(w.pid),
@@ -139,8 +135,7 @@ std::string workers_text(const Scene& scene) {
 
 ordered_json workers_json(const Scene& scene) {
   ordered_json rows = ordered_json::array();
-  for (const WorkerFigures& w :
-       worker_figures(scene.before, scene.now, scene.attachment.segment())) {
+  for (const WorkerFigures& w : worker_figures(scene.before, scene.now, scene.attachment.segment())) {
     const Heartbeats::Age age = scene.heartbeats.age(w.participant, scene.now.at_ns);
     ordered_json row{{"worker", w.name},
                      {"node", w.node},
@@ -157,8 +152,7 @@ ordered_json workers_json(const Scene& scene) {
                      {"current", nullptr}};
     if (w.cpu >= 0) row["core"] = w.cpu;
     if (w.current) {
-      row["current"] = {
-          {"id", to_string(w.current)}, {"task", w.current_task}, {"runningNs", w.running_ns}};
+      row["current"] = {{"id", to_string(w.current)}, {"task", w.current_task}, {"runningNs", w.running_ns}};
     }
     rows.push_back(std::move(row));
   }

@@ -47,9 +47,7 @@ std::vector<Section> sections_of(const shm::Segment& segment) {
   const shm::Layout& l = segment.layout();
   const shm::Geometry& g = segment.geometry();
   const shm::Header& h = segment.header();
-  const auto now = [](const auto& word) {
-    return std::uint64_t{word.load(std::memory_order_acquire)};
-  };
+  const auto now = [](const auto& word) { return std::uint64_t{word.load(std::memory_order_acquire)}; };
   std::vector<Section> sections{
       {"header", 0},
       {"queue keys", l.queue_keys},
@@ -58,8 +56,7 @@ std::vector<Section> sections_of(const shm::Segment& segment) {
       {"task names", l.tasks, {"names", shm::task_total(segment), g.task_count}},
       {"roster",
        l.roster,
-       {"rows", std::min<std::uint64_t>(now(h.roster_used), g.participant_count),
-        g.participant_count}},
+       {"rows", std::min<std::uint64_t>(now(h.roster_used), g.participant_count), g.participant_count}},
       {"subscriptions", l.subscriptions},
       {"counters", l.counters},
       {"wait histograms", l.wait_histograms},
@@ -71,14 +68,11 @@ std::vector<Section> sections_of(const shm::Segment& segment) {
       {"return rings", l.returns},
       {"free ring", l.free_ring},
       {"delayed hints", l.delayed},
-      {"slab",
-       l.slab,
-       {"slots", std::min<std::uint64_t>(now(h.slab_used), g.slot_count), g.slot_count}},
+      {"slab", l.slab, {"slots", std::min<std::uint64_t>(now(h.slab_used), g.slot_count), g.slot_count}},
       {"ready rings", l.rings, {"bytes", now(h.ring_used_bytes), g.ring_bytes}},
       {"payload blocks",
        l.blocks,
-       {"superblocks", std::min<std::uint64_t>(now(h.superblocks_used), l.superblock_count),
-        l.superblock_count}},
+       {"superblocks", std::min<std::uint64_t>(now(h.superblocks_used), l.superblock_count), l.superblock_count}},
   };
   std::stable_sort(sections.begin(), sections.end(),
                    [](const Section& a, const Section& b) { return a.offset < b.offset; });
@@ -92,8 +86,7 @@ std::vector<SectionUse> section_use(const shm::Segment& segment) {
   std::vector<SectionUse> uses;
   for (std::size_t i = 0; i < sections.size(); ++i) {
     const Section& section = sections[i];
-    const Offset end =
-        i + 1 < sections.size() ? sections[i + 1].offset : segment.layout().total_bytes;
+    const Offset end = i + 1 < sections.size() ? sections[i + 1].offset : segment.layout().total_bytes;
     uses.push_back({.name = section.name,
                     .holds = section.counted.holds,
                     .used = section.counted.used,
@@ -111,8 +104,7 @@ std::uint64_t SlotCounts::tasks() const {
 }
 
 std::uint64_t SlotCounts::unfinished() const {
-  return of(State::kReady) + of(State::kDelayed) + of(State::kWaiting) + of(State::kLeased) +
-         of(State::kOutbox);
+  return of(State::kReady) + of(State::kDelayed) + of(State::kWaiting) + of(State::kLeased) + of(State::kOutbox);
 }
 
 SlotCounts count_slots(const shm::Segment& segment) {
@@ -134,8 +126,8 @@ SlotCounts count_slots(const shm::Segment& segment) {
 std::vector<Attached> attached_to(const shm::Segment& segment, std::uint32_t without) {
   std::vector<Attached> all;
   const std::uint64_t keeper = segment.header().keeper.load(std::memory_order_acquire);
-  const std::uint32_t rows = std::min(segment.header().roster_used.load(std::memory_order_acquire),
-                                      segment.geometry().participant_count);
+  const std::uint32_t rows =
+      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
   for (std::uint32_t i = 0; i < rows; ++i) {
     shm::RosterRow& row = segment.row(i);
     const std::uint64_t status = row.status.load(std::memory_order_acquire);

@@ -28,9 +28,7 @@ struct SlotCounts {
   std::uint64_t by_state[shm::kStateCount] = {};
   std::uint64_t unknown = 0;
 
-  [[nodiscard]] std::uint64_t of(shm::State state) const {
-    return by_state[static_cast<int>(state)];
-  }
+  [[nodiscard]] std::uint64_t of(shm::State state) const { return by_state[static_cast<int>(state)]; }
   // Slots that hold a task, or what is left of one.
   [[nodiscard]] std::uint64_t tasks() const;
   // Tasks that are neither over nor dead letters.

@@ -51,9 +51,7 @@ void time_field(std::string_view name, std::int64_t monotonic_ns, const Moment& 
   field(name, show_time(now.to_realtime_ns(monotonic_ns), now.realtime_ns));
 }
 
-std::string shown(const nlohmann::json& value) {
-  return shortened(printable(one_line(value)), kMostShown);
-}
+std::string shown(const nlohmann::json& value) { return shortened(printable(one_line(value)), kMostShown); }
 
 std::string attempts_text(const TaskInfo& task) {
   std::string text = fmt::format("{} used of {}", task.tally.attempts, task.max_retries + 1);
@@ -65,8 +63,8 @@ std::string attempts_text(const TaskInfo& task) {
 }
 
 void print_failure(const engine::FailureRecord& failure, const Moment& now, const Style& style) {
-  field("error", style.paint(Tone::kBad, fmt::format("{}: {}", printable(failure.kind()),
-                                                     printable(failure.message()))));
+  field("error",
+        style.paint(Tone::kBad, fmt::format("{}: {}", printable(failure.kind()), printable(failure.message()))));
   if (failure.reason != 0) field("reason", reason_text(failure.reason));
   if (failure.fingerprint != 0) field("fingerprint", fingerprint_text(failure.fingerprint));
   time_field("failed", failure.at_ns, now);
@@ -74,9 +72,7 @@ void print_failure(const engine::FailureRecord& failure, const Moment& now, cons
 
 }  // namespace
 
-std::string fingerprint_text(std::uint64_t fingerprint) {
-  return fmt::format("{:016x}", fingerprint);
-}
+std::string fingerprint_text(std::uint64_t fingerprint) { return fmt::format("{:016x}", fingerprint); }
 
 std::string_view reason_text(std::uint8_t reason) {
   return reason == 0 ? "" : to_string(static_cast<engine::DeadReason>(reason));
@@ -94,12 +90,9 @@ Tone tone_of_state(std::string_view state) {
 }
 
 ordered_json failure_json(const engine::FailureRecord& failure, const Moment& now) {
-  ordered_json object{{"kind", failure.kind()},
-                      {"message", failure.message()},
-                      {"reason", nullptr},
-                      {"attempts", failure.attempts},
-                      {"at", time_or_null(failure.at_ns, now)},
-                      {"fingerprint", nullptr}};
+  ordered_json object{
+      {"kind", failure.kind()},       {"message", failure.message()},           {"reason", nullptr},
+      {"attempts", failure.attempts}, {"at", time_or_null(failure.at_ns, now)}, {"fingerprint", nullptr}};
   if (failure.reason != 0) object["reason"] = reason_text(failure.reason);
   if (failure.fingerprint != 0) object["fingerprint"] = fingerprint_text(failure.fingerprint);
   return object;
@@ -144,25 +137,22 @@ void print_task(const TaskInfo& task, const Attachment& attachment, const Style&
   time_field("enqueued", task.enqueued_ns, now);
   time_field("due", task.due_ns, now);
   if (task.worker != 0) {
-    field("worker", fmt::format("{} (pid {})", printable(task.worker_name),
-                                attachment.segment().row(task.worker - 1).pid));
+    field("worker",
+          fmt::format("{} (pid {})", printable(task.worker_name), attachment.segment().row(task.worker - 1).pid));
     time_field("running", running_since_ns(task, attachment.segment()), now);
   }
   if (task.has_progress) {
-    field("progress",
-          fmt::format("{:.1f} %{}{}", task.progress * 100, task.progress_data.empty() ? "" : "  ",
-                      printable(task.progress_data)));
+    field("progress", fmt::format("{:.1f} %{}{}", task.progress * 100, task.progress_data.empty() ? "" : "  ",
+                                  printable(task.progress_data)));
   }
   if (task.failure) print_failure(*task.failure, now, style);
   if (!task.headers.empty()) field("headers", printable(task.headers));
   if (!task.meta.empty()) field("meta", printable(task.meta));
-  field("payload", task.payload_bytes == 0
-                       ? "none"
-                       : fmt::format("{}  ({})", shown(payload_to_json(task.payload)),
-                                     base::human_size(task.payload_bytes)));
+  field("payload", task.payload_bytes == 0 ? "none"
+                                           : fmt::format("{}  ({})", shown(payload_to_json(task.payload)),
+                                                         base::human_size(task.payload_bytes)));
   if (!task.result.empty()) {
-    field("result", fmt::format("{}  ({})", shown(payload_to_json(task.result)),
-                                base::human_size(task.result.size())));
+    field("result", fmt::format("{}  ({})", shown(payload_to_json(task.result)), base::human_size(task.result.size())));
   }
 }
 

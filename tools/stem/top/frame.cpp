@@ -89,8 +89,8 @@ class Frame {
  private:
   void head() {
     const shm::Segment& segment = in_.attachment.segment();
-    const auto busy = std::count_if(workers_.begin(), workers_.end(),
-                                    [](const WorkerFigures& w) { return w.state == "busy"; });
+    const auto busy =
+        std::count_if(workers_.begin(), workers_.end(), [](const WorkerFigures& w) { return w.state == "busy"; });
     double in = 0;
     double out = 0;
     for (const QueueFigures& q : queues_) {
@@ -99,9 +99,8 @@ class Frame {
     }
     const std::string clock = write_time(Moment::now().to_realtime_ns(in_.now.at_ns)).substr(11, 8);
     const std::string text =
-        fmt::format("stem top  {}  {}Z  {}/s in, {}/s out  {} of {} workers busy  {}",
-                    segment.name_space(), clock, rate_text(in), rate_text(out), busy,
-                    workers_.size(), base::human_size(segment.used_bytes()));
+        fmt::format("stem top  {}  {}Z  {}/s in, {}/s out  {} of {} workers busy  {}", segment.name_space(), clock,
+                    rate_text(in), rate_text(out), busy, workers_.size(), base::human_size(segment.used_bytes()));
     lines_.push_back(in_.style.paint(Tone::kBold, shortened(text, in_.width)));
     lines_.emplace_back();
   }
@@ -109,9 +108,7 @@ class Frame {
   // The line below a section says how many rows did not fit.
   void add(const std::string& text, std::size_t count, std::size_t shown) {
     for (std::string& line : split_lines(text)) lines_.push_back(std::move(line));
-    lines_.push_back(shown < count
-                         ? in_.style.paint(Tone::kDim, fmt::format("  … {} more", count - shown))
-                         : "");
+    lines_.push_back(shown < count ? in_.style.paint(Tone::kDim, fmt::format("  … {} more", count - shown)) : "");
   }
 
   std::string queues(Window window) {
@@ -156,15 +153,14 @@ class Frame {
                  {"TASK", Align::kLeft, true}});
     for (std::size_t i = window.begin; i < window.end; ++i) {
       const WorkerFigures& w = workers_[i];
-      table.add_row({"  " + w.name,
-                     w.cpu < 0 ? "" : fmt::format("{}", w.cpu),
-                     {std::string(w.state), tone_of(w.state)},
-                     fmt::format("{}", w.inflight),
-                     rate_text(w.rate),
-                     w.rss_bytes == 0 ? "" : base::human_size(w.rss_bytes),
-                     w.current_task.empty() ? ""
-                                            : fmt::format("{} {}", w.current_task,
-                                                          base::human_duration(w.running_ns))});
+      table.add_row(
+          {"  " + w.name,
+           w.cpu < 0 ? "" : fmt::format("{}", w.cpu),
+           {std::string(w.state), tone_of(w.state)},
+           fmt::format("{}", w.inflight),
+           rate_text(w.rate),
+           w.rss_bytes == 0 ? "" : base::human_size(w.rss_bytes),
+           w.current_task.empty() ? "" : fmt::format("{} {}", w.current_task, base::human_duration(w.running_ns))});
     }
     return table.render(in_.style, in_.width);
   }
@@ -179,14 +175,13 @@ class Frame {
                  {"FAIL%", Align::kRight}});
     for (std::size_t i = window.begin; i < window.end; ++i) {
       const TaskFigures& t = tasks_[i];
-      table.add_row(
-          {"  " + t.name,
-           base::human_count(t.count),
-           rate_text(t.rate),
-           base::human_duration(static_cast<std::int64_t>(t.duration.mean_ns)),
-           base::human_duration(t.duration.p50_ns),
-           base::human_duration(t.duration.p99_ns),
-           {fmt::format("{:.1f}", t.failed * 100), t.failed > 0 ? Tone::kWarn : Tone::kPlain}});
+      table.add_row({"  " + t.name,
+                     base::human_count(t.count),
+                     rate_text(t.rate),
+                     base::human_duration(static_cast<std::int64_t>(t.duration.mean_ns)),
+                     base::human_duration(t.duration.p50_ns),
+                     base::human_duration(t.duration.p99_ns),
+                     {fmt::format("{:.1f}", t.failed * 100), t.failed > 0 ? Tone::kWarn : Tone::kPlain}});
     }
     return table.render(in_.style, in_.width);
   }
@@ -195,9 +190,8 @@ class Frame {
     while (in_.height > 0 && lines_.size() + 1 < in_.height) lines_.emplace_back();
     // The rows are an estimate where columns wrap; what does not fit is cut above the last line.
     if (in_.height > 0 && lines_.size() >= in_.height) lines_.resize(in_.height - 1);
-    lines_.push_back(in_.bottom.empty()
-                         ? in_.style.paint(Tone::kDim, "q quit   ↑ ↓ select   p pause or resume")
-                         : in_.style.paint(Tone::kBold, in_.bottom));
+    lines_.push_back(in_.bottom.empty() ? in_.style.paint(Tone::kDim, "q quit   ↑ ↓ select   p pause or resume")
+                                        : in_.style.paint(Tone::kBold, in_.bottom));
   }
 
   const FrameInput& in_;
@@ -211,8 +205,7 @@ class Frame {
 
 std::string bar(double share, std::size_t cells) {
   static constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  const auto eighths =
-      static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(cells * 8));
+  const auto eighths = static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(cells * 8));
   // What is there at all is seen.
   const std::size_t drawn = share > 0 ? std::max<std::size_t>(eighths, 1) : 0;
   std::string text;

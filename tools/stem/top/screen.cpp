@@ -80,8 +80,7 @@ std::vector<Key> Screen::keys() {
   if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) open_ = false;
   std::vector<Key> keys;
   for (ssize_t i = 0; i < count; ++i) {
-    const bool arrow =
-        typed[i] == '\x1b' && i + 2 < count && (typed[i + 1] == '[' || typed[i + 1] == 'O');
+    const bool arrow = typed[i] == '\x1b' && i + 2 < count && (typed[i + 1] == '[' || typed[i + 1] == 'O');
     if (arrow) {
       i += 2;
       keys.push_back(typed[i] == 'A' ? Key::kUp : (typed[i] == 'B' ? Key::kDown : Key::kOther));
