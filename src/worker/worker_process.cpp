@@ -37,8 +37,9 @@ bool WorkerProcess::join() {
   self_ = std::move(*self);
   shm::RosterRow& row = self_->row();
   row.cpu.store(setup_.core, std::memory_order_relaxed);
-  row.supervisor.store(setup_.supervisor_incarnation << 12 | (setup_.supervisor + 1), std::memory_order_relaxed);
   row.rss_bytes.store(own_rss_bytes(), std::memory_order_relaxed);
+  // Last: who sees its supervisor sees a worker that is complete.
+  row.supervisor.store(setup_.supervisor_incarnation << 12 | (setup_.supervisor + 1), std::memory_order_release);
   intern_names();
   install_crash_handler(*self_, setup_.supervisor);
   engine_ = std::make_unique<engine::Engine>(*self_);
