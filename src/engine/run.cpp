@@ -412,9 +412,15 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
   EnqueueResult made;
   made.status = fill_admitted(spec, task.enqueued_ns, filled, made);
   bool last = false;
-  if (made.status == EnqueueStatus::kDuplicate) {  // a copy waits already, of somebody who was killed or lost the run
-    if (mark_item(lease, /*moved=*/true, last)) {
       const TaskId copy = made.id;
+  // A copy that somebody else is still making (he lost the run, and is slow) goes when he is killed: the item
+  // stays until it is there, or gone.
+  const auto is_there = [this, copy] {
+    const ControlWord word = segment_.descriptor(copy.slot()).control.load();
+    return word.generation() == copy.generation() && word.state() != State::kAlloc;
+  };
+  if (made.status == EnqueueStatus::kDuplicate && is_there()) {  // of somebody who was killed or lost the run
+    if (mark_item(lease, /*moved=*/true, last)) {
       (void)resolve_moved(copy.slot(), segment_.descriptor(copy.slot()).control.load());
       if (last) end_run({lease.slot, lease.word});
     }

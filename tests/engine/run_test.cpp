@@ -1,12 +1,15 @@
 // Runs: several small tasks under one control word, each acknowledged by itself.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 #include <set>
 
+#include "base/random.hpp"
 #include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
+#include "engine/unique.hpp"
 #include "tests/support/attached.hpp"
 #include "tests/support/scratch.hpp"
 
@@ -373,6 +376,42 @@ TEST_F(SharedAck, ABlockThatStaysWithItsSlotIsNeitherLostNorInTheWay) {
     EXPECT_EQ(drain(worker_, 1).size(), 1u);
     EXPECT_EQ(unsettled(*producer_), "");
   }
+}
+
+// Another holder was stopped in the middle of making the copy: nobody knows whether it will ever be there, so the
+// item must not go for it.
+TEST_F(RunTest, AnItemDoesNotMoveToACopyThatIsNotFinished) {
+  const auto ids = enqueue(4);
+  Attached late(segment_, shm::Role::kWorker);
+  Lease leases[16];
+  ASSERT_EQ(late->claim(queue_, leases, 16, kNow), 4u);
+  engine::TaskExtras extras;
+  extras.unique_key = base::mix64(ids[2].handle ^ 0x72756e206974656dull) | 1;  // as move_out() makes it
+  extras.run_item = ids[2].handle;
+  Numbered copy(queue_, task_, 2);
+  copy.spec.extras = &extras;
+  engine::Loan loan;
+  ASSERT_EQ(late->loan(copy.spec, 8, loan, kNow), EnqueueStatus::kOk);
+  std::memcpy(loan.payload.data(), &copy.number, sizeof copy.number);
+  ASSERT_EQ(engine::Unique(*segment_, late->blocks()).acquire(extras.unique_key, loan.slot, loan.word, kNow).status,
+            engine::UniqueStatus::kAcquired);
+  // Its lease ends; the item fails with the next holder.
+  ASSERT_TRUE(producer_->redeliver(leases[0].slot, leases[0].word, 0, false, kNow));
+  ASSERT_EQ(worker_->claim(queue_, leases, 16, kNow), 4u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(leases[2], view));
+  ASSERT_EQ(number_of(view), 2u);
+  bool retried = false;
+  (void)worker_->fail(leases[2], view, {"error", "no"}, 0, kNow, retried);
+  for (const int i : {0, 1, 3}) {
+    ASSERT_TRUE(worker_->view(leases[i], view));
+    EXPECT_EQ(worker_->succeed(leases[i], view, {}, kNow), Settled::kDone);
+  }
+  late->drop(loan);  // it dies: what it was filling is swept
+  const auto seen = drain(worker_, 16);
+  EXPECT_EQ(seen.size(), 1u);
+  EXPECT_TRUE(seen.contains(2));
+  EXPECT_EQ(unsettled(*producer_), "");
 }
 
 }  // namespace
