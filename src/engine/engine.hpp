@@ -323,7 +323,9 @@ class Engine {
   void end_run(const Lease& lease) noexcept;
   void keep_items(const Lease& run, std::uint32_t items) noexcept;
   bool keeps(const Lease& run) const noexcept;
-  std::uint32_t claim_kept(Lease* into, std::uint32_t most) noexcept;
+  bool keeps_of(std::uint32_t queue) const noexcept;
+  static constexpr std::uint32_t kAnyQueue = ~0u;
+  std::uint32_t claim_kept(Lease* into, std::uint32_t most, std::uint32_t queue = kAnyQueue) noexcept;
   bool move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept;
   bool release_run(const Lease& run) noexcept;
   bool carry_over(std::uint32_t slot, shm::ControlWord held, std::uint32_t items) noexcept;

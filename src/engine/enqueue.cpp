@@ -37,7 +37,7 @@ void Engine::make_room(std::uint32_t queue, std::int64_t now_ns) noexcept {
   while (!self_.take_slot(filled.slot, filled.word)) {
     // A run gives its slot back with its last item; a task with a result keeps its slot, so once is enough.
     if (!more || !drop_oldest(queue, now_ns)) return;
-    more = keeps_items_;
+    more = keeps_of(queue);
   }
   self_.return_slot(filled.slot, filled.word);
 }
@@ -326,7 +326,8 @@ bool Engine::drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept {
                   now_ns) == Settled::kDone;
   };
   Lease lease;
-  if (keeps_items_ && claim_kept(&lease, 1) == 1) return drop(lease);  // the rest of the run dropped last
+  // The rest of the run dropped last. (What a worker keeps of other queues is none of ours.)
+  if (keeps_of(queue) && claim_kept(&lease, 1, queue) == 1) return drop(lease);
   const bool lowest_first = segment_.queue(queue).lowest_first.load(std::memory_order_relaxed) != 0;
   for (std::uint32_t i = 0; i < shm::kPriorities; ++i) {
     const std::uint32_t priority = lowest_first ? shm::kPriorities - 1 - i : i;

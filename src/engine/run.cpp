@@ -159,7 +159,7 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
       into[n++] = single;
     } else if (keeps(run)) {  // no slot is free: the rest of the run stays with us too
       keep_items(run, pending);
-      return n + claim_kept(into + n, most - n);
+      return n + claim_kept(into + n, most - n, d.queue);
     }
   }
   if (!all) (void)release_run(run);
@@ -192,14 +192,22 @@ bool Engine::keeps(const Lease& run) const noexcept {
   });
 }
 
-std::uint32_t Engine::claim_kept(Lease* into, std::uint32_t most) noexcept {
+bool Engine::keeps_of(std::uint32_t queue) const noexcept {
+  return keeps_items_ && std::any_of(std::begin(kept_), std::end(kept_), [this, queue](const Kept& kept) {
+    return kept.items != 0 && segment_.descriptor(kept.run.slot).queue == queue;
+  });
+}
+
+// `queue`: only its items; kAnyQueue for all.
+std::uint32_t Engine::claim_kept(Lease* into, std::uint32_t most, std::uint32_t queue) noexcept {
   std::uint32_t n = 0;
   keeps_items_ = false;
   for (Kept& kept : kept_) {
     if (kept.items != 0 && !holds(kept.run)) kept.items = 0;
-    if (kept.items != 0 && n < most)
+    const bool wanted = queue == kAnyQueue || segment_.descriptor(kept.run.slot).queue == queue;
+    if (kept.items != 0 && wanted && n < most)
       self_.row().held[held_next_++ % shm::kHeldSlots].store(kept.run.slot + 1, std::memory_order_relaxed);
-    for (; kept.items != 0 && n < most; kept.items &= kept.items - 1)
+    for (; kept.items != 0 && wanted && n < most; kept.items &= kept.items - 1)
       into[n++] = {kept.run.slot, kept.run.word, static_cast<std::uint32_t>(std::countr_zero(kept.items)) + 1};
     keeps_items_ |= kept.items != 0;
   }

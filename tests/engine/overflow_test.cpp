@@ -216,6 +216,30 @@ TEST_F(FullSegment, ItemsThatFailWithoutRoomAreNotLost) {
   for (std::uint64_t n = 0; n < 15; ++n) EXPECT_EQ(numbers[n], n);
 }
 
+// What a worker keeps for want of a slot is of a queue that rejects; another one drops its own.
+TEST_F(FullSegment, WhatAWorkerKeepsOfAnotherQueueIsNotDropped) {
+  put_many(0, 15);
+  while (offer(100, [](TaskSpec& spec) { spec.due_ns = INT64_MAX; }).status == EnqueueStatus::kOk) {
+  }
+  Lease leases[16];
+  ASSERT_EQ(worker_->claim(queue_, leases, 16, now_), 15u);
+  TaskView view;
+  bool retried = false;
+  for (int i = 0; i < 15; ++i) {
+    ASSERT_TRUE(worker_->view(leases[i], view));
+    (void)worker_->fail(leases[i], view, {"error", "no"}, 0, now_, retried);
+  }
+  const std::uint32_t own = queue_;
+  queue_ = test::must_queue(*segment_, "other");
+  limit(0, shm::Overflow::kDropOldest);
+  test::Numbered child(queue_, task_, 7);
+  for (int i = 0; i < 15; ++i) EXPECT_EQ(worker_->enqueue(child.spec, now_).status, EnqueueStatus::kFull);
+  queue_ = own;
+  EXPECT_EQ(count(shm::Counter::kDropped), 0u);
+  (void)Control(*producer_).purge(queue_, now_);
+  EXPECT_EQ(drain().size(), 15u);
+}
+
 // ---- payloads
 
 class Payload : public VirtualHost {
