@@ -261,6 +261,7 @@ class Engine {
   void make_room(std::uint32_t queue, std::int64_t now_ns) noexcept;
   void pass_stale_hints(std::uint32_t queue) noexcept;
   bool drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  bool drop_one(std::uint32_t queue, std::int64_t now_ns) noexcept;
   void empty_inbox(std::uint32_t participant) noexcept;
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most, bool& full,
@@ -362,7 +363,8 @@ class Engine {
   shm::Segment& segment_;
   Lanes lanes_;
   shm::Blocks blocks_;
-  HeldRun runs_[kHeldRuns];
+  HeldRun runs_[kHeldRuns + 1];  // by slot; the last one is for what is only dropped
+  bool dropping_ = false;        // a handler may be reading its payload from the others
   std::uint64_t run_serial_ = 0;
   // Items of runs we hold that could not move out for want of a free slot: the next claims hand them out again.
   struct Kept {

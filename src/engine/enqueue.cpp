@@ -319,6 +319,13 @@ void Engine::announce_delayed(std::uint32_t slot, std::uint64_t generation, std:
 
 // Makes room by cancelling the task at the head of the lowest lane.
 bool Engine::drop_oldest(std::uint32_t queue, std::int64_t now_ns) noexcept {
+  dropping_ = true;
+  const bool dropped = drop_one(queue, now_ns);
+  dropping_ = false;
+  return dropped;
+}
+
+bool Engine::drop_one(std::uint32_t queue, std::int64_t now_ns) noexcept {
   const auto drop = [this, now_ns](const Lease& lease) {
     TaskView task;
     return view(lease, task) &&

@@ -223,7 +223,7 @@ void Engine::prefetch_items(const Descriptor& d) const noexcept {
 
 // Reads and checks it. All items come over in one go, which hides most of the way from the producer's core.
 HeldRun* Engine::load_run(const Lease& lease) noexcept {
-  HeldRun& r = runs_[lease.slot % kHeldRuns];
+  HeldRun& r = runs_[dropping_ ? kHeldRuns : lease.slot % kHeldRuns];
   if (&r == acking_) (void)commit_acks();
   record_waits(r);
   r.slot = ~0u;

@@ -414,5 +414,33 @@ TEST_F(RunTest, AnItemDoesNotMoveToACopyThatIsNotFinished) {
   EXPECT_EQ(unsettled(*producer_), "");
 }
 
+// What a handler reads stays as it is while it enqueues into a queue that drops its oldest, whatever is dropped.
+TEST_F(RunTest, ThePayloadStaysWhileItsHandlerEnqueues) {
+  enqueue(15 * 20);  // more runs than an engine keeps
+  Lease lease;
+  std::vector<Lease> leases(15);
+  ASSERT_EQ(worker_->claim(queue_, leases.data(), 15, kNow), 15u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(leases[3], view));
+  ASSERT_EQ(worker_->begin(leases[3], view, kNow), Begin::kStart);
+  const std::uint64_t number = number_of(view);
+  engine::Control::Limits limits;
+  limits.max_length = 1;
+  limits.overflow = static_cast<int>(shm::Overflow::kDropOldest);
+  engine::Control(*producer_).set_limits(queue_, limits);
+  for (std::uint64_t n = 1000; n < 1300; ++n) {
+    Numbered child(queue_, task_, n);
+    ASSERT_EQ(worker_->enqueue(child.spec, kNow).status, EnqueueStatus::kOk);
+    ASSERT_EQ(number_of(view), number) << n;
+  }
+  EXPECT_GT(total(*producer_, queue_, Counter::kDropped), 0u);
+  for (const Lease& each : leases) {
+    ASSERT_TRUE(worker_->view(each, view));
+    EXPECT_EQ(worker_->succeed(each, view, {}, kNow), Settled::kDone);
+  }
+  (void)drain(worker_, 16);
+  EXPECT_EQ(broken_invariants(*producer_), "");
+}
+
 }  // namespace
 }  // namespace stem::test
