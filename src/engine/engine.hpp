@@ -371,7 +371,7 @@ class Engine {
     Lease run;
     std::uint32_t items = 0;
   };
-  Kept kept_[kHeldRuns];
+  std::vector<Kept> kept_;  // no more than the leases of one claim
   bool keeps_items_ = false;
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;

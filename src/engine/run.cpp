@@ -177,10 +177,7 @@ void Engine::keep_items(const Lease& run, std::uint32_t items) noexcept {
     }
     if (kept.items == 0) place = &kept;
   }
-  if (place == nullptr) {
-    (void)release_run({run.slot, run.word});
-    return;
-  }
+  if (place == nullptr) place = &kept_.emplace_back();
   place->run = {run.slot, run.word};
   place->items |= items;
   keeps_items_ = true;

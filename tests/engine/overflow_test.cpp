@@ -240,6 +240,26 @@ TEST_F(FullSegment, WhatAWorkerKeepsOfAnotherQueueIsNotDropped) {
   EXPECT_EQ(drain().size(), 15u);
 }
 
+// More runs than an engine has places for are held back in a full segment: none is put aside for it.
+TEST_F(FullSegment, ManyRunsThatCannotMoveOutAreNotPutAside) {
+  for (std::uint64_t n = 0; n < 16; ++n) put_many(n * 4, 4);
+  while (offer(100, [](TaskSpec& spec) { spec.due_ns = INT64_MAX; }).status == EnqueueStatus::kOk) {
+  }
+  for (int round = 0; round < 5'000; ++round) {
+    Lease leases[64];
+    const std::uint32_t n = worker_->claim(queue_, leases, 64, now_);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      TaskView view;
+      if (!worker_->view(leases[i], view)) continue;
+      bool retried = false;
+      (void)worker_->fail(leases[i], view, {"error", "no"}, 0, now_, retried);
+    }
+  }
+  EXPECT_EQ(slots(shm::State::kQuarantine), 0u);
+  (void)Control(*producer_).purge(queue_, now_);
+  EXPECT_EQ(drain().size(), 64u);
+}
+
 // ---- payloads
 
 class Payload : public VirtualHost {
