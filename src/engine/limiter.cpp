@@ -48,6 +48,12 @@ std::int64_t Limiter::take_rate(std::uint64_t key, Rate rate, std::int64_t now_n
   }
 }
 
+void Limiter::give_back_rate(std::uint64_t key, Rate rate) noexcept {
+  LimiterRow* r = row(key, false);
+  if (r == nullptr || rate.count == 0 || rate.period_s == 0) return;
+  r->arrival_ns.fetch_sub(std::int64_t{rate.period_s} * kSecondNs / rate.count, std::memory_order_acq_rel);
+}
+
 bool Limiter::stands(std::uint64_t holder) const noexcept {
   const auto slot = static_cast<std::uint32_t>(holder) & (shm::kMaxSlots - 1);
   if (holder == 0 || slot >= segment_.geometry().slot_count) return false;
@@ -114,9 +120,13 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
   const shm::QueueRow& queue = segment_.queue(task.queue);
   const TaskExtras none;
   const TaskExtras& extras = task.has_extras ? task.extras : none;
+  const Rate queue_rate = task.tally.rate_paid ? Rate{} : unpack_rate(queue.rate.load(std::memory_order_relaxed));
+  // A run's item that finds no slot to wait in comes again at once, and would pay each time.
+  const auto unpay = [&] {
+    if (lost && lease.item != 0 && queue_rate) limiter.give_back_rate(queue_rate_key(task.queue), queue_rate);
+  };
   if (!task.tally.rate_paid) {
     std::int64_t start_ns = now_ns;
-    const Rate queue_rate = unpack_rate(queue.rate.load(std::memory_order_relaxed));
     if (queue_rate) start_ns = std::max(start_ns, limiter.take_rate(queue_rate_key(task.queue), queue_rate, now_ns));
     if (extras.rate) start_ns = std::max(start_ns, limiter.take_rate(extras.rate_key, extras.rate, now_ns));
     if (extras.group_rate)
@@ -124,6 +134,7 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
     if (start_ns > now_ns) {
       self_.count(task.queue, shm::Counter::kRateDenied);
       lost = hold_back(lease, task, start_ns, now_ns) != Settled::kDone;
+      unpay();
       return true;
     }
   }
@@ -139,6 +150,7 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
   const std::int64_t wait_ns = std::int64_t{1'000'000} << std::min(task.tally.releases, 11u);
   self_.count(task.queue, shm::Counter::kRateDenied);
   lost = hold_back(lease, task, now_ns + wait_ns, now_ns) != Settled::kDone;
+  unpay();
   if (!lost) limiter.add_waiter(full_key, task.id.handle);
   return true;
 }

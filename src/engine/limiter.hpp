@@ -22,6 +22,8 @@ class Limiter {
   // rate.count is let through. Without room in the limiter table everything may start (failOpen), and the
   // answer is now.
   std::int64_t take_rate(std::uint64_t key, Rate rate, std::int64_t now_ns) noexcept;
+  // Gives back what take_rate() took for a task that neither starts nor waits for its time.
+  void give_back_rate(std::uint64_t key, Rate rate) noexcept;
 
   // True when the task now counts as one of at most `limit` running ones; `limit` beyond
   // shm::kLimiterHolders is that many.

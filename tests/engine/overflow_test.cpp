@@ -260,6 +260,35 @@ TEST_F(FullSegment, ManyRunsThatCannotMoveOutAreNotPutAside) {
   EXPECT_EQ(drain().size(), 64u);
 }
 
+// Looking at a rate limit again and again pays for nothing while there is no slot to wait in.
+TEST_F(FullSegment, WaitingForRoomUsesUpNoRate) {
+  put_many(0, 15);
+  while (offer(100, [](TaskSpec& spec) { spec.due_ns = INT64_MAX; }).status == EnqueueStatus::kOk) {
+  }
+  Control::Limits limits;
+  limits.set_rate = true;
+  limits.rate = {1, 1};
+  Control(*producer_).set_limits(queue_, limits);
+  for (int round = 0; round < 2'000; ++round) {
+    Lease leases[16];
+    const std::uint32_t n = worker_->claim(queue_, leases, 16, now_);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      TaskView view;
+      if (!worker_->view(leases[i], view)) continue;
+      if (worker_->begin(leases[i], view, now_) != Begin::kStart) continue;
+      EXPECT_EQ(worker_->succeed(leases[i], view, {}, now_), Settled::kDone);
+    }
+  }
+  EXPECT_EQ(count(shm::Counter::kSucceeded), 1u);
+  (void)Control(*producer_).purge(queue_, now_);
+  std::uint64_t ran = 0;
+  for (int second = 0; second < 30; ++second) {
+    ran += drain().size();
+    pass(kSecondNs);
+  }
+  EXPECT_EQ(ran, 14u);
+}
+
 // ---- payloads
 
 class Payload : public VirtualHost {
