@@ -208,7 +208,8 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
     if (const std::uint32_t length = run_length(specs + done, count - done, now_ns); length != 0) {
       status = enqueue_run(specs + done, length, ids == nullptr ? nullptr : ids + done, now_ns);
       if (status == EnqueueStatus::kOk) done += length;
-      continue;
+      if (status != EnqueueStatus::kNoMemory) continue;
+      status = EnqueueStatus::kOk;  // no block for a run: one by one its tasks need none
     }
     const std::uint32_t queue = specs[done].queue;
     // Hints count as a queue's length once they are pushed: where it is bounded, one by one.

@@ -383,7 +383,8 @@ TEST_F(Payload, WithoutRoomForItNothingIsMade) {
   EXPECT_EQ(status, EnqueueStatus::kNoMemory);
   EXPECT_GT(accepted, 100u);
   put(1);  // small ones still fit
-  EXPECT_EQ(Control(*producer_).purge(queue_, now_), accepted + 1);
+  put_many(2, 15);
+  EXPECT_EQ(Control(*producer_).purge(queue_, now_), accepted + 16);
   patrol();
   EXPECT_EQ(enqueue(bytes(1u << 20)).status, EnqueueStatus::kOk);
   EXPECT_EQ(Control(*producer_).purge(queue_, now_), 1u);
