@@ -162,11 +162,10 @@ class Engine {
   // record (run.hpp) and survives this process. For handlers so quick that the rest of the run is over soon.
   Settled succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
-    const std::uint32_t bit = item_bit(lease.item);
     if (acking_ != &run || lease.item == 0 || run.slot != lease.slot || run.word != lease.word ||
-        ((run.gone | run.acked) & bit) != 0)
+        ((run.gone | run.acked) & item_bit(lease.item)) != 0)
       return succeed_first(lease, task, now_ns);
-    return record_ack(run, bit);
+    return record_ack(run, item_bit(lease.item));
   }
   // kFenced: the run was lost with all that was on record.
   Settled commit_acks() noexcept;

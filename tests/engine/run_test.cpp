@@ -281,6 +281,17 @@ TEST_F(SharedAck, ComesWithTheNextClaimAndWithTheEndOfTheEngine) {
   EXPECT_EQ(unsettled(*producer_), "");
 }
 
+// As every worker with quick handlers does it. (A shift by item - 1 is for the sanitizer to refuse.)
+TEST_F(SharedAck, OfASingleTaskItIsAnAcknowledgementLikeAnyOther) {
+  Numbered single(queue_, task_, 1);
+  ASSERT_EQ(producer_->enqueue(single.spec, kNow).status, EnqueueStatus::kOk);
+  ASSERT_EQ(worker_->claim(queue_, leases_, 16, kNow), 1u);
+  ASSERT_TRUE(worker_->view(leases_[0], view_));
+  EXPECT_EQ(worker_->succeed_later(leases_[0], view_, kNow), Settled::kDone);
+  EXPECT_EQ(succeeded(), 1u);
+  EXPECT_EQ(unsettled(*producer_), "");
+}
+
 TEST_F(SharedAck, ASecondEndOfAnItemIsRefused) {
   start(worker_, 8, 2);
   EXPECT_EQ(worker_->succeed_later(leases_[1], view_, kNow), Settled::kFenced);
