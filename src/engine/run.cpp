@@ -284,6 +284,8 @@ bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
     if (!word.of(lease.word.generation()) || word.grant() != lease.word.grant() ||
         (word.gone() & item_bit(lease.item)) != 0)
       return false;
+    // The mask word knows 20 bits of the generation, a busy slot's work of a minute; the control word knows all.
+    if (!holds(lease)) return false;
     // order(run.mask): acq_rel; the acknowledgement of the item, after everything its handler did.
     if (!d.due.compare_exchange_strong(bits, bits | bit, std::memory_order_acq_rel)) continue;
     const MaskWord now(bits | bit);
@@ -333,7 +335,8 @@ Settled Engine::commit_acks() noexcept {
     std::uint64_t bits = d.due.load(std::memory_order_acquire);
     do {
       const MaskWord word(bits);
-      ours = word.of(generation) && word.grant() == r.word.grant() && (word.gone() & acked) == 0;
+      ours = word.of(generation) && word.grant() == r.word.grant() && (word.gone() & acked) == 0 &&
+             d.control.load() == r.word;  // as in mark_item()
       // order(run.mask): acq_rel; the acknowledgement of these items.
     } while (ours && !d.due.compare_exchange_strong(bits, bits | acked, std::memory_order_acq_rel));
     r.gone |= acked;

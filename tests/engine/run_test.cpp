@@ -389,6 +389,38 @@ TEST_F(SharedAck, ABlockThatStaysWithItsSlotIsNeitherLostNorInTheWay) {
   }
 }
 
+// A holder that stood still while its slot went through a million lives meets a run with its grant, and with the
+// same low bits of the generation.
+TEST_F(RunTest, ALateHolderIsRefusedWhenTheTagOfTheMaskHasComeRound) {
+  const auto ids = enqueue(4);
+  Lease late[16];
+  ASSERT_EQ(worker_->claim(queue_, late, 16, kNow), 4u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(late[0], view));
+  ASSERT_EQ(worker_->begin(late[0], view, kNow), Begin::kStart);
+  ASSERT_EQ(worker_->succeed_later(late[0], view, kNow), Settled::kDone);
+  ASSERT_TRUE(producer_->redeliver(late[0].slot, late[0].word, 0, false, kNow));
+  Attached other(segment_, shm::Role::kWorker);
+  EXPECT_EQ(drain(other, 16).size(), 3u);
+  producer_.participant->drop_reserve();
+  const shm::ControlWord word = segment_->descriptor(late[0].slot).control.load();
+  ASSERT_EQ(word.state(), State::kFree);
+  const std::uint64_t aged = shm::ControlWord(word.generation() + (1u << 20) - 1, 0, 0, State::kFree).bits();
+  std::memcpy(static_cast<void*>(&segment_->descriptor(late[0].slot)), &aged, sizeof aged);
+  std::uint64_t more = 0;
+  for (bool again = false; !again && more < 4'000;) {
+    again = enqueue(4).at(0).slot() == late[0].slot;
+    more += 4;
+  }
+  ASSERT_LT(more, 4'000u);
+  EXPECT_EQ(worker_->commit_acks(), Settled::kFenced);
+  EXPECT_EQ(worker_->succeed(late[1], view, {}, kNow), Settled::kFenced);
+  std::uint64_t runs = 0;
+  for (const auto& [number, times] : drain(other, 16)) runs += static_cast<std::uint64_t>(times);
+  EXPECT_EQ(runs, more);
+  EXPECT_EQ(total(*producer_, queue_, Counter::kSucceeded), 4 + more);
+}
+
 // Another holder was stopped in the middle of making the copy: nobody knows whether it will ever be there, so the
 // item must not go for it.
 TEST_F(RunTest, AnItemDoesNotMoveToACopyThatIsNotFinished) {
