@@ -342,7 +342,10 @@ Settled Engine::release(const Lease& lease, std::int64_t now_ns) noexcept {
     return release(single, now_ns);
   }
   const Descriptor& d = segment_.descriptor(lease.slot);
-  if (is_run(d)) return release_run(lease) ? Settled::kDone : Settled::kFenced;
+  if (is_run(d)) {
+    (void)lift_mask(lease);  // what the last holder had over must not be forgotten with its grant
+    return release_run(lease) ? Settled::kDone : Settled::kFenced;
+  }
   const std::uint32_t grant = lease.word.grant();
   if (grant + 1 >= shm::kMaxGrant) {
     TaskView task;

@@ -331,6 +331,19 @@ TEST_F(SharedAck, WhatWasOverIsCarriedOver) {
   EXPECT_EQ(unsettled(*producer_), "");
 }
 
+// Claimed by a hint in the wrong queue, and given back as it came.
+TEST_F(SharedAck, WhatWasOverIsNotForgottenWhenTheRunGoesBackUnseen) {
+  Attached victim(segment_, shm::Role::kWorker);
+  start(victim, 8, 3);
+  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, false, kNow));
+  const std::uint32_t other = must_queue(*segment_, "other");
+  producer_->lanes().push(other, 5, leases_[0].word.generation(), leases_[0].slot);
+  Lease none[16];
+  EXPECT_EQ(producer_->claim(other, none, 16, kNow), 0u);
+  EXPECT_EQ(drain(worker_, 16).size(), 5u);
+  EXPECT_EQ(succeeded(), 8u);
+}
+
 // The next holder is lost as well before it has looked at the run.
 TEST_F(SharedAck, WhatWasOverIsCarriedOverTwice) {
   Attached victim(segment_, shm::Role::kWorker);
