@@ -65,6 +65,9 @@ std::string text_of_block(Engine& engine, shm::BlockId block, std::uint32_t slot
 // Takes a waiting run, cancels the items in `which` that are not over, and gives the rest back. Returns how
 // many were cancelled; -1 when it was not to be had.
 std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::uint32_t which) noexcept {
+  // Asking again for items that are over must not use up the grants of the others.
+  const std::uint32_t waiting = run_pending(segment_.descriptor(slot), word);
+  if (waiting != 0 && (waiting & which) == 0 && segment_.descriptor(slot).control.load() == word) return 0;
   const Lease run{slot, word.with(State::kLeased, engine_.self().owner())};
   if (!engine_.segment().descriptor(slot).control.change(word, run.word)) return -1;
   (void)engine_.lift_mask(run);

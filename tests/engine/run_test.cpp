@@ -232,6 +232,15 @@ TEST_F(RunTest, AnItemIsRevokedByItsIdAndTheOthersRun) {
   EXPECT_EQ(broken_invariants(*producer_), "");
 }
 
+TEST_F(RunTest, RevokingAnItemAgainAndAgainHarmsNoOther) {
+  const auto ids = enqueue(6);
+  engine::Control control(*producer_);
+  EXPECT_EQ(control.revoke(ids[4], false, kNow), engine::Revoked::kCancelled);
+  for (int i = 0; i < 5'000; ++i) ASSERT_EQ(control.revoke(ids[4], false, kNow), engine::Revoked::kOver);
+  EXPECT_EQ(slots_in(*segment_, State::kQuarantine), 0u);
+  EXPECT_EQ(drain(worker_, 64).size(), 5u);
+}
+
 TEST_F(RunTest, PurgeTakesWholeRuns) {
   enqueue(40);
   EXPECT_EQ(engine::Control(*producer_).purge(queue_, kNow), 40u);
