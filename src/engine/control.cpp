@@ -222,6 +222,9 @@ Settled set_progress(Engine& engine, const Lease& lease, double fraction, std::s
   auto& cell = progress_cell(d, lease.word.grant());
   std::uint64_t was = cell.load(std::memory_order_acquire);
   if (d.control.load() != lease.word) return Settled::kFenced;
+  // Somebody is about to take the lease, and has written what the next grant must know (attempts, a run's items
+  // that are over): that counts for more.
+  if (TaggedWord(was).grant() == lease.word.grant() + 1) return Settled::kDone;
   const ProgressWord previous(was);
   const std::uint32_t old_block = previous.of(lease.word.grant()) ? previous.block() : 0;
   shm::BlockId block = shm::kNoBlock;

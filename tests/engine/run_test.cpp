@@ -369,6 +369,16 @@ TEST_F(SharedAck, WhatWasOverIsCarriedOverTwice) {
   EXPECT_EQ(broken_invariants(*producer_), "");
 }
 
+// Its holder goes on, and tells of its progress, between the two steps of the one who takes the run from it.
+TEST_F(SharedAck, ProgressDoesNotOverwriteWhatIsCarriedOver) {
+  start(worker_, 8, 3);
+  auto& carried = segment_->descriptor(leases_[0].slot).tally[1];
+  const std::uint64_t bits = shm::TaggedWord(1, 0b111).bits();
+  carried.store(bits);
+  EXPECT_EQ(engine::set_progress(*worker_, leases_[4], 0.5, ""), Settled::kDone);
+  EXPECT_EQ(carried.load(), bits);
+}
+
 // A late holder whose end is on record, carried over, and counted by the next: it must not count it again.
 TEST_F(SharedAck, ALateHolderIsRefused) {
   Attached late(segment_, shm::Role::kWorker);
