@@ -92,18 +92,17 @@ class Worker {
     if (lease.slot != shared_slot_) commit_shared();
     shared_slot_ = lease.slot;
     ledger_.append({Entry::kRecorded, 0, number});
-    if (attached_->succeed_later(lease, view, now) != Settled::kDone) {
-      ledger_.append({Entry::kFenced, 1, number});
-      if (!attached_->acks_pending()) shared_.clear();  // the whole run was lost
-      return;
-    }
-    shared_.push_back(number);
-    if (!attached_->acks_pending()) tell_shared();
+    const bool done = granted(attached_->succeed_later(lease, view, now));
+    if (done) shared_.push_back(number);
+    if (!done) ledger_.append({Entry::kFenced, 1, number});
+    if (attached_->acks_pending()) return;
+    if (done) tell_shared();
+    shared_.clear();  // otherwise the whole run was lost
   }
 
   void commit_shared() {
     if (shared_.empty()) return;
-    if (attached_->commit_acks() == Settled::kDone) tell_shared();
+    if (granted(attached_->commit_acks())) tell_shared();
     shared_.clear();
   }
 
@@ -113,8 +112,11 @@ class Worker {
   }
 
   void close(Settled settled, Entry::What what, std::uint64_t number) {
-    const bool done = settled == Settled::kDone || role_.options.canary == Canary::kIgnoreFence;
-    ledger_.append({done ? what : Entry::kFenced, 0, number});
+    ledger_.append({granted(settled) ? what : Entry::kFenced, 0, number});
+  }
+
+  bool granted(Settled settled) const {
+    return settled == Settled::kDone || role_.options.canary == Canary::kIgnoreFence;
   }
 
   const Role& role_;
