@@ -26,6 +26,7 @@ class Producer {
         random_(role.seed),
         payload_(8192) {
     extras_.visibility_ns = 700'000'000;
+    extras_.result_ttl_ns = 2'000'000'000;  // kept results must not fill the segment
     // After the last number that a predecessor offered.
     for (std::size_t i = ledger_.size(); i > 0; --i) {
       if (ledger_.at(i - 1).what != Entry::kOffered) continue;
