@@ -47,7 +47,7 @@ BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
     std::uint32_t next = row.blocks_used.load(std::memory_order_acquire);
     while (next < capacity) {
       const BlockId id = index << kIndexBits | next;
-      if (!segment_.commit(segment_.offset_of(header(id)), kBlockStride[block_class])) return kNoBlock;
+      if (!segment_.commit(segment_.offset_of(place(id, block_class)), kBlockStride[block_class])) return kNoBlock;
       if (row.blocks_used.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel)) {
         last_superblock_[block_class] = index;
         return id;
@@ -95,7 +95,7 @@ BlockId Blocks::take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t gene
 
 bool Blocks::spare(BlockId id, std::uint64_t tag) const noexcept {
   const std::uint32_t slot = tag_slot(tag);
-  if (slot >= segment_.geometry().slot_count) return false;
+  if (tag_kind(tag) != BlockKind::kPayload || slot >= segment_.geometry().slot_count) return false;
   const Descriptor& d = segment_.descriptor(slot);
   return kept_with(d, d.control.load(), tag, id);
 }
@@ -151,6 +151,15 @@ void Blocks::give_back(BlockId id, std::uint32_t slot, std::uint64_t generation,
   if (block_class < kBlockClasses) offer(id, block_class);
 }
 
+bool Blocks::orphaned(BlockId id, std::uint64_t tag) const noexcept {
+  if (tag_kind(tag) == BlockKind::kFilling) return !may_fill(segment_, tag);
+  if (tag_slot(tag) >= segment_.geometry().slot_count) return false;  // nonsense: `verify` reports it
+  const ControlWord word = segment_.descriptor(tag_slot(tag)).control.load();
+  const bool live = word.generation() == tag_generation(tag) && word.state() != State::kFree;
+  // A generation ahead of the slot's cannot be; one behind, or a free slot, is an orphan.
+  return !live && tag_generation(tag) <= word.generation() && !spare(id, tag);
+}
+
 bool Blocks::patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t& freed) noexcept {
   const auto used = std::min<std::uint64_t>(segment_.header().superblocks_used.load(std::memory_order_acquire),
                                             segment_.layout().superblock_count);
@@ -178,11 +187,7 @@ bool Blocks::patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t&
       if (r && r.empty() && !r.push(id >> 24, id & (kMaxSlots - 1))) continue;
       continue;
     }
-    if (tag_slot(tag) >= segment_.geometry().slot_count) continue;  // nonsense: `verify` reports it
-    const ControlWord word = segment_.descriptor(tag_slot(tag)).control.load();
-    const bool live = word.generation() == tag_generation(tag) && word.state() != State::kFree;
-    // A generation ahead of the slot's cannot be; one behind, or a free slot, is an orphan.
-    if (live || tag_generation(tag) > word.generation() || spare(id, tag)) continue;
+    if (!orphaned(id, tag)) continue;
     if (h->tag.compare_exchange_strong(tag, 0, std::memory_order_acq_rel)) {
       ++freed;
       offer(id, block_class);

@@ -5,6 +5,7 @@
 // One Blocks object per participant; not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -24,6 +25,13 @@ constexpr std::uint64_t block_tag(std::uint32_t slot, std::uint64_t generation, 
 constexpr std::uint32_t tag_slot(std::uint64_t tag) { return static_cast<std::uint32_t>(tag >> 4) & (kMaxSlots - 1); }
 constexpr std::uint64_t tag_generation(std::uint64_t tag) { return tag >> 28; }
 constexpr BlockKind tag_kind(std::uint64_t tag) { return static_cast<BlockKind>(tag & 15); }
+
+// True while the participant that a kFilling tag names may still write.
+inline bool may_fill(const Segment& segment, std::uint64_t tag) noexcept {
+  if (tag_slot(tag) >= segment.geometry().participant_count) return false;
+  const std::uint64_t status = segment.row(tag_slot(tag)).status.load(std::memory_order_acquire);
+  return row_incarnation(status) == tag_generation(tag) && row_state(status) != RowState::kFree;
+}
 
 // True when `id` lies with a slot that is free, or taken but not filled yet, to be used again by its next
 // life. Until then anybody who finds no other block may take it.
@@ -53,8 +61,17 @@ class Blocks {
   BlockHeader* header(BlockId id) const noexcept {
     const std::uint32_t index = id >> kIndexBits;
     if (index >= segment_.layout().superblock_count) return nullptr;
-    const std::uint32_t block_class = superblock(index).block_class.load(std::memory_order_acquire) - 1;
-    if (block_class >= kBlockClasses || (id & kIndexMask) >= kPerSuperblock[block_class]) return nullptr;
+    const SuperblockRow& row = superblock(index);
+    const std::uint32_t block_class = row.block_class.load(std::memory_order_acquire) - 1;
+    // Beyond blocks_used there may be no memory behind the address.
+    if (block_class >= kBlockClasses ||
+        (id & kIndexMask) >= std::min(row.blocks_used.load(std::memory_order_acquire), kPerSuperblock[block_class]))
+      return nullptr;
+    return place(id, block_class);
+  }
+  // Where a block lies, used or not.
+  BlockHeader* place(BlockId id, std::uint32_t block_class) const noexcept {
+    const std::uint32_t index = id >> kIndexBits;
     return segment_.at<BlockHeader>(segment_.layout().blocks + index * kSuperblockBytes +
                                     std::uint64_t{id & kIndexMask} * kBlockStride[block_class]);
   }
@@ -93,6 +110,7 @@ class Blocks {
   BlockId scan(std::uint32_t block_class, std::uint64_t tag) noexcept;
   bool claim(BlockId id, std::uint64_t tag) noexcept;
   bool spare(BlockId id, std::uint64_t tag) const noexcept;
+  bool orphaned(BlockId id, std::uint64_t tag) const noexcept;
   void offer(BlockId id, std::uint32_t block_class) noexcept;
 
   Segment& segment_;

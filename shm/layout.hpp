@@ -153,11 +153,10 @@ struct alignas(kCacheLineBytes) QueueRow {
   std::atomic<std::uint64_t> rings[kPriorities];  // RingRef. W: any (CAS)
   // Settings. W: any (`stem queue`), rarely. R: any.
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> paused;
-  std::atomic<std::uint32_t> max_length;       // 0 = no limit
-  std::atomic<std::uint32_t> overflow;         // Overflow
-  std::atomic<std::uint32_t> concurrency;      // 0 = no limit
-  std::atomic<std::uint64_t> rate;             // packed Rate; 0 = no limit
-  std::atomic<std::uint64_t> purge_before_ns;  // tasks enqueued before it are cancelled at claim
+  std::atomic<std::uint32_t> max_length;   // 0 = no limit
+  std::atomic<std::uint32_t> overflow;     // Overflow
+  std::atomic<std::uint32_t> concurrency;  // 0 = no limit
+  std::atomic<std::uint64_t> rate;         // packed Rate; 0 = no limit
   std::atomic<std::uint32_t> lowest_first;
   std::atomic<std::uint32_t> dead_max;          // entries kept; 0 = no limit
   std::atomic<std::int64_t> dead_retention_ns;  // 0 = the default
@@ -352,7 +351,9 @@ inline constexpr std::uint32_t kInboxLog2 = 8;         // hints of tasks meant f
 inline constexpr std::uint32_t kDelayedRingLog2 = 14;  // delayed tasks the keeper has not yet taken note of
 inline constexpr std::uint32_t kBlockRingLog2 = 16;    // free hints kept per class
 
-enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2 };
+// kFilling: being written by a participant who may lose the task meanwhile and go on writing; the tag names
+// roster row and incarnation in place of slot and generation, so that only its end frees the block.
+enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2, kFilling = 3 };
 
 struct SuperblockRow {
   std::atomic<std::uint32_t> block_class;  // class + 1; 0 = not used. W: any (CAS)

@@ -168,15 +168,19 @@ Settled Engine::refuse_result(const Lease& lease, const TaskView& task, std::siz
 shm::BlockId Engine::store_result(const Lease& lease, std::span<const std::byte> result) noexcept {
   if (result.empty() || result.size() > shm::kMaxPayloadBytes) return shm::kNoBlock;
   const auto bytes = static_cast<std::uint32_t>(result.size());
-  const shm::BlockId block = blocks_.take(bytes, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  // Ours while we write, and the task's only then: stopped in the middle until the lease and even the task are
+  // over, we must not find the block in other hands when we go on.
+  const std::uint64_t filling = shm::block_tag(self_.index(), self_.incarnation(), shm::BlockKind::kFilling);
+  const shm::BlockId block = blocks_.take(bytes, self_.index(), self_.incarnation(), shm::BlockKind::kFilling);
   if (block == shm::kNoBlock) return block;
-  const auto room = blocks_.bytes(block, shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kResult));
+  const auto room = blocks_.bytes(block, filling);
   if (room.size() < bytes) return shm::kNoBlock;
   std::memcpy(room.data(), result.data(), bytes);
   shm::BlockHeader* header = blocks_.header(block);
   header->bytes = bytes;
   header->grant = lease.word.grant();
-  return block;
+  const std::uint64_t filled = shm::block_tag(lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  return blocks_.retag(block, filling, filled) ? block : shm::kNoBlock;
 }
 
 Settled Engine::succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,

@@ -163,7 +163,12 @@ class Verifier {
     const std::uint64_t tag = header->tag.load(std::memory_order_acquire);
     if (shm::tag_kind(tag) == shm::BlockKind::kFree) return;
     const std::uint32_t slot = shm::tag_slot(tag);
-    if (slot >= segment_.geometry().slot_count || static_cast<int>(shm::tag_kind(tag)) > 2) {
+    if (shm::tag_kind(tag) == shm::BlockKind::kFilling) {
+      if (!shm::may_fill(segment_, tag) && header->tag.load(std::memory_order_acquire) == tag)
+        pending("orphan", fmt::format("block {}: participant {}, who was filling it, is gone", id, slot));
+      return;
+    }
+    if (slot >= segment_.geometry().slot_count || static_cast<int>(shm::tag_kind(tag)) > 3) {
       broken("block-tag", fmt::format("block {}: tag {:#018x} names no slot", id, tag));
       return;
     }

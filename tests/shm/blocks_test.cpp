@@ -108,6 +108,14 @@ TEST_F(BlocksTest, NumbersThatNameNoBlockAreRefused) {
   }
 }
 
+TEST_F(BlocksTest, ABlockBeyondTheUsedOnesIsRefused) {
+  Blocks blocks(*segment);
+  const auto [s, generation] = slot();
+  const BlockId first = blocks.take(500, s, generation, BlockKind::kPayload);
+  ASSERT_NE(blocks.header(first), nullptr);
+  EXPECT_EQ(blocks.header(first + 1), nullptr) << "nobody has put memory behind it";
+}
+
 TEST_F(BlocksTest, OrphansAreFreedAndTheLivingAreNot) {
   Blocks blocks(*segment);
   const auto [dead, dead_generation] = slot();
@@ -120,6 +128,39 @@ TEST_F(BlocksTest, OrphansAreFreedAndTheLivingAreNot) {
   EXPECT_TRUE(blocks.bytes(orphan, block_tag(dead, dead_generation, BlockKind::kPayload)).empty());
   EXPECT_FALSE(blocks.bytes(kept, block_tag(live, live_generation, BlockKind::kPayload)).empty());
   EXPECT_EQ(patrol(blocks), 0u);
+}
+
+// Whoever is filling a block may be stopped, lose the task, and go on: the block is his until he is gone.
+TEST_F(BlocksTest, ABlockThatIsBeingFilledIsFreedOnlyWhenItsFillerIsGone) {
+  Blocks blocks(*segment);
+  const auto filling = block_tag(participant->index(), participant->incarnation(), BlockKind::kFilling);
+  const BlockId id = blocks.take(2000, participant->index(), participant->incarnation(), BlockKind::kFilling);
+  ASSERT_NE(id, kNoBlock);
+  EXPECT_EQ(patrol(blocks), 0u);
+  EXPECT_FALSE(blocks.bytes(id, filling).empty());
+  participant.reset();
+  EXPECT_EQ(patrol(blocks), 1u);
+  EXPECT_TRUE(blocks.bytes(id, filling).empty());
+}
+
+TEST_F(BlocksTest, ABlockThatIsBeingFilledIsNotItsRowsNextOwners) {
+  Blocks blocks(*segment);
+  const std::uint32_t row = participant->index();
+  ASSERT_NE(blocks.take(2000, row, participant->incarnation(), BlockKind::kFilling), kNoBlock);
+  participant.reset();
+  participant = test::must_join(segment);
+  ASSERT_EQ(participant->index(), row) << "the test wants the same row";
+  EXPECT_EQ(patrol(blocks), 1u);
+}
+
+TEST_F(SmallArena, ABlockThatIsBeingFilledIsNotTakenForAFreeSlots) {
+  Blocks blocks(*segment);
+  std::uint64_t filled = 0;
+  while (blocks.take(60'000, participant->index(), participant->incarnation(), BlockKind::kFilling) != kNoBlock)
+    ++filled;
+  EXPECT_EQ(filled, kSuperblockBytes / kBlockStride[4]);
+  const auto [s, generation] = slot();
+  EXPECT_EQ(blocks.take(60'000, s, generation, BlockKind::kPayload), kNoBlock);
 }
 
 TEST_F(SmallArena, RunsOutAndRecovers) {
