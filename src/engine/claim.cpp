@@ -38,16 +38,20 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
     return claimed;
   const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
   bool full = false;
+  const std::uint32_t elsewhere = claimed;
   if (claimed == 0 && ++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
     const std::uint32_t aged = aged_priority(queue, lanes, lowest_first, now_ns);
-    claimed = claim_lane(queue, aged, into, most, full);
+    claimed = claim_lane(queue, aged, into, most, full, /*part_of_run=*/true);
   }
+  // What came from elsewhere (inbox, kept items) must not keep a run from ever being taken.
+  bool part_of_run = claimed == elsewhere;
   while (lanes != 0 && claimed < most && !full) {
     const auto priority =
         static_cast<std::uint32_t>(lowest_first ? std::countr_zero(lanes) : std::bit_width(lanes) - 1);
     if (priority >= shm::kPriorities) break;  // nonsense in the segment
-    const std::uint32_t got = claim_lane(queue, priority, into + claimed, most - claimed, full, claimed == 0);
+    const std::uint32_t got = claim_lane(queue, priority, into + claimed, most - claimed, full, part_of_run);
     claimed += got;
+    part_of_run = part_of_run && got == 0;
     if (got != 0 || full) continue;  // more of this lane first
     lanes_.mark_empty(queue, priority);
     lanes &= ~(std::uint64_t{1} << priority);
@@ -63,25 +67,25 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
   const shm::Ring* oldest = lanes_.oldest(queue, priority);
   if (oldest == nullptr) return 0;
   // A view of our own: a push from in here (a run going back) may move the lane to a larger ring.
-  shm::Ring view = *oldest;
-  shm::Ring* ring = &view;
+  shm::Ring ring = *oldest;
   const std::uint32_t slots = segment_.geometry().slot_count;
   std::uint32_t claimed = 0;
-  std::uint64_t position = ring->head();
+  std::uint64_t position = ring.head();
   const std::uint64_t start = position;
+  bool met_runs = false;
   HintCell cell;
   HintCell ahead;
   // Fetch the descriptors of the next tasks for writing, so that the claims below find their lines here.
   const std::uint64_t look = position + std::min(most + kLookAhead, kLookAhead * 2);
-  if (looked_ring_ != ring->header() || looked_ < position || looked_ > look) looked_ = position;
-  looked_ring_ = ring->header();
-  for (; looked_ < look && ring->peek(looked_, ahead); ++looked_) {
+  if (looked_ring_ != ring.header() || looked_ < position || looked_ > look) looked_ = position;
+  looked_ring_ = ring.header();
+  for (; looked_ < look && ring.peek(looked_, ahead); ++looked_) {
     if (ahead.slot() >= slots) continue;
     Descriptor& d = segment_.descriptor(ahead.slot());
     shm::prefetch_write(&d);
     shm::prefetch_read(d.inline_payload);
   }
-  while (claimed < most && ring->peek(position, cell)) {
+  while (claimed < most && ring.peek(position, cell)) {
     ++position;
     if (cell.slot() >= slots) continue;
     Descriptor& d = segment_.descriptor(cell.slot());
@@ -110,14 +114,15 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
       continue;
     }
     if (is_run(d)) {
+      met_runs = true;
       claimed += expand_run(into[claimed], into + claimed, most - claimed);
       continue;
     }
     ++claimed;
   }
-  ring->advance_head(start, position);
+  ring.advance_head(start, position);
   // Their descriptors are here by now: the items of the next runs start on their way.
-  for (std::uint32_t i = 0; i < kRunsAhead && ring->peek(position + i, ahead); ++i) {
+  for (std::uint32_t i = 0; met_runs && i < kRunsAhead && ring.peek(position + i, ahead); ++i) {
     if (ahead.slot() >= slots) continue;
     const Descriptor& d = segment_.descriptor(ahead.slot());
     if (is_run(d) && d.block != 0) prefetch_items(d);

@@ -11,6 +11,7 @@ Engine::Engine(shm::Participant& self)
       segment_(self.segment()),
       lanes_(segment_),
       blocks_(segment_),
+      run_serial_(self.incarnation() << 32),
       inbox_(inbox_of(segment_, self.index())),
       delayed_(segment_.at<shm::RingHeader>(segment_.layout().delayed), shm::kDelayedRingLog2) {}
 

@@ -139,11 +139,12 @@ class Engine {
   bool view(const Lease& lease, TaskView& into) noexcept {
     return lease.item != 0 ? view_item(lease, into) : view_single(lease, into);
   }
-  // Asks whether the handler may start now (expiry, rate and concurrency limits), and notes it: counters, queue wait, what is being run (for crash records).
-  // Only kStart lets the handler run; with any other answer the lease has been dealt with.
+  // Asks whether the handler may start now (expiry, rate and concurrency limits), and notes it: counters, queue
+  // wait, what is being run (for crash records). Only kStart lets the handler run; with any other answer the
+  // lease has been dealt with.
   Begin begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (lease.item == 0 || run.limited || run.slot != lease.slot) return begin_single(lease, task, now_ns);
+    if (lease.item == 0 || run.limited || !run.is_of(lease)) return begin_single(lease, task, now_ns);
     note_start(task, now_ns);
     if (run.begun_ns != now_ns) {
       record_waits(run);
@@ -158,12 +159,11 @@ class Engine {
   Settled succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
                   std::int64_t now_ns) noexcept;
   // As succeed() without a result; of a run's items the acknowledgements share one change: it comes with the
-  // run's last item, or with the next claim() or commit_acks(). Until then the end is on
-  // record (run.hpp) and survives this process. For handlers so quick that the rest of the run is over soon.
+  // run's last item, or with the next claim() or commit_acks(). Until then the end is on record (run.hpp) and
+  // survives this process. For handlers so quick that the rest of the run is over soon.
   Settled succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (acking_ != &run || lease.item == 0 || run.slot != lease.slot || run.word != lease.word ||
-        ((run.gone | run.acked) & item_bit(lease.item)) != 0)
+    if (acking_ != &run || lease.item == 0 || !run.is_of(lease) || run.has_ended(lease.item))
       return succeed_first(lease, task, now_ns);
     return record_ack(run, item_bit(lease.item));
   }
@@ -264,7 +264,7 @@ class Engine {
   void empty_inbox(std::uint32_t participant) noexcept;
   std::uint32_t claim_inbox(Lease* into, std::uint32_t most) noexcept;
   std::uint32_t claim_lane(std::uint32_t queue, std::uint32_t priority, Lease* into, std::uint32_t most, bool& full,
-                           bool part_of_run = true) noexcept;
+                           bool part_of_run) noexcept;
   std::uint32_t aged_priority(std::uint32_t queue, std::uint64_t lanes, bool lowest_first,
                               std::int64_t now_ns) noexcept;
   // ---- runs (run.cpp)
@@ -276,7 +276,7 @@ class Engine {
   // Our copy of the run of this lease; null when the lease is lost.
   HeldRun* held_run(const Lease& lease) noexcept {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (run.slot == lease.slot && run.word == lease.word) [[likely]]
+    if (run.is_of(lease)) [[likely]]
       return holds(lease) ? &run : nullptr;
     return load_run(lease);
   }
@@ -364,7 +364,7 @@ class Engine {
   shm::Blocks blocks_;
   HeldRun runs_[kHeldRuns + 1];  // by slot; the last one is for what is only dropped
   bool dropping_ = false;        // a handler may be reading its payload from the others
-  std::uint64_t run_serial_ = 0;
+  std::uint64_t run_serial_;     // starts elsewhere in every engine: a view of one is not taken for another's
   // Items of runs we hold that could not move out for want of a free slot: the next claims hand them out again.
   struct Kept {
     Lease run;

@@ -340,7 +340,7 @@ bool Engine::drop_one(std::uint32_t queue, std::int64_t now_ns) noexcept {
   for (std::uint32_t i = 0; i < shm::kPriorities; ++i) {
     const std::uint32_t priority = lowest_first ? shm::kPriorities - 1 - i : i;
     bool full = false;
-    if (claim_lane(queue, priority, &lease, 1, full) != 0 && drop(lease)) return true;
+    if (claim_lane(queue, priority, &lease, 1, full, /*part_of_run=*/true) != 0 && drop(lease)) return true;
   }
   return false;
 }

@@ -191,8 +191,8 @@ bool Engine::keeps(const Lease& run) const noexcept {
 
 bool Engine::keeps_of(std::uint32_t queue) const noexcept {
   return keeps_items_ && std::any_of(std::begin(kept_), std::end(kept_), [this, queue](const Kept& kept) {
-    return kept.items != 0 && segment_.descriptor(kept.run.slot).queue == queue;
-  });
+           return kept.items != 0 && segment_.descriptor(kept.run.slot).queue == queue;
+         });
 }
 
 // `queue`: only its items; kAnyQueue for all.
@@ -290,8 +290,7 @@ bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
     if (!d.due.compare_exchange_strong(bits, bits | bit, std::memory_order_acq_rel)) continue;
     const MaskWord now(bits | bit);
     last = now.gone() == full_mask(count);
-    HeldRun& r = runs_[lease.slot % kHeldRuns];
-    if (r.slot == lease.slot && r.word == lease.word) {
+    if (HeldRun& r = runs_[lease.slot % kHeldRuns]; r.is_of(lease)) {
       r.gone = now.gone();
       r.moved = now.moved();
     }
@@ -302,8 +301,8 @@ bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
 // The first of its run to be recorded, or not to be recorded at all.
 Settled Engine::succeed_first(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
   HeldRun& r = runs_[lease.slot % kHeldRuns];
-  if (lease.item == 0 || r.slot != lease.slot || r.word != lease.word) return succeed(lease, task, {}, now_ns);
-  if (((r.gone | r.acked) & item_bit(lease.item)) != 0) {
+  if (lease.item == 0 || !r.is_of(lease)) return succeed(lease, task, {}, now_ns);
+  if (r.has_ended(lease.item)) {
     self_.count(task.queue, Counter::kFenced);
     return Settled::kFenced;
   }
@@ -420,7 +419,7 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
   EnqueueResult made;
   made.status = fill_admitted(spec, task.enqueued_ns, filled, made);
   bool last = false;
-      const TaskId copy = made.id;
+  const TaskId copy = made.id;
   // A copy that somebody else is still making (he lost the run, and is slow) goes when he is killed: the item
   // stays until it is there, or gone.
   const auto is_there = [this, copy] {

@@ -66,6 +66,9 @@ struct HeldRun {
   std::int64_t begun_ns = 0;
   RunHead head{};
   alignas(64) std::byte items[kRunItems * kRunItemBytes];
+
+  bool is_of(const Lease& lease) const noexcept { return slot == lease.slot && word == lease.word; }
+  bool has_ended(std::uint32_t item) const noexcept { return ((gone | acked) >> (item - 1) & 1) != 0; }
 };
 inline constexpr std::uint32_t kHeldRuns = 8;  // by slot; a collision costs a reload, nothing else
 

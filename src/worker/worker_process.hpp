@@ -85,6 +85,7 @@ class WorkerProcess {
   };
   std::vector<Known> known_;
   engine::Lease leases_[shm::kHeldSlots];
+  engine::TaskView view_;
   Timing timing_;
   std::uint64_t tasks_run_ = 0;
   std::int64_t rss_checked_ns_ = 0;

@@ -44,6 +44,26 @@ TEST_F(Affinity, WithoutAWorkerThatServesItAnybodyTakesIt) {
   EXPECT_EQ(drain().size(), 1u);
 }
 
+// Somebody's own tasks come first, but never so that a run that fits only an empty hand waits for ever.
+TEST_F(Affinity, ASteadyTrickleDoesNotKeepARunWaiting) {
+  other_.engine.reset();
+  other_.participant.reset();
+  (void)put_many(100, kRunItems);
+  std::size_t of_the_run = 0;
+  for (std::uint64_t n = 0; n < 20; ++n) {
+    put(n, of(5));
+    Lease leases[kRunItems];
+    const std::uint32_t claimed = worker_->claim(queue_, leases, kRunItems, now_);
+    for (std::uint32_t i = 0; i < claimed; ++i) {
+      TaskView view;
+      ASSERT_TRUE(worker_->view(leases[i], view));
+      of_the_run += test::number_of(view) >= 100;
+      EXPECT_EQ(worker_->succeed(leases[i], view, {}, now_), Settled::kDone);
+    }
+  }
+  EXPECT_EQ(of_the_run, kRunItems);
+}
+
 TEST_F(Affinity, ALongInboxOverflowsToEverybody) {
   for (std::uint64_t n = 0; n < 3 * kInboxBound; ++n) put(n, of(5));
   const auto target = producer_->worker_for(5, queue_);
