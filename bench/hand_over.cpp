@@ -60,18 +60,20 @@ template <class Handler>
 void work(Seat& seat, Stage& stage, std::uint64_t tasks, Idle idle, Handler handler) {
   engine::Engine& engine = seat.engine();
   engine::TaskView view;
-  const auto ready = [&] { return engine.maybe_ready(seat.queue()); };
   for (std::uint64_t done = 0; done < tasks && stage.stop.load(std::memory_order_relaxed) == 0;) {
     engine::Lease lease;
-    const std::int64_t now_ns = base::monotonic_ns();
-    if (!ready() || engine.claim(seat.queue(), &lease, 1, now_ns) == 0) {
-      seat.participant().beat();
-      if (idle == Idle::kPark && !ready()) {
+    if (!engine.has_hint(seat.queue())) {
+      if (idle == Idle::kPark) {
+        engine.lanes().clear_marks(seat.queue());
         stage.asleep.fetch_add(1, std::memory_order_release);
-        shm::sleep_for_work(seat.participant(), engine::kSecondNs / 10, ready);
+        shm::sleep_for_work(seat.participant(), engine::kSecondNs / 10,
+                            [&] { return engine.maybe_ready(seat.queue()); });
       }
+      cpu_relax();  // as a worker process does
       continue;
     }
+    const std::int64_t now_ns = base::monotonic_ns();
+    if (engine.claim(seat.queue(), &lease, 1, now_ns) == 0) continue;
     if (!engine.view(lease, view) || engine.begin(lease, view, now_ns) != engine::Begin::kStart)
       throw Failure("a task was lost before it started");
     std::uint64_t number = 0;
@@ -176,7 +178,8 @@ HandOver result_back(CpuPair cpus, std::uint64_t tasks) {
       spin_for_ns(kPauseNs);
       const std::uint64_t from = ticks_now();
       must_enqueue(seat, spec, &id);
-      while (state == engine::ResultState::kPending) state = engine::read_result(seat.engine(), id, bytes, failure);
+      while ((state = engine::read_result(seat.engine(), id, bytes, failure)) == engine::ResultState::kPending)
+        cpu_relax();  // as the client does
       const std::uint64_t to = ticks_now();
       std::uint64_t result = 0;
       if (bytes.size() >= sizeof result) std::memcpy(&result, bytes.data(), sizeof result);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "shm/prefetch.hpp"
+
 namespace stem::shm {
 namespace {
 
@@ -47,9 +49,17 @@ BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
     std::uint32_t next = row.blocks_used.load(std::memory_order_acquire);
     while (next < capacity) {
       const BlockId id = index << kIndexBits | next;
-      if (!segment_.commit(segment_.offset_of(place(id, block_class)), kBlockStride[block_class])) return kNoBlock;
-      if (row.blocks_used.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel)) {
+      // Several at a time: committing is a system call. Killed after the count has moved, the rest are free blocks
+      // without a hint, which the patrol offers again.
+      auto n = std::clamp(kFreshBytes / kBlockStride[block_class], 1u, capacity - next);
+      const Offset at = segment_.offset_of(place(id, block_class));
+      if (!segment_.commit(at, std::uint64_t{n} * kBlockStride[block_class])) {
+        n = 1;  // the last of the memory
+        if (!segment_.commit(at, kBlockStride[block_class])) return kNoBlock;
+      }
+      if (row.blocks_used.compare_exchange_weak(next, next + n, std::memory_order_acq_rel)) {
         last_superblock_[block_class] = index;
+        for (std::uint32_t later = n - 1; later > 0; --later) local_[block_class].push_back(id + later);
         return id;
       }
     }
@@ -77,6 +87,8 @@ BlockId Blocks::take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t gene
   for (auto& local = local_[block_class]; !local.empty();) {
     const BlockId id = local.back();
     local.pop_back();
+    // The next one's line comes while this one is being filled.
+    if (!local.empty()) prefetch_write(place(local.back(), block_class));
     if (claim(id, tag)) return id;
   }
   if (Ring& r = ring(block_class)) {

@@ -100,6 +100,7 @@ class Blocks {
   }();
   static constexpr std::uint32_t kLocalHints = 32;
   static constexpr std::uint32_t kLocalBytes = 32'768;  // per class: who frees must not hoard what others need
+  static constexpr std::uint32_t kFreshBytes = 32'768;  // unused blocks are committed that many at a time
   static constexpr std::uint32_t kScanBlocks = 4096;    // looked at for free ones before a class counts as full
 
   SuperblockRow& superblock(std::uint32_t index) const noexcept {

@@ -123,8 +123,6 @@ class Ring {
     return distance < 0 ? 0 : static_cast<std::uint64_t>(distance);
   }
 
-  void prefetch(std::uint64_t position) const noexcept { __builtin_prefetch(&header_->cells[position & mask_], 0, 3); }
-
  private:
   static constexpr int kPushAttempts = 1024;
 

@@ -25,7 +25,7 @@ inline constexpr std::uint16_t kLegalNext[kStateCount] = {
     static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring)),
     /* Leased   */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kSettling) |
-                               bit(State::kDead) | bit(State::kQuarantine)),
+                               bit(State::kDead) | bit(State::kDone) | bit(State::kQuarantine)),
     /* Settling */
     static_cast<std::uint16_t>(bit(State::kSettling) | bit(State::kDone) | bit(State::kFree) | bit(State::kDead)),
     /* Done     */ bit(State::kRetiring),

@@ -128,7 +128,14 @@ class Engine {
   std::uint64_t affinity_of(std::uint32_t slot, shm::ControlWord word) noexcept;
   // Leaves a hint for a ready task where it belongs (its lane, or a worker's inbox) and wakes somebody.
   void leave_hint(std::uint32_t slot, shm::ControlWord word, std::uint32_t queue, std::uint32_t priority) noexcept;
-  // True when a queue may have something to claim.
+  // True when a queue has something to claim, as far as its hints say. For who spins: it is cheaper than a claim
+  // that finds nothing, and leaves the marks alone, which each new task would have to set again.
+  bool has_hint(std::uint32_t queue) noexcept {
+    if (inbox_has_hints() || keeps_items_) return true;
+    return lanes_.has_hint(queue) && segment_.queue(queue).paused.load(std::memory_order_relaxed) == 0;
+  }
+  // True when a queue may have something to claim. For who goes to sleep: a push that it does not see yet
+  // sets the mark again and then looks for sleepers (`lanes().clear_marks()` first: marks outlive their hints).
   bool maybe_ready(std::uint32_t queue) const noexcept {
     const shm::QueueRow& row = segment_.queue(queue);
     return (row.lanes.load(std::memory_order_seq_cst) != 0 && row.paused.load(std::memory_order_relaxed) == 0) ||
@@ -328,12 +335,14 @@ class Engine {
   std::uint32_t claim_kept(Lease* into, std::uint32_t most, std::uint32_t queue = kAnyQueue) noexcept;
   bool move_out(const Lease& lease, const TaskView& task, const shm::Tally& tally, Lease& single) noexcept;
   bool release_run(const Lease& run) noexcept;
+  void bury_run(const Lease& run, std::int64_t now_ns) noexcept;
   bool carry_over(std::uint32_t slot, shm::ControlWord held, std::uint32_t items) noexcept;
   bool redeliver_run(std::uint32_t slot, shm::ControlWord word, std::uint32_t acked, std::uint32_t crashed_item,
                      bool died, std::int64_t now_ns) noexcept;
 
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
                  std::int64_t now_ns) noexcept;
+  void forget_settle(const Lease& of_another) noexcept;
   void complete_op(std::uint32_t participant) noexcept;
   void wake_everyone() noexcept;
   void quarantine(const Lease& lease) noexcept;

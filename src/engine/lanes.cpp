@@ -137,6 +137,10 @@ bool Lanes::mark_empty(std::uint32_t id, std::uint32_t priority) noexcept {
   Lane& lane = queue(id).lanes[priority];
   if (++lane.empty_looks < kEmptyLooks) return true;
   lane.empty_looks = 0;
+  return clear(id, priority);
+}
+
+bool Lanes::clear(std::uint32_t id, std::uint32_t priority) noexcept {
   auto& lanes = segment_.queue(id).lanes;
   const std::uint64_t bit = std::uint64_t{1} << priority;
   // order(lane.mark): seq_cst; see mark().
@@ -145,6 +149,27 @@ bool Lanes::mark_empty(std::uint32_t id, std::uint32_t priority) noexcept {
   if (ring == nullptr || ring->empty()) return true;
   lanes.fetch_or(bit, std::memory_order_seq_cst);
   return false;
+}
+
+bool Lanes::has_hint(std::uint32_t id) noexcept {
+  std::uint64_t lanes = segment_.queue(id).lanes.load(std::memory_order_acquire);
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const auto priority = static_cast<std::uint32_t>(std::countr_zero(lanes));
+    if (priority >= shm::kPriorities) return false;  // nonsense in the segment
+    const Ring* ring = oldest(id, priority);
+    if (ring != nullptr && !ring->empty()) return true;
+  }
+  return false;
+}
+
+void Lanes::clear_marks(std::uint32_t id) noexcept {
+  std::uint64_t lanes = segment_.queue(id).lanes.load(std::memory_order_acquire);
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const auto priority = static_cast<std::uint32_t>(std::countr_zero(lanes));
+    if (priority >= shm::kPriorities) return;
+    const Ring* ring = oldest(id, priority);
+    if (ring == nullptr || ring->empty()) (void)clear(id, priority);
+  }
 }
 
 std::uint64_t Lanes::queued(std::uint32_t id) noexcept {

@@ -27,6 +27,12 @@ class Lanes {
   // Called when `oldest` had nothing: clears the lane's mark, looks once more, and says whether it was so.
   bool mark_empty(std::uint32_t queue, std::uint32_t priority) noexcept;
 
+  // True when a marked lane of the queue has a hint at its head. For who spins: a few loads of lines that stay
+  // in his cache until somebody pushes.
+  bool has_hint(std::uint32_t queue) noexcept;
+  // Clears the marks of all empty lanes; for who is about to sleep and then goes by the marks.
+  void clear_marks(std::uint32_t queue) noexcept;
+
   std::uint64_t queued(std::uint32_t queue) noexcept;  // hints in all lanes: an estimate
 
  private:
@@ -52,6 +58,7 @@ class Lanes {
   bool grow(std::uint32_t id, std::uint32_t priority, std::uint64_t full) noexcept;
   bool view(std::uint64_t ref, shm::Ring& ring) const noexcept;
   void mark(std::uint32_t id, std::uint32_t priority) noexcept;
+  bool clear(std::uint32_t id, std::uint32_t priority) noexcept;
 
   shm::Segment& segment_;
   std::vector<std::unique_ptr<Queue>> queues_;

@@ -38,18 +38,23 @@ std::uint32_t acked_by(const shm::RosterRow& row, std::uint32_t slot, std::uint6
   return (word ^ none) >> 16 == 0 ? static_cast<std::uint32_t>(word) & full_mask(kRunItems) : 0;
 }
 
-// The lease in `slot` is being taken from its holder: if that was about to settle it, it did not.
-void forget_settle(const Descriptor& d, shm::RosterRow& row, std::uint32_t slot, std::uint64_t generation) {
-  std::uint64_t op = shm::op_word(shm::OpKind::kSettle, slot, generation);
+}  // namespace
+
+// A lease is being taken from its holder: if that was about to settle it, it did not.
+void Engine::forget_settle(const Lease& of_another) noexcept {
+  const std::uint32_t owner = of_another.word.owner();
+  if (owner == self_.owner() || owner == 0 || owner > segment_.geometry().participant_count) return;
+  shm::RosterRow& row = segment_.row(owner - 1);
+  const std::uint64_t generation = of_another.word.generation();
+  std::uint64_t op = shm::op_word(shm::OpKind::kSettle, of_another.slot, generation);
   if (row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel)) return;
-  op = shm::op_word(shm::OpKind::kItem, slot, generation);
+  op = shm::op_word(shm::OpKind::kItem, of_another.slot, generation);
   if (row.op.load(std::memory_order_acquire) != op) return;
-  if (items_are_over(d, generation, shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed)).items))
+  if (items_are_over(segment_.descriptor(of_another.slot), generation,
+                     shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed)).items))
     return;
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
-
-}  // namespace
 
 bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, bool died,
                        std::int64_t now_ns) noexcept {
@@ -58,7 +63,7 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
   const bool started = (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
   const std::uint32_t owner = word.owner() - 1;
   if (owner >= segment_.geometry().participant_count) return false;
-  forget_settle(d, segment_.row(owner), slot, word.generation());
+  forget_settle({slot, word});
   if (is_run(d)) {
     const std::uint32_t acked = acked_by(segment_.row(owner), slot, word.generation());
     const std::uint32_t running = started ? TaskId{1, current}.item() : 0;

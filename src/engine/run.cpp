@@ -162,7 +162,7 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
       return n + claim_kept(into + n, most - n, d.queue);
     }
   }
-  if (!all) (void)release_run(run);
+  if (!all && !release_run(run)) keep_items(run, pending);
   return n;
 }
 
@@ -390,13 +390,22 @@ void Engine::end_run(const Lease& run) noexcept {
   }
 }
 
+// False when the run is not ours any more, or may not be delivered again.
 bool Engine::release_run(const Lease& run) noexcept {
-  if (run.word.grant() + 1 >= shm::kMaxGrant) {
-    quarantine(run);
-    return false;
-  }
+  if (run.word.grant() + 1 >= shm::kMaxGrant) return false;
   // Going back untouched is nothing that its items could tell; its tally says what is carried_over().
   return regrant(run.slot, run.word, {}, 0, 0);
+}
+
+// Delivered too often: each item that is not over becomes a dead letter. What finds no slot for that stays ours.
+void Engine::bury_run(const Lease& run, std::int64_t now_ns) noexcept {
+  const Descriptor& d = segment_.descriptor(run.slot);
+  for (std::uint32_t items = run_pending(d, run.word); items != 0 && holds(run); items &= items - 1) {
+    const Lease item{run.slot, run.word, static_cast<std::uint32_t>(std::countr_zero(items)) + 1};
+    TaskView task;
+    if (!view_item(item, task)) return;
+    (void)bury(item, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
+  }
 }
 
 // Gives an item of a run we hold a slot of its own, leased to us, with `tally`. False when the item is not
@@ -514,7 +523,7 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
   const std::uint32_t queue = d.queue;
   const std::uint32_t carried = (acked | carried_over(d, word.grant())) & full_mask(kRunItems);
   const std::uint32_t pending = run_pending(d, word) & ~carried;
-  if (word.grant() + 2 >= shm::kMaxGrant) {
+  if (word.grant() >= shm::kMaxGrant) {  // its last recoverer lost it and died: no grant is left to take it with
     quarantine({slot, word});
     return false;
   }
@@ -543,7 +552,10 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
   if (run_pending(d, mine) == 0) {
     end_run(run);
   } else {
-    if (release_run(run)) hint_ahead(segment_, slot, word.generation(), queue);
+    if (release_run(run))
+      hint_ahead(segment_, slot, word.generation(), queue);
+    else
+      bury_run(run, now_ns);
   }
   return true;
 }

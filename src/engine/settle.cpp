@@ -120,16 +120,26 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
   } else if (obligations && !write_outcome(lease.slot, word, kind, shm::kNoBlock)) {
     return refuse_late(lease, task);  // whoever finishes it must know which links to follow
   }
-  const ControlWord settling = word.with(State::kSettling, self_.owner());
-  self_.begin_op(shm::OpKind::kTake, lease.slot, word.generation(), task.queue, counter);
-  if (!d.control.change(word, settling)) {
+  // A result alone needs no state between: what is left to do (the payload's block) waits for the result's end
+  // when we die. Another's lease goes through one that names us, as in bury().
+  const bool at_once = keep && !obligations && word.owner() == self_.owner();
+  const ControlWord next = at_once ? word.with(State::kDone, 0) : word.with(State::kSettling, self_.owner());
+  const std::uint32_t payload = d.block;  // read before the change: afterwards the slot may live on
+  self_.begin_op(at_once ? shm::OpKind::kSettle : shm::OpKind::kTake, lease.slot, word.generation(), task.queue,
+                 counter);
+  if (!d.control.change(word, next)) {
     self_.drop_op();
     return refuse_late(lease, task);
   }
   self_.count(task.queue, counter);
   if (previous != shm::kNoBlock && previous != block)
-    blocks_.give_back(previous, lease.slot, settling.generation(), shm::BlockKind::kResult);
-  after_commit(lease.slot, settling, now_ns);
+    blocks_.give_back(previous, lease.slot, next.generation(), shm::BlockKind::kResult);
+  if (!at_once) {
+    after_commit(lease.slot, next, now_ns);
+  } else {
+    if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, task.id.handle);
+    if (payload != 0) blocks_.give_back(payload - 1, lease.slot, next.generation(), shm::BlockKind::kPayload);
+  }
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }
@@ -237,6 +247,7 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
     return fail(single, own, failure, delay_ns, now_ns, retried);
   }
+  forget_settle(lease);
   shm::Tally tally = task.tally;
   ++tally.attempts;
   tally.rate_paid = false;
@@ -287,6 +298,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
     return bury(single, own, reason, failure, now_ns);
   }
+  forget_settle(lease);
   shm::Tally tally = task.tally;
   ++tally.attempts;
   auto& cell = segment_.descriptor(lease.slot).outcome;
@@ -348,7 +360,10 @@ Settled Engine::release(const Lease& lease, std::int64_t now_ns) noexcept {
   const Descriptor& d = segment_.descriptor(lease.slot);
   if (is_run(d)) {
     (void)lift_mask(lease);  // what the last holder had over must not be forgotten with its grant
-    return release_run(lease) ? Settled::kDone : Settled::kFenced;
+    if (release_run(lease)) return Settled::kDone;
+    if (!holds(lease)) return Settled::kFenced;
+    bury_run(lease, now_ns);
+    return Settled::kDone;
   }
   const std::uint32_t grant = lease.word.grant();
   if (grant + 1 >= shm::kMaxGrant) {

@@ -19,6 +19,7 @@ constexpr std::int64_t kQuickNs = 20'000;     // handlers below it are worth cla
 constexpr std::int64_t kRssEveryNs = 10'000'000;
 constexpr std::uint32_t kFruitlessClaims = 2'000;  // then the queue is held back by a limit: wait for time
 constexpr std::int64_t kHeldBackNs = 1'000'000;
+constexpr int kLooksPerClockRead = 16;
 
 }  // namespace
 
@@ -118,7 +119,7 @@ std::uint32_t WorkerProcess::claim_some() {
   for (std::uint32_t i = 0; i < total; ++i) {
     const std::uint32_t at = (turn_ + i) % total;
     const std::uint32_t queue = queues_[at];
-    if (!engine_->maybe_ready(queue)) continue;
+    if (!engine_->has_hint(queue)) continue;
     const std::uint32_t got = engine_->claim(queue, leases_, most, now);
     if (got == 0) continue;
     turn_ = at + 1;
@@ -132,24 +133,30 @@ std::uint32_t WorkerProcess::claim_some() {
 }
 
 void WorkerProcess::idle() {
-  const auto work_seen = [this] {
-    return std::any_of(queues_.begin(), queues_.end(), [this](std::uint32_t q) { return engine_->maybe_ready(q); });
+  const auto hint_seen = [this] {
+    return std::any_of(queues_.begin(), queues_.end(), [this](std::uint32_t q) { return engine_->has_hint(q); });
   };
   const std::int64_t until = base::monotonic_ns() + options_.spin_ns;
-  while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone) {
-    if (work_seen()) {
-      // A mark outlives the hints that it was set for; claiming clears it in time. Where it stays, a limit
-      // holds the tasks back, and looking harder does not help.
-      if (++fruitless_ < kFruitlessClaims) return;
-      fruitless_ = 0;
-      (void)shm::sleep_for_work(*self_, kHeldBackNs, [] { return false; });
-      return;
+  do {
+    for (int look = 0; look < kLooksPerClockRead; ++look) {
+      if (hint_seen()) return held_back();
+      _mm_pause();
     }
-    _mm_pause();
-  }
-  if (options_.spin_ns == 0 && work_seen() && ++fruitless_ < kFruitlessClaims) return;
+  } while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone);
   fruitless_ = 0;
-  (void)shm::sleep_for_work(*self_, kParkNs, [&] { return work_seen() || page_.stop_mode() != StopMode::kNone; });
+  for (const std::uint32_t queue : queues_) engine_->lanes().clear_marks(queue);
+  (void)shm::sleep_for_work(*self_, kParkNs, [this] {
+    return std::any_of(queues_.begin(), queues_.end(), [this](std::uint32_t q) { return engine_->maybe_ready(q); }) ||
+           page_.stop_mode() != StopMode::kNone;
+  });
+}
+
+// There is a hint, and still the last claim had nothing. When that goes on, a limit holds the tasks back, and
+// looking harder does not help.
+void WorkerProcess::held_back() {
+  if (++fruitless_ < kFruitlessClaims) return;
+  fruitless_ = 0;
+  (void)shm::sleep_for_work(*self_, kHeldBackNs, [] { return false; });
 }
 
 void WorkerProcess::run_batch(std::uint32_t count) {

@@ -53,6 +53,7 @@ class WorkerProcess {
   void serve();
   std::uint32_t claim_some();
   void idle();
+  void held_back();
   void run_batch(std::uint32_t count);
   std::int64_t run_one(const engine::Lease& lease, std::int64_t now_ns, bool last);
   Outcome call(const HandlerEntry& handler, const engine::Lease& lease, const engine::TaskView& task,

@@ -517,5 +517,30 @@ TEST_F(RunTest, ThePayloadStaysWhileItsHandlerEnqueues) {
   EXPECT_EQ(broken_invariants(*producer_), "");
 }
 
+// Every delivery uses up a grant. The last one makes dead letters of the items that are still there, whether the
+// run was given back or its holder died.
+TEST_F(RunTest, DeliveredTooOftenItsItemsBecomeDeadLetters) {
+  const auto ids = enqueue(8);
+  ASSERT_EQ(ids[0].slot(), ids[7].slot()) << "not a run";
+  const auto& control = segment_->descriptor(ids[0].slot()).control;
+  Lease leases[engine::kRunItems];
+  TaskView view;
+  ASSERT_EQ(worker_->claim(queue_, leases, engine::kRunItems, kNow), 8u);
+  ASSERT_TRUE(worker_->view(leases[1], view));
+  ASSERT_EQ(worker_->succeed(leases[1], view, {}, kNow), Settled::kDone);
+  std::uint32_t deliveries = 1;
+  for (; control.load().state() == State::kLeased; ++deliveries) {
+    ASSERT_LE(deliveries, shm::kMaxGrant);
+    ASSERT_EQ(worker_->release({leases[0].slot, leases[0].word}, kNow), Settled::kDone);
+    (void)worker_->claim(queue_, leases, engine::kRunItems, kNow);
+  }
+  EXPECT_GT(deliveries, shm::kMaxGrant - 3);
+  EXPECT_EQ(slots_in(*segment_, State::kQuarantine), 0u);
+  EXPECT_EQ(slots_in(*segment_, State::kDead), 7u);
+  engine::DeadLetters letters(*producer_);
+  for (const engine::DeadLetter& letter : letters.list({}))
+    EXPECT_EQ(letter.failure.reason, static_cast<std::uint8_t>(engine::DeadReason::kDeliveryLimit));
+}
+
 }  // namespace
 }  // namespace stem::test
