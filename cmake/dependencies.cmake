@@ -7,13 +7,17 @@ find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET GLOBAL libxxhash)
+pkg_check_modules(uring REQUIRED IMPORTED_TARGET GLOBAL liburing)
+
+# Redis: its protocol, and TLS to it. No user of the library needs them.
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET GLOBAL hiredis)
+find_package(OpenSSL 3 REQUIRED)
 
 # Headers only: the flags of worker_main() and of the programs.
 find_package(CLI11 REQUIRED)
 
 if(STEM_BUILD_BENCH)
   find_package(benchmark REQUIRED)
-  pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET GLOBAL hiredis)
 endif()
 if(STEM_BUILD_TESTS)
   find_package(GTest REQUIRED)

@@ -1,10 +1,10 @@
-# stem_floor(<target> <name> [PUBLIC <library>...] [PRIVATE <library>...])
+# stem_floor(<target> <name> [NOT_INSTALLED] [PUBLIC <library>...] [PRIVATE <library>...])
 #
 # One floor of the house: a static library of the .cpp files in the current directory, exported as
 # stem::<name>. A directory that holds headers only becomes an interface library; the kind changes
-# by itself when the first .cpp appears.
+# by itself when the first .cpp appears. NOT_INSTALLED: for our own programs alone.
 function(stem_floor target name)
-  cmake_parse_arguments(PARSE_ARGV 2 floor "" "" "PUBLIC;PRIVATE")
+  cmake_parse_arguments(PARSE_ARGV 2 floor "NOT_INSTALLED" "" "PUBLIC;PRIVATE")
 
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)
   if(sources)
@@ -29,7 +29,9 @@ function(stem_floor target name)
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/stem/internal>)
   target_compile_features(${target} ${scope} cxx_std_20)
 
-  set_property(GLOBAL APPEND PROPERTY STEM_FLOORS ${target})
+  if(NOT floor_NOT_INSTALLED)
+    set_property(GLOBAL APPEND PROPERTY STEM_FLOORS ${target})
+  endif()
 endfunction()
 
 # stem_program(<target> <output name> <source>... ) and what it links comes with the caller's own

@@ -1,0 +1,50 @@
+// The names of everything we keep in Redis. Nobody else puts a key together.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace stem::federation {
+
+inline constexpr int kLanes = 10;  // priorities 0 to 9, a stream each
+
+class Keys {
+ public:
+  // With `cluster`, what is changed together starts with the same {hash tag}, so that it lies in one slot.
+  explicit Keys(std::string_view name_space = "stem", bool cluster = false);
+
+  // `priority` is clamped to 0..9; lane 0 has no suffix.
+  std::string stream(std::string_view queue, int priority) const;
+  std::string group(std::string_view queue) const;
+  std::string delayed(std::string_view queue) const;
+  std::string dead(std::string_view queue) const;
+
+  std::string result(std::string_view task_id) const;
+  std::string worker_heartbeat(std::string_view worker) const;
+  std::string worker_heartbeats() const;
+  std::string heartbeat_channel() const;
+
+  std::string schedule_index() const;
+  std::string schedule(std::string_view id) const;
+  std::string schedule_lock(std::string_view id) const;
+  std::string schedule_history(std::string_view id) const;
+
+  std::string lock(std::string_view key) const;
+  std::string lock_fence(std::string_view key) const;  // the fencing counter beside a lock
+  std::string rate(std::string_view key) const;
+  std::string revokes() const;
+
+  const std::string& name_space() const { return name_space_; }
+  bool cluster() const { return cluster_; }
+
+ private:
+  std::string of_queue(std::string_view kind, std::string_view queue) const;
+  std::string of_schedules(std::string_view rest) const;
+  std::string paired(std::string_view kind, std::string_view key) const;
+
+  std::string name_space_;
+  bool cluster_;
+};
+
+}  // namespace stem::federation

@@ -1,0 +1,32 @@
+// Where a Redis is, as people write it.
+//   redis://[[user]:password@]host[:port][/db]      rediss:// the same over TLS
+//   unix:///path/to/socket[?db=N]                   unix://user:password@/path
+// User, password and path may use %XX. Without a user the password is the default user's.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+
+namespace stem::federation {
+
+struct RedisUrl {
+  std::string host;  // without brackets
+  std::uint16_t port = 6379;
+  std::string socket_path;  // not empty: a Unix socket, and host and port mean nothing
+  std::string user;
+  std::string password;
+  std::uint32_t database = 0;
+  bool tls = false;
+
+  bool is_unix() const { return !socket_path.empty(); }
+  // To be shown: never with the password.
+  std::string shown() const;
+  friend bool operator==(const RedisUrl&, const RedisUrl&) = default;
+};
+
+Result<RedisUrl> parse_redis_url(std::string_view text);
+
+}  // namespace stem::federation
