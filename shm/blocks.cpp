@@ -163,8 +163,33 @@ void Blocks::give_back(BlockId id, std::uint32_t slot, std::uint64_t generation,
   if (block_class < kBlockClasses) offer(id, block_class);
 }
 
+// A definition that its row still names, or that is on its way there. Its writer may have been killed before he
+// could change the tag: that is done here, and a block is never taken from a row.
+bool Blocks::belongs_to_schedule(BlockId id, std::uint64_t tag) const noexcept {
+  const std::uint32_t rows = segment_.schedule_total();
+  if (tag_kind(tag) == BlockKind::kSchedule) {
+    const std::uint32_t row = tag_slot(tag);
+    if (row >= rows) return false;
+    const DefinitionWord word(segment_.schedule(row).definition.load(std::memory_order_acquire));
+    return word.has_entry() && word.block() == id;
+  }
+  if (rows == 0) return false;
+  // The directory first: what leaves it is in a row by then.
+  const DirectoryWord directory(segment_.schedules().directory.load(std::memory_order_acquire));
+  if (directory.open() && directory.block() == id) return true;
+  for (std::uint32_t row = 0; row < rows; ++row) {
+    const DefinitionWord word(segment_.schedule(row).definition.load(std::memory_order_acquire));
+    if (!word.has_entry() || word.block() != id) continue;
+    header(id)->tag.compare_exchange_strong(tag, block_tag(row, word.version(), BlockKind::kSchedule),
+                                            std::memory_order_acq_rel);
+    return true;
+  }
+  return false;
+}
+
 bool Blocks::orphaned(BlockId id, std::uint64_t tag) const noexcept {
-  if (tag_kind(tag) == BlockKind::kFilling) return !may_fill(segment_, tag);
+  if (tag_kind(tag) == BlockKind::kFilling) return !may_fill(segment_, tag) && !belongs_to_schedule(id, tag);
+  if (tag_kind(tag) == BlockKind::kSchedule) return !belongs_to_schedule(id, tag);
   if (tag_slot(tag) >= segment_.geometry().slot_count) return false;  // nonsense: `verify` reports it
   const ControlWord word = segment_.descriptor(tag_slot(tag)).control.load();
   const bool live = word.generation() == tag_generation(tag) && word.state() != State::kFree;

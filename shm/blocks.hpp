@@ -112,6 +112,7 @@ class Blocks {
   bool claim(BlockId id, std::uint64_t tag) noexcept;
   bool spare(BlockId id, std::uint64_t tag) const noexcept;
   bool orphaned(BlockId id, std::uint64_t tag) const noexcept;
+  bool belongs_to_schedule(BlockId id, std::uint64_t tag) const noexcept;
   void offer(BlockId id, std::uint32_t block_class) noexcept;
 
   Segment& segment_;

@@ -46,6 +46,7 @@ Layout make_layout(const Geometry& g) noexcept {
   l.rings = take(g.ring_bytes);
   at = (at + kSuperblockBytes - 1) / kSuperblockBytes * kSuperblockBytes;
   l.blocks = take(g.block_bytes);
+  l.schedules = take(sizeof(ScheduleTable) + kScheduleRows * sizeof(ScheduleRow));
   l.total_bytes = at;
   return l;
 }
@@ -69,6 +70,8 @@ std::uint64_t layout_signature() noexcept {
   fold(sizeof(LimiterRow));
   fold(sizeof(RingHeader));
   fold(sizeof(BlockHeader));
+  fold(sizeof(ScheduleTable));
+  fold(sizeof(ScheduleRow));
   for (const std::uint32_t stride : kBlockStride) fold(stride);
   fold(kPriorities);
   fold(kInlineBytes);

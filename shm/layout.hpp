@@ -3,7 +3,7 @@
 // are folded into the signature by themselves (segment.cpp), so a mismatch is always refused by name.
 //
 //   header | queue keys | queues | task keys | tasks | roster | subscriptions | counters | wait histograms
-//   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena
+//   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena | schedules
 //
 // A new segment is sparse: only pages that were used cost memory. A page is committed (fallocate) before
 // its first use, so that a full /dev/shm is an error code and never a SIGBUS.
@@ -19,12 +19,13 @@
 #include "base/histogram.hpp"
 #include "shm/control_word.hpp"
 #include "shm/limits.hpp"
+#include "shm/schedule_rows.hpp"
 #include "shm/transitions.hpp"
 
 namespace stem::shm {
 
 inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
-inline constexpr std::uint32_t kLayoutVersion = 2;
+inline constexpr std::uint32_t kLayoutVersion = 3;
 
 using Offset = std::uint64_t;  // bytes from the start of the segment
 
@@ -63,7 +64,8 @@ struct alignas(kCacheLineBytes) Header {
   std::atomic<std::uint64_t> superblocks_used;
   std::atomic<std::uint32_t> queues_used;
   std::atomic<std::uint32_t> tasks_used;
-  std::atomic<std::uint32_t> roster_used;  // rows ever taken
+  std::atomic<std::uint32_t> roster_used;     // rows ever taken
+  std::atomic<std::uint32_t> schedules_used;  // rows ever taken; they and the table before them have memory
 
   // Keeper role: (incarnation << 12 | participant + 1); 0 = vacant. W: any (CAS).
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> keeper;
@@ -353,7 +355,8 @@ inline constexpr std::uint32_t kBlockRingLog2 = 16;    // free hints kept per cl
 
 // kFilling: being written by a participant who may lose the task meanwhile and go on writing; the tag names
 // roster row and incarnation in place of slot and generation, so that only its end frees the block.
-enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2, kFilling = 3 };
+// kSchedule: the definition of an entry; the tag names its row and version, and it lives while the row names it.
+enum class BlockKind : std::uint8_t { kFree = 0, kPayload = 1, kResult = 2, kFilling = 3, kSchedule = 4 };
 
 struct SuperblockRow {
   std::atomic<std::uint32_t> block_class;  // class + 1; 0 = not used. W: any (CAS)
@@ -366,7 +369,8 @@ static_assert(sizeof(SuperblockRow) == 8);
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
-      unique, limiters, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings, blocks;
+      unique, limiters, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings, blocks,
+      schedules;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

@@ -144,6 +144,10 @@ bool Segment::commit_row(Offset offset, std::uint64_t bytes) noexcept {
   return true;
 }
 
+std::uint32_t Segment::schedule_total() const noexcept {
+  return std::min(header().schedules_used.load(std::memory_order_acquire), kScheduleRows);
+}
+
 bool Segment::read(Offset offset, void* into, std::size_t bytes) const noexcept {
   auto* out = static_cast<std::byte*>(into);
   while (bytes > 0) {

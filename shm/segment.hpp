@@ -72,6 +72,13 @@ class Segment {
   }
   std::atomic<std::uint64_t>* wait_histogram(std::uint32_t participant, std::uint32_t queue) const noexcept;
   std::atomic<std::uint64_t>* task_histogram(std::uint32_t participant, std::uint32_t task) const noexcept;
+  // With memory behind them once Header::schedules_used says so; see commit_schedules().
+  ScheduleTable& schedules() const noexcept { return *at<ScheduleTable>(layout_.schedules); }
+  ScheduleRow& schedule(std::uint32_t row) const noexcept {
+    return at<ScheduleRow>(layout_.schedules + sizeof(ScheduleTable))[row];
+  }
+  // Rows that may be looked at.
+  std::uint32_t schedule_total() const noexcept;
   std::atomic<std::uint64_t>* subscription(std::uint32_t participant) const noexcept {
     return at<std::atomic<std::uint64_t>>(layout_.subscriptions) + participant * layout_.subscription_words;
   }
@@ -88,6 +95,10 @@ class Segment {
   [[nodiscard]] bool commit(Offset offset, std::uint64_t bytes) const noexcept;
   // The same for the unique and limiter tables, remembered per page by this process.
   [[nodiscard]] bool commit_row(Offset offset, std::uint64_t bytes) noexcept;
+  // Memory for the table of schedules and its first `rows` rows. False when /dev/shm is full.
+  [[nodiscard]] bool commit_schedules(std::uint32_t rows) const noexcept {
+    return commit(layout_.schedules, sizeof(ScheduleTable) + std::uint64_t{rows} * sizeof(ScheduleRow));
+  }
   // Copies committed memory without committing holes (they read as zero). For statistics of others.
   bool read(Offset offset, void* into, std::size_t bytes) const noexcept;
   // Memory behind the file now.

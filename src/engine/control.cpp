@@ -18,10 +18,9 @@ using shm::TaggedWord;
 
 namespace {
 
-// The copy of a run's item that has not moved yet, or only just: no task of its own.
-bool is_undecided_copy(ControlWord word, const Descriptor& d) {
-  return word.state() == State::kWaiting && (d.flags & shm::kMovedOut) != 0;
-}
+// The copy of a run's item that has not moved yet, or only just, or the tick of a schedule that has not been
+// chosen yet: no task of its own.
+bool is_undecided(ControlWord word) { return word.state() == State::kWaiting; }
 
 // Progress lives in the tally word that the current grant does not use: tagged with the grant it belongs
 // to, it cannot be taken for the tally of the next one, which will overwrite it.
@@ -141,7 +140,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
       case State::kReady:
       case State::kDelayed:
       case State::kWaiting:
-        if (is_undecided_copy(word, d)) return Revoked::kUnknown;
+        if (is_undecided(word)) return Revoked::kUnknown;
         if (cancel_waiting(id.slot(), word, now_ns)) return Revoked::kCancelled;
         continue;  // it moved on meanwhile: look again
       case State::kLeased: {
@@ -191,8 +190,7 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
-    const bool waiting = word.state() == State::kReady || word.state() == State::kDelayed ||
-                         (word.state() == State::kWaiting && !is_undecided_copy(word, d));
+    const bool waiting = word.state() == State::kReady || word.state() == State::kDelayed;
     if (!waiting || d.queue != queue) continue;
     if (is_run(d)) {
       const std::int32_t cancelled = cancel_items(slot, word, full_mask(kRunItems));

@@ -77,6 +77,17 @@ struct TaskView {
   alignas(16) std::byte inline_copy[shm::kInlineBytes];
 };
 
+enum class [[nodiscard]] TickStatus : std::uint8_t{
+    kFired,
+    kLost,     // somebody else had the turn: the tick was fired, or the entry changed
+    kRefused,  // TickResult::enqueue says why; the turn still is what it was
+};
+
+struct TickResult {
+  TickStatus status = TickStatus::kRefused;
+  EnqueueResult enqueue;
+};
+
 // A slot taken for a payload to be written in place. Published by Engine::publish or given back.
 struct Loan {
   std::uint32_t slot = 0;
@@ -223,6 +234,18 @@ class Engine {
   // True when such a copy is a task (its item has moved); `final` = nothing can change that any more.
   bool moved_item_counts(std::uint32_t slot, shm::ControlWord word, bool& final) noexcept;
 
+  // ---- ticks of schedules (tick.cpp; docs/beat.md)
+  // Makes `spec` the tick of a schedule's row that was planned for `tick_ns`, if the row's turn still is `turn`:
+  // then it is accepted, and nobody else's task can be that tick any more. Otherwise nothing was done.
+  TickResult fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64_t tick_ns, shm::TurnWord turn,
+                       std::int64_t now_ns) noexcept;
+  // Lets the task go that an open turn has chosen. Anybody may; true for the one who closed the turn.
+  bool complete_turn(std::uint32_t row, shm::TurnWord turn) noexcept;
+  // Gives the row a new turn after its definition has become `version`: who still holds the old one is refused.
+  void renew_turn(std::uint32_t row, std::uint32_t version) noexcept;
+  // A proposed tick that waits: lets it go when its turn has chosen it, drops it when nobody can choose it any more.
+  bool resolve_tick(std::uint32_t slot, shm::ControlWord word) noexcept;
+
   // Frees a task's blocks and slot after it left kSettling, kDone, kDead or kRetiring by our hand.
   void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
 
@@ -263,6 +286,8 @@ class Engine {
   void abandon(const Filled& filled, shm::BlockId block) noexcept;
   EnqueueStatus admit(const TaskSpec& spec, std::int64_t now_ns) noexcept;
   void announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
+  std::optional<TaskExtras> tick_of(std::uint32_t slot, shm::ControlWord word) const noexcept;
+  void drop_tick(std::uint32_t slot, shm::ControlWord waiting) noexcept;
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
   void make_room(std::uint32_t queue, std::int64_t now_ns) noexcept;
   void pass_stale_hints(std::uint32_t queue) noexcept;

@@ -32,6 +32,9 @@ struct TaskExtension {
   std::uint64_t concurrency_key;
   std::uint64_t affinity_key;
   std::uint64_t run_item;
+  std::uint64_t tick_row;
+  std::int64_t tick_ns;
+  std::uint64_t tick_by;
   std::uint32_t rate_count;
   std::uint32_t rate_period_s;
   std::uint32_t group_rate_count;
@@ -41,7 +44,7 @@ struct TaskExtension {
   std::uint32_t text_bytes[kExtensionTexts];
   std::uint32_t payload_offset;  // from the start of the extension
 };
-static_assert(sizeof(TaskExtension) == 14 * 8 + 14 * 4);
+static_assert(sizeof(TaskExtension) == 17 * 8 + 14 * 4);
 
 // Bytes of extension and padding before the payload.
 std::uint32_t extension_bytes(const TaskExtras& extras) noexcept;

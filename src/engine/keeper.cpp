@@ -184,7 +184,9 @@ void Keeper::patrol_slot(std::uint32_t slot, std::int64_t now_ns) noexcept {
       break;
     }
     case State::kLeased: patrol_leased(slot, word, now_ns); break;
-    case State::kWaiting: (void)engine_.resolve_moved(slot, word); break;
+    case State::kWaiting:
+      if (!engine_.resolve_moved(slot, word)) (void)engine_.resolve_tick(slot, word);
+      break;
     case State::kAlloc:
     case State::kSettling:
     case State::kRetiring: patrol_owned(slot, word, now_ns); break;

@@ -33,6 +33,7 @@ class Verifier {
     live_.assign(shm::queue_total(segment_), 0);
     slots();
     blocks();
+    schedules();
     rings();
     const Totals after = totals();
     counts(before, after);
@@ -164,11 +165,15 @@ class Verifier {
     if (shm::tag_kind(tag) == shm::BlockKind::kFree) return;
     const std::uint32_t slot = shm::tag_slot(tag);
     if (shm::tag_kind(tag) == shm::BlockKind::kFilling) {
-      if (!shm::may_fill(segment_, tag) && header->tag.load(std::memory_order_acquire) == tag)
+      if (!shm::may_fill(segment_, tag) && !named_by_schedule(id) && header->tag.load(std::memory_order_acquire) == tag)
         pending("orphan", fmt::format("block {}: participant {}, who was filling it, is gone", id, slot));
       return;
     }
-    if (slot >= segment_.geometry().slot_count || static_cast<int>(shm::tag_kind(tag)) > 3) {
+    if (shm::tag_kind(tag) == shm::BlockKind::kSchedule) {
+      definition_block(id, tag);
+      return;
+    }
+    if (slot >= segment_.geometry().slot_count || static_cast<int>(shm::tag_kind(tag)) > 4) {
       broken("block-tag", fmt::format("block {}: tag {:#018x} names no slot", id, tag));
       return;
     }
@@ -180,6 +185,50 @@ class Verifier {
                                       slot, word.generation()));
     else if (shm::tag_generation(tag) < word.generation() || word.state() == State::kFree)
       pending("orphan", fmt::format("block {} of slot {}, whose life is over", id, slot));
+  }
+
+  bool named_by_schedule(shm::BlockId id) const {
+    const std::uint32_t rows = segment_.schedule_total();
+    if (rows == 0) return false;
+    const shm::DirectoryWord directory(segment_.schedules().directory.load(std::memory_order_acquire));
+    if (directory.open() && directory.block() == id) return true;
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      const shm::DefinitionWord word(segment_.schedule(row).definition.load(std::memory_order_acquire));
+      if (word.has_entry() && word.block() == id) return true;
+    }
+    return false;
+  }
+
+  void definition_block(shm::BlockId id, std::uint64_t tag) {
+    const std::uint32_t row = shm::tag_slot(tag);
+    if (row >= segment_.schedule_total()) {
+      broken("block-tag", fmt::format("block {}: tag {:#018x} names no schedule", id, tag));
+      return;
+    }
+    const shm::DefinitionWord word(segment_.schedule(row).definition.load(std::memory_order_acquire));
+    if (!word.has_entry() || word.block() != id)
+      pending("orphan", fmt::format("block {}: a definition that schedule row {} has replaced", id, row));
+  }
+
+  void schedules() {
+    for (std::uint32_t row = 0; row < segment_.schedule_total(); ++row) {
+      const shm::ScheduleRow& schedule = segment_.schedule(row);
+      const shm::DefinitionWord word(schedule.definition.load(std::memory_order_acquire));
+      const shm::TurnWord turn(schedule.turn.load(std::memory_order_acquire));
+      if (turn.open()) {
+        if (turn.slot() >= segment_.geometry().slot_count)
+          broken("schedule", fmt::format("schedule row {}: its turn names slot {}", row, turn.slot()));
+        else if (schedule.turn.load(std::memory_order_acquire) == turn.bits())
+          pending("schedule", fmt::format("schedule row {}: its tick was chosen and not let go yet", row));
+      }
+      if (!word.has_entry()) continue;
+      const shm::BlockHeader* header = engine_.blocks().header(word.block());
+      const std::uint64_t tag = header == nullptr ? 0 : header->tag.load(std::memory_order_acquire);
+      const bool fits = shm::tag_kind(tag) == shm::BlockKind::kFilling ||
+                        (shm::tag_kind(tag) == shm::BlockKind::kSchedule && shm::tag_slot(tag) == row);
+      if (!fits && schedule.definition.load(std::memory_order_acquire) == word.bits())
+        broken("schedule", fmt::format("schedule row {}: block {} is not its definition", row, word.block()));
+    }
   }
 
   void rings() {

@@ -37,6 +37,7 @@ struct Verification {
 //   block         a task's payload block carries its tag
 //   block-tag     every used block's tag names a slot, and no life ahead of that slot's
 //   orphan        no block of a life that is over (pending: the patrol frees it)
+//   schedule      every schedule's definition is a block of its own; pending: a tick that is being let go
 //   ring          head and tail lie within one capacity, references within the section
 //   counts        enqueued = live + ended, per queue
 Verification verify(Engine& engine);

@@ -28,7 +28,7 @@ struct Invariant {
 };
 
 // As engine/verify.hpp has them; one that is found there and not here is printed all the same.
-constexpr std::array<Invariant, 10> kInvariants{{
+constexpr std::array<Invariant, 11> kInvariants{{
     {"header", "the header is complete, of this layout and this boot"},
     {"state", "every control word is in a state that exists"},
     {"owner", "owned tasks name a participant, others name none"},
@@ -37,6 +37,7 @@ constexpr std::array<Invariant, 10> kInvariants{{
     {"block", "a payload block belongs to its task"},
     {"block-tag", "every block names a life that has begun"},
     {"orphan", "no block of a life that is over"},
+    {"schedule", "every schedule has a definition of its own"},
     {"ring", "hints lie within their rings"},
     {"counts", "enqueued = live + ended, in every queue"},
 }};
