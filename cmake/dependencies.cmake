@@ -13,9 +13,15 @@ pkg_check_modules(uring REQUIRED IMPORTED_TARGET GLOBAL liburing)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET GLOBAL hiredis)
 find_package(OpenSSL 3 REQUIRED)
 
+# Time zones of schedules; an inner matter of the beat floor, with the system's /usr/share/zoneinfo.
+find_package(date REQUIRED)
+
 # Headers only: the flags of worker_main() and of the programs.
 find_package(CLI11 REQUIRED)
 
+if(STEM_BUILD_TOOLS)
+  find_package(yaml-cpp REQUIRED)
+endif()
 if(STEM_BUILD_BENCH)
   find_package(benchmark REQUIRED)
 endif()
