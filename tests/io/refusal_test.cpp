@@ -55,8 +55,8 @@ int receives_over_epoll() {
 }
 
 class Refusal : public testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Errors, Refusal, testing::Values(EPERM, ENOSYS, ENOMEM), [](const auto& info) {
-  return info.param == EPERM ? "EPERM" : info.param == ENOSYS ? "ENOSYS" : "ENOMEM";
+INSTANTIATE_TEST_SUITE_P(Errors, Refusal, testing::Values(EPERM, ENOSYS, ENOMEM), [](const auto& one) {
+  return one.param == EPERM ? "EPERM" : one.param == ENOSYS ? "ENOSYS" : "ENOMEM";
 });
 
 TEST_P(Refusal, OfIoUringIsSaidOnceAndEpollServes) {

@@ -1,0 +1,221 @@
+#include "federation/envelope.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <tuple>
+
+#include "base/check.hpp"
+#include "federation/iso_time.hpp"
+#include "federation/json_record.hpp"
+#include "federation/json_text.hpp"
+
+namespace stem::federation {
+namespace {
+
+Error wrong_field(std::string_view name, std::string_view why) {
+  return {Errc::kInvalidArgument, fmt::format("field '{}': {}", name, why)};
+}
+
+// Keeps the strings' memory: in the steady state decoding allocates nothing.
+void reset(Envelope& out) {
+  const EnvelopeView defaults;
+  out.id = defaults.id;
+  out.name = defaults.name;
+  out.args = defaults.args;
+  out.headers = defaults.headers;
+  out.enqueued_at_us = 0;
+  out.not_before_us.reset();
+  out.priority = defaults.priority;
+  out.attempt = defaults.attempt;
+  out.max_retries = defaults.max_retries;
+  out.visibility_timeout_ms.reset();
+  out.queue = defaults.queue;
+  out.meta = defaults.meta;
+  out.payload.reset();
+  out.foreign.clear();
+}
+
+Result<void> take_text(const TextField& field, std::string& out) {
+  if (!is_utf8(field.text)) return wrong_field(field.name, "is not UTF-8");
+  out = field.text;
+  return {};
+}
+
+Result<void> take_object(const TextField& field, std::string& out) {
+  if (field.text.empty()) return {};
+  if (!is_json_object(field.text)) return wrong_field(field.name, "is not a JSON object");
+  out = field.text;
+  return {};
+}
+
+// An empty text is a missing one.
+Result<void> take_number(const TextField& field, std::int64_t& out, std::int64_t least = 0) {
+  if (field.text.empty()) return {};
+  const auto value = parse_wire_number(field.text);
+  if (!value || *value < least) {
+    return wrong_field(field.name,
+                       fmt::format("'{:.64}' is not a whole number{}", field.text, least == 0 ? " from 0" : ""));
+  }
+  out = *value;
+  return {};
+}
+
+template <class Take, class Value>
+Result<void> take_optional(Take take, const TextField& field, std::optional<Value>& out) {
+  if (field.text.empty()) return {};
+  Value value{};
+  auto taken = take(field, value);
+  if (taken.ok()) out = value;
+  return taken;
+}
+
+Result<void> take_time(const TextField& field, std::int64_t& out_us) {
+  if (field.text.empty()) return {};
+  const auto parsed = parse_iso_time_us(field.text);
+  if (!parsed.ok()) return wrong_field(field.name, parsed.error().message);
+  out_us = *parsed;
+  return {};
+}
+
+Result<void> take_field(const TextField& field, Envelope& out) {
+  const std::string_view name = field.name;
+  if (name == "id") return take_text(field, out.id);
+  if (name == "name") return take_text(field, out.name);
+  if (name == "args") return take_object(field, out.args);
+  if (name == "headers") return take_object(field, out.headers);
+  if (name == "enqueuedAt") return take_time(field, out.enqueued_at_us);
+  if (name == "notBefore") return take_optional(take_time, field, out.not_before_us);
+  if (name == "priority") return take_number(field, out.priority, INT64_MIN);
+  if (name == "attempt") return take_number(field, out.attempt);
+  if (name == "maxRetries") return take_number(field, out.max_retries);
+  if (name == "visibilityTimeout") {
+    const auto take = [](const TextField& one, std::int64_t& ms) { return take_number(one, ms); };
+    return take_optional(take, field, out.visibility_timeout_ms);
+  }
+  if (name == "queue") return field.text.empty() ? Result<void>() : take_text(field, out.queue);
+  if (name == "meta") return take_object(field, out.meta);
+  if (name == "payload") {
+    out.payload = field.text;
+    return {};
+  }
+  if (!is_utf8(name)) return Error{Errc::kInvalidArgument, "the name of a field is not UTF-8"};
+  out.foreign.push_back({std::string(name), std::string(field.text), false});
+  return {};
+}
+
+}  // namespace
+
+EnvelopeView Envelope::view() const {
+  return {.id = id,
+          .name = name,
+          .args = args,
+          .headers = headers,
+          .enqueued_at_us = enqueued_at_us,
+          .not_before_us = not_before_us,
+          .priority = priority,
+          .attempt = attempt,
+          .max_retries = max_retries,
+          .visibility_timeout_ms = visibility_timeout_ms,
+          .queue = queue,
+          .meta = meta,
+          .payload = payload,
+          .foreign = foreign};
+}
+
+std::string_view StreamFields::number(std::int64_t value) {
+  char* const start = scratch_.data() + used_;
+  const auto [end, error] = std::to_chars(start, scratch_.data() + scratch_.size(), value);
+  STEM_CHECK(error == std::errc());
+  used_ = static_cast<std::size_t>(end - scratch_.data());
+  return {start, end};
+}
+
+std::string_view StreamFields::time(std::int64_t time_us) {
+  STEM_CHECK(used_ + kIsoTimeBytes <= scratch_.size());
+  char* const start = scratch_.data() + used_;
+  char* const end = write_iso_time(start, time_us);
+  used_ = static_cast<std::size_t>(end - scratch_.data());
+  return {start, end};
+}
+
+StreamFields::StreamFields(const EnvelopeView& e) {
+  known_ = {{{"id", e.id},
+             {"name", e.name},
+             {"args", e.args},
+             {"headers", e.headers},
+             {"enqueuedAt", time(e.enqueued_at_us)},
+             {"notBefore", e.not_before_us ? time(*e.not_before_us) : std::string_view()},
+             {"priority", number(e.priority)},
+             {"attempt", number(e.attempt)},
+             {"maxRetries", number(e.max_retries)},
+             {"visibilityTimeout", e.visibility_timeout_ms ? number(*e.visibility_timeout_ms) : std::string_view()},
+             {"queue", e.queue},
+             {"meta", e.meta},
+             {"payload", e.payload.value_or(std::string_view())}}};
+  const std::size_t known = known_.size() - (e.payload ? 0 : 1);
+  fields_ = std::span<const TextField>(known_).first(known);
+  if (e.foreign.empty()) return;
+  with_foreign_.assign(fields_.begin(), fields_.end());
+  for (const ForeignField& field : e.foreign) with_foreign_.push_back({field.name, field.text});
+  fields_ = with_foreign_;
+}
+
+void StreamFields::append_to(std::vector<std::string_view>& argv) const {
+  for (const TextField& field : fields_) {
+    argv.push_back(field.name);
+    argv.push_back(field.text);
+  }
+}
+
+Result<void> decode_fields(std::span<const TextField> fields, Envelope& out) {
+  reset(out);
+  for (const TextField& field : fields) {
+    if (auto taken = take_field(field, out); !taken.ok()) return taken;
+  }
+  if (out.id.empty()) return wrong_field("id", "is missing");
+  if (out.name.empty()) return wrong_field("name", "is missing");
+  return {};
+}
+
+void append_json(std::string& out, const EnvelopeView& e) {
+  JsonRecordWriter writer(out);
+  writer.text("id", e.id);
+  writer.text("name", e.name);
+  writer.json("args", e.args);
+  writer.json("headers", e.headers);
+  writer.time("enqueuedAt", e.enqueued_at_us);
+  writer.time("notBefore", e.not_before_us);
+  writer.number("priority", e.priority);
+  writer.number("attempt", e.attempt);
+  writer.number("maxRetries", e.max_retries);
+  writer.number("visibilityTimeout", e.visibility_timeout_ms);
+  writer.text("queue", e.queue);
+  writer.json("meta", e.meta);
+  if (e.payload) writer.bytes("payload", *e.payload);
+  writer.foreign(e.foreign);
+  writer.end();
+}
+
+Result<void> decode_json(std::string_view text, Envelope& out) {
+  reset(out);
+  JsonRecordReader reader(text);
+  reader.required_text("id", out.id);
+  reader.required_text("name", out.name);
+  reader.object("args", out.args);
+  reader.object("headers", out.headers);
+  reader.time("enqueuedAt", out.enqueued_at_us);
+  reader.time("notBefore", out.not_before_us);
+  reader.number("priority", out.priority, INT64_MIN);
+  reader.number("attempt", out.attempt, 0);
+  reader.number("maxRetries", out.max_retries, 0);
+  reader.number("visibilityTimeout", out.visibility_timeout_ms, 0);
+  reader.text("queue", out.queue);
+  if (out.queue.empty()) out.queue = EnvelopeView{}.queue;
+  reader.object("meta", out.meta);
+  reader.bytes("payload", out.payload);
+  return reader.finish(out.foreign);
+}
+
+}  // namespace stem::federation

@@ -1,0 +1,65 @@
+#include "federation/keys.hpp"
+
+#include <algorithm>
+
+namespace stem::federation {
+namespace {
+
+template <class... Parts>
+std::string joined(const Parts&... parts) {
+  std::string out;
+  out.reserve((std::string_view(parts).size() + ...));
+  (out.append(parts), ...);
+  return out;
+}
+
+}  // namespace
+
+Keys::Keys(std::string_view name_space, bool cluster) : name_space_(name_space), cluster_(cluster) {}
+
+std::string Keys::of_queue(std::string_view kind, std::string_view queue) const {
+  if (cluster_) return joined("{", name_space_, ":", queue, "}:", kind);
+  return joined(name_space_, ":", kind, ":", queue);
+}
+
+std::string Keys::of_schedules(std::string_view rest) const {
+  if (cluster_) return joined("{", name_space_, ":schedule}:", rest);
+  return joined(name_space_, ":schedule:", rest);
+}
+
+// A key that others may stand beside: all that begin with it share its slot.
+std::string Keys::paired(std::string_view kind, std::string_view key) const {
+  if (cluster_) return joined("{", name_space_, ":", kind, ":", key, "}");
+  return joined(name_space_, ":", kind, ":", key);
+}
+
+std::string Keys::stream(std::string_view queue, int priority) const {
+  std::string key = of_queue("stream", queue);
+  const int lane = std::clamp(priority, 0, kLanes - 1);
+  if (lane > 0) key.append(":p").push_back(static_cast<char>('0' + lane));
+  return key;
+}
+
+// A name inside the stream, not a key: the same in a cluster.
+std::string Keys::group(std::string_view queue) const { return joined(name_space_, ":group:", queue); }
+std::string Keys::delayed(std::string_view queue) const { return of_queue("delayed", queue); }
+std::string Keys::dead(std::string_view queue) const { return of_queue("dead", queue); }
+
+std::string Keys::result(std::string_view task_id) const { return joined(name_space_, ":result:", task_id); }
+std::string Keys::worker_heartbeat(std::string_view worker) const {
+  return joined(name_space_, ":worker:heartbeat:", worker);
+}
+std::string Keys::worker_heartbeats() const { return joined(name_space_, ":worker:heartbeats"); }
+std::string Keys::heartbeat_channel() const { return joined("stem:heartbeat:", name_space_); }
+
+std::string Keys::schedule_index() const { return of_schedules("index"); }
+std::string Keys::schedule(std::string_view id) const { return of_schedules(id); }
+std::string Keys::schedule_lock(std::string_view id) const { return joined(of_schedules(id), ":lock"); }
+std::string Keys::schedule_history(std::string_view id) const { return joined(of_schedules(id), ":history"); }
+
+std::string Keys::lock(std::string_view key) const { return paired("lock", key); }
+std::string Keys::lock_fence(std::string_view key) const { return joined(paired("lock", key), ":fence"); }
+std::string Keys::rate(std::string_view key) const { return paired("rate", key); }
+std::string Keys::revokes() const { return joined(name_space_, ":control:revokes"); }
+
+}  // namespace stem::federation
