@@ -298,13 +298,15 @@ enum class Counter : std::uint8_t {
   kDeduplicated,
   kRateDenied,
   kSnoozed,
+  kExported,  // handed over to another host, for good
+  kImported,  // came from another host; counted as enqueued too
 };
-inline constexpr std::uint32_t kCounterCount = 16;
+inline constexpr std::uint32_t kCounterCount = 24;  // some for later
 
 struct alignas(kCacheLineBytes) CounterRow {
   std::atomic<std::uint64_t> value[kCounterCount];
 };
-static_assert(sizeof(CounterRow) == 128);
+static_assert(sizeof(CounterRow) == 192);
 
 // ---- limits and uniqueness -------------------------------------------------------------------------
 

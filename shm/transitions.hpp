@@ -18,21 +18,22 @@ inline constexpr std::uint16_t kLegalNext[kStateCount] = {
     /* Alloc    */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kWaiting)),
     /* Ready    */
-    static_cast<std::uint16_t>(bit(State::kLeased) | bit(State::kOutbox) | bit(State::kRetiring)),
+    static_cast<std::uint16_t>(bit(State::kLeased) | bit(State::kRetiring)),
     /* Delayed  */
     static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring)),
     /* Waiting  */
     static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring)),
     /* Leased   */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kSettling) |
-                               bit(State::kDead) | bit(State::kDone) | bit(State::kQuarantine)),
+                               bit(State::kDead) | bit(State::kDone) | bit(State::kOutbox) | bit(State::kQuarantine)),
     /* Settling */
     static_cast<std::uint16_t>(bit(State::kSettling) | bit(State::kDone) | bit(State::kFree) | bit(State::kDead)),
     /* Done     */ bit(State::kRetiring),
     /* Retiring */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kDone) | bit(State::kRetiring)),
     /* Outbox   */
-    static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring) | bit(State::kOutbox)),
+    static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring) | bit(State::kSettling) |
+                               bit(State::kOutbox) | bit(State::kQuarantine)),
     /* Dead     */
     static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kDelayed) | bit(State::kRetiring)),
     /* Quarantine */ bit(State::kRetiring),

@@ -269,6 +269,7 @@ class Engine {
  private:
   friend class DeadLetters;
   friend class Control;
+  friend class Outbox;
   struct Filled {
     std::uint32_t slot = 0;
     shm::ControlWord word;
@@ -378,6 +379,7 @@ class Engine {
                      std::int64_t due_ns) noexcept;
   Settled finish(const Lease& lease, const TaskView& task, OutcomeKind kind, shm::Counter counter,
                  std::span<const std::byte> result, std::int64_t now_ns) noexcept;
+  bool is_import(std::uint32_t slot, shm::ControlWord word) const noexcept;
   void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
   bool limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
   Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, std::int64_t now_ns) noexcept;

@@ -60,7 +60,9 @@ void Engine::pass_stale_hints(std::uint32_t queue) noexcept {
 
 void Engine::write_descriptor(Descriptor& d, const TaskSpec& spec, std::uint32_t payload_bytes, std::int64_t now_ns,
                               shm::BlockId block) noexcept {
-  d.tally[0].store(0, std::memory_order_relaxed);
+  shm::Tally tally;
+  tally.attempts = spec.attempt;
+  d.tally[0].store(shm::TaggedWord(0, tally.pack()).bits(), std::memory_order_relaxed);
   d.tally[1].store(0, std::memory_order_relaxed);
   d.due.store(spec.due_ns > 0 ? shm::TaggedWord(0, to_due_us(spec.due_ns)).bits() : 0, std::memory_order_relaxed);
   d.outcome.store(0, std::memory_order_relaxed);

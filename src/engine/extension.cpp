@@ -12,7 +12,7 @@ struct Texts {
 };
 
 Texts texts(TaskExtras& e) {
-  return {{&e.headers, &e.meta, &e.idempotency_key, &e.link, &e.link_error, &e.retry_for, &e.no_retry_for}};
+  return {{&e.headers, &e.meta, &e.idempotency_key, &e.link, &e.link_error, &e.retry_for, &e.no_retry_for, &e.origin}};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // What a task carries beyond its descriptor, at the front of its payload block:
 //
-//   TaskExtension | headers | meta | idempotency key | link | link_error | retry_for | no_retry_for
+//   TaskExtension | headers | meta | idempotency key | link | link_error | retry_for | no_retry_for | origin
 //   | padding to 16 | payload
 //
 // Written by the producer while the slot is kAlloc, never changed afterwards. What a reader gets is a
@@ -15,7 +15,7 @@
 
 namespace stem::engine {
 
-inline constexpr int kExtensionTexts = 7;
+inline constexpr int kExtensionTexts = 8;
 
 struct TaskExtension {
   std::int64_t expires_ns;
@@ -43,8 +43,9 @@ struct TaskExtension {
   std::uint32_t retry_kind;
   std::uint32_t text_bytes[kExtensionTexts];
   std::uint32_t payload_offset;  // from the start of the extension
+  std::uint32_t unused;
 };
-static_assert(sizeof(TaskExtension) == 17 * 8 + 14 * 4);
+static_assert(sizeof(TaskExtension) == 17 * 8 + 16 * 4);
 
 // Bytes of extension and padding before the payload.
 std::uint32_t extension_bytes(const TaskExtras& extras) noexcept;

@@ -188,6 +188,7 @@ void Keeper::patrol_slot(std::uint32_t slot, std::int64_t now_ns) noexcept {
       if (!engine_.resolve_moved(slot, word)) (void)engine_.resolve_tick(slot, word);
       break;
     case State::kAlloc:
+    case State::kOutbox:
     case State::kSettling:
     case State::kRetiring: patrol_owned(slot, word, now_ns); break;
     case State::kDone: expire_kept(slot, word, now_ns); break;

@@ -77,7 +77,7 @@ std::string name_of_state(State state, const shm::Tally& tally, OutcomeKind outc
 
 std::uint64_t CounterTotals::ended() const {
   return (*this)[Counter::kSucceeded] + (*this)[Counter::kCancelled] + (*this)[Counter::kExpired] +
-         (*this)[Counter::kDropped] + (*this)[Counter::kDeadPurged];
+         (*this)[Counter::kDropped] + (*this)[Counter::kDeadPurged] + (*this)[Counter::kExported];
 }
 
 CounterTotals Query::counters(std::uint32_t queue) const {

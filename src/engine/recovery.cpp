@@ -186,6 +186,10 @@ void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) no
       if (d.control.change(word, mine)) free_slot_now(slot, mine);
       break;
     }
+    case State::kOutbox: {  // on its way to another host, and perhaps there: only a gateway can tell
+      (void)d.control.change(word, word.with(State::kOutbox, 0));
+      break;
+    }
     default: break;
   }
 }

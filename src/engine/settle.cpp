@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "engine/engine.hpp"
+#include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
 #include "engine/links.hpp"
 #include "engine/retry.hpp"
@@ -138,7 +139,9 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     after_commit(lease.slot, next, now_ns);
   } else {
     if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, task.id.handle);
-    if (payload != 0) blocks_.give_back(payload - 1, lease.slot, next.generation(), shm::BlockKind::kPayload);
+    const bool imported = task.has_extras && !task.extras.origin.empty();  // its gateway wants to read that still
+    if (payload != 0 && !imported)
+      blocks_.give_back(payload - 1, lease.slot, next.generation(), shm::BlockKind::kPayload);
   }
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
@@ -159,12 +162,22 @@ void Engine::after_commit(std::uint32_t slot, ControlWord settling, std::int64_t
   } else if (!kept) {
     free_slot_now(slot, settling);
   } else {
-    if (d.block != 0) blocks_.give_back(d.block - 1, slot, settling.generation(), shm::BlockKind::kPayload);
+    if (d.block != 0 && !is_import(slot, settling))
+      blocks_.give_back(d.block - 1, slot, settling.generation(), shm::BlockKind::kPayload);
     ControlWord word = settling;
     (void)d.control.change(word, settling.with(State::kDone, 0));
   }
   const std::uint64_t handle = TaskId::make(1, slot, settling.generation()).handle;
   if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, handle);
+}
+
+bool Engine::is_import(std::uint32_t slot, ControlWord word) const noexcept {
+  const Descriptor& d = segment_.descriptor(slot);
+  if ((d.flags & shm::kHasExtension) == 0) return false;
+  std::uint32_t offset = 0;
+  const auto extras = read_extension(
+      blocks_.bytes(d.block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)), offset);
+  return extras && !extras->origin.empty();
 }
 
 Settled Engine::refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes,

@@ -93,6 +93,7 @@ struct TaskExtras {
   std::string_view link_error;  // after final failure
   std::string_view retry_for;   // error kinds, comma separated; empty = all
   std::string_view no_retry_for;
+  std::string_view origin;  // where the gateway took it over from (its own words); empty = made here
 };
 
 // A task to enqueue. `queue` and `task` are interned numbers.
@@ -101,6 +102,7 @@ struct TaskSpec {
   std::uint32_t task = 0;
   std::uint8_t priority = 0;  // clamped to 0..9
   std::uint16_t max_retries = kDefaultMaxRetries;
+  std::uint16_t attempt = 0;  // attempts that it has behind it, on another host
   bool keep_result = false;
   bool auto_renew = true;
   bool in_place = false;    // the payload is a trivially copyable argument

@@ -9,8 +9,10 @@ namespace stem::engine {
 namespace {
 
 constexpr const char* kCounterNames[shm::kCounterCount] = {
-    "enqueued",  "started", "succeeded", "failed",      "retried", "dead-added",   "dead-replayed", "dead-purged",
-    "cancelled", "expired", "dropped",   "redelivered", "fenced",  "deduplicated", "rate-denied",   "snoozed"};
+    "enqueued",    "started",   "succeeded", "failed",   "retried",     "dead-added", "dead-replayed",
+    "dead-purged", "cancelled", "expired",   "dropped",  "redelivered", "fenced",     "deduplicated",
+    "rate-denied", "snoozed",   "exported",  "imported", "-",           "-",          "-",
+    "-",           "-",         "-"};
 
 shm::SegmentOptions options(const test::ScratchDirectory& directory, void (*change)(shm::SegmentOptions&)) {
   shm::SegmentOptions chosen = test::small_segment(directory);

@@ -98,6 +98,8 @@ constexpr CounterFamily kCounters[] = {
     {"stem_tasks_redelivered_total", Counter::kRedelivered, "Leases of the dead and the late given to others"},
     {"stem_tasks_dropped_total", Counter::kDropped, "Tasks dropped by a full queue's policy"},
     {"stem_tasks_snoozed_total", Counter::kSnoozed, "Tasks that put themselves off"},
+    {"stem_tasks_exported_total", Counter::kExported, "Tasks handed over to other hosts"},
+    {"stem_tasks_imported_total", Counter::kImported, "Tasks taken over from other hosts"},
     {"stem_lease_lost_total", Counter::kFenced, "Late acknowledgements refused"},
     {"stem_rate_limiter_denied_total", Counter::kRateDenied, "Starts held back by a rate limit"},
     {"stem_dlq_added_total", Counter::kDeadAdded, "Tasks that became dead letters"},

@@ -27,7 +27,8 @@ ordered_json counters_json(const engine::CounterTotals& c) {
           {"cancelled", c[Counter::kCancelled]},       {"expired", c[Counter::kExpired]},
           {"dropped", c[Counter::kDropped]},           {"redelivered", c[Counter::kRedelivered]},
           {"leasesLost", c[Counter::kFenced]},         {"deduplicated", c[Counter::kDeduplicated]},
-          {"rateDenied", c[Counter::kRateDenied]},     {"snoozed", c[Counter::kSnoozed]}};
+          {"rateDenied", c[Counter::kRateDenied]},     {"snoozed", c[Counter::kSnoozed]},
+          {"exported", c[Counter::kExported]},         {"imported", c[Counter::kImported]}};
 }
 
 std::string number(std::uint64_t value) { return fmt::format("{}", value); }

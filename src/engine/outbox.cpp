@@ -1,0 +1,166 @@
+#include "engine/outbox.hpp"
+
+#include <algorithm>
+
+#include "engine/dead_letters.hpp"
+#include "engine/extension.hpp"
+#include "engine/links.hpp"
+#include "shm/names.hpp"
+
+namespace stem::engine {
+
+using shm::ControlWord;
+using shm::Counter;
+using shm::Descriptor;
+using shm::State;
+using shm::TaggedWord;
+
+namespace {
+
+constexpr std::uint32_t kTakeAtOnce = 64;
+// The gateway ends it long before; without one it must not go unnoticed.
+constexpr std::int64_t kImportKeptNs = 30 * 86'400 * kSecondNs;
+
+std::uint32_t slots_used(const shm::Segment& s) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(s.header().slab_used.load(std::memory_order_acquire), s.geometry().slot_count));
+}
+
+}  // namespace
+
+// Claimed as by a worker, then put into the outbox. Killed in between, it was a lease that was never begun.
+std::uint32_t Outbox::take(std::uint32_t queue, Parcel* into, std::uint32_t most, std::int64_t now_ns) noexcept {
+  Lease leases[kTakeAtOnce];
+  const std::uint32_t n = engine_.claim(queue, leases, std::min(most, kTakeAtOnce), now_ns);
+  std::uint32_t taken = 0;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    Lease lease = leases[i];
+    if (lease.item != 0) {  // an item of a run travels by itself; without a slot for it, it comes again
+      TaskView task;
+      Lease single;
+      if (!engine_.view(lease, task) || !engine_.move_out(lease, task, task.tally, single)) continue;
+      lease = single;
+    }
+    ControlWord word = lease.word;
+    const ControlWord out = word.with(State::kOutbox, engine_.self().owner());
+    if (segment_.descriptor(lease.slot).control.change(word, out)) into[taken++] = {lease.slot, out};
+  }
+  return taken;
+}
+
+bool Outbox::change(const Parcel& parcel, State to, Counter counter, ControlWord& changed) noexcept {
+  Descriptor& d = segment_.descriptor(parcel.slot);
+  const std::uint32_t queue = d.queue;
+  if (queue >= shm::queue_total(segment_)) return false;
+  shm::Participant& self = engine_.self();
+  ControlWord word = parcel.word;
+  changed = word.with(to, self.owner());
+  self.begin_op(shm::OpKind::kTake, parcel.slot, word.generation(), queue, counter);
+  if (!d.control.change(word, changed)) {
+    self.drop_op();
+    return false;
+  }
+  self.count(queue, counter);
+  return true;
+}
+
+bool Outbox::hand_over(const Parcel& parcel) noexcept {
+  ControlWord retiring;
+  if (!change(parcel, State::kRetiring, Counter::kExported, retiring)) return false;
+  engine_.free_slot_now(parcel.slot, retiring);
+  return true;
+}
+
+// The result first, then the word that says that it is there: killed before that, the next gateway asks for it again;
+// after it, whoever sweeps does the rest as for a task that ran here.
+bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::byte> bytes,
+                 std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(parcel.slot);
+  TaskView task;
+  if (!view(parcel, task)) return false;
+  const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
+  const shm::BlockId block = engine_.store_result({parcel.slot, parcel.word}, bytes);
+  if (!engine_.write_outcome(parcel.slot, parcel.word, kind, block)) return false;
+  d.due.store(TaggedWord(parcel.word.grant(), engine_.to_due_us(later_ns(now_ns, ttl))).bits(),
+              std::memory_order_release);
+  ControlWord settling;
+  if (!change(parcel, State::kSettling, Counter::kExported, settling)) return false;
+  if ((task.flags & shm::kHasObligations) != 0)
+    enqueue_links(engine_, parcel.slot, settling, /*error=*/kind == OutcomeKind::kFailed, now_ns);
+  if ((task.flags & shm::kKeepResult) != 0) {
+    ControlWord word = settling;
+    (void)d.control.change(word, settling.with(State::kDone, 0));
+  } else {
+    engine_.free_slot_now(parcel.slot, settling);
+  }
+  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, task.id.handle);
+  return true;
+}
+
+bool Outbox::give_back(const Parcel& parcel, std::int64_t now_ns) noexcept {
+  return engine_.regrant(parcel.slot, parcel.word, tally_of(segment_.descriptor(parcel.slot), parcel.word.grant()), 0,
+                         now_ns);
+}
+
+void Outbox::leave(const Parcel& parcel) noexcept {
+  ControlWord word = parcel.word;
+  (void)segment_.descriptor(parcel.slot).control.change(word, word.with(State::kOutbox, 0));
+}
+
+std::vector<Parcel> Outbox::adopt() {
+  std::vector<Parcel> mine;
+  const std::uint32_t used = slots_used(segment_);
+  for (std::uint32_t slot = 0; slot < used; ++slot) {
+    auto& control = segment_.descriptor(slot).control;
+    ControlWord word = control.load();
+    if (word.state() != State::kOutbox || word.owner() != 0) continue;
+    const ControlWord taken = word.with(State::kOutbox, engine_.self().owner());
+    if (control.change(word, taken)) mine.push_back({slot, taken});
+  }
+  return mine;
+}
+
+EnqueueResult Outbox::import(TaskSpec spec, std::int64_t now_ns) noexcept {
+  TaskExtras extras = *spec.extras;
+  extras.result_ttl_ns = kImportKeptNs;
+  spec.extras = &extras;
+  spec.keep_result = true;
+  const EnqueueResult made = engine_.enqueue(spec, now_ns);
+  if (made.status == EnqueueStatus::kOk) engine_.self().count(spec.queue, Counter::kImported);
+  return made;
+}
+
+void Outbox::each_import(const std::function<void(TaskId, const TaskExtras&)>& visit) {
+  const std::uint32_t used = slots_used(segment_);
+  for (std::uint32_t slot = 0; slot < used; ++slot) {
+    const Descriptor& d = segment_.descriptor(slot);
+    const ControlWord word = d.control.load();
+    if (word.state() == State::kFree || word.state() == State::kAlloc || word.state() == State::kOutbox) continue;
+    const std::uint32_t block = d.block;
+    if (is_run(d) || (d.flags & shm::kHasExtension) == 0 || (d.flags & shm::kKeepResult) == 0 || block == 0) continue;
+    std::uint32_t offset = 0;
+    const auto extras = read_extension(
+        engine_.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)), offset);
+    if (!extras || extras->origin.empty() || d.control.load().generation() != word.generation()) continue;
+    visit(TaskId::make(segment_.epoch(), slot, word.generation()), *extras);
+  }
+}
+
+bool Outbox::forget(TaskId id) noexcept {
+  Descriptor& d = segment_.descriptor(id.slot());
+  ControlWord word = d.control.load();
+  if (word.generation() != id.generation() || word.state() == State::kFree) return true;
+  if (word.state() == State::kDead) {
+    DeadLetter letter;
+    letter.slot = id.slot();
+    letter.word = word;
+    letter.queue = d.queue;
+    return letter.queue < shm::queue_total(segment_) && DeadLetters(engine_).purge(letter);
+  }
+  if (word.state() != State::kDone) return false;
+  const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
+  if (d.control.change(word, retiring)) engine_.free_slot_now(id.slot(), retiring);
+  return true;
+}
+
+}  // namespace stem::engine
