@@ -6,8 +6,8 @@
 //
 // One thread, the loop's. Handlers are called from the loop, never from inside command(). A command that was queued
 // has its handler called exactly once: with the server's reply, or with RedisError::kLost or kNotSent when the
-// connection ended first; in the order of the commands. Only destruction drops handlers uncalled. Handlers may call
-// everything but the destructor.
+// connection ended first (then stop() and drop() call them before they return); in the order of the commands. Only
+// destruction drops handlers uncalled. Handlers may call everything but the destructor.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 
+#include "federation/pipeline.hpp"
 #include "federation/redis_url.hpp"
 #include "federation/reply.hpp"
 #include "federation/tls.hpp"
@@ -66,8 +67,6 @@ enum class [[nodiscard]] Queued : std::uint8_t{
     kNoRoom,    // too much in flight; wait for `room`
     kNotReady,  // no connection; wait for `ready`
 };
-
-using ReplyHandler = std::function<void(const Reply&)>;
 
 class RedisConnection {
  public:

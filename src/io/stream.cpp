@@ -129,6 +129,8 @@ std::string& Stream::output() { return state_->outbox; }
 void Stream::flush() { state_->flush(); }
 void Stream::close() { state_->end(); }
 
+std::size_t Stream::unoffered_bytes() const { return state_->outbox.size(); }
+
 std::size_t Stream::unsent_bytes() const { return state_->outbox.size() + state_->sending.size() - state_->sent_bytes; }
 
 }  // namespace stem::io

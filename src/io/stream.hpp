@@ -41,8 +41,10 @@ class Stream {
   // Append here, then flush(). What is appended while a send is under way leaves with the next one.
   std::string& output();
   void flush();
-  // Appended and not yet taken by the kernel.
+  // Appended and not yet taken by the kernel, as far as we know.
   std::size_t unsent_bytes() const;
+  // Appended and never offered to the kernel: of these the peer has seen nothing for certain.
+  std::size_t unoffered_bytes() const;
   void close();
 
  private:

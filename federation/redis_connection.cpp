@@ -1,0 +1,430 @@
+#include "federation/redis_connection.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "base/units.hpp"
+#include "federation/backoff.hpp"
+#include "federation/greeting.hpp"
+#include "federation/pipeline.hpp"
+#include "federation/reply_reader.hpp"
+#include "io/stream.hpp"
+
+namespace stem::federation {
+namespace {
+
+constexpr std::size_t kSendAtBytes = 64 * 1024;    // does not wait for the turn's end
+constexpr std::size_t kProgressBytes = 16 * 1024;  // of one long reply: worth as much as a whole one
+constexpr std::int64_t kSteadyNs = 5'000'000'000;  // a session that lived as long has earned a quick reconnect
+
+bool same_word(std::string_view word, std::string_view upper) {
+  return std::equal(word.begin(), word.end(), upper.begin(), upper.end(),
+                    [](char a, char b) { return (a >= 'a' && a <= 'z' ? a - 'a' + 'A' : a) == b; });
+}
+
+bool subscribes(std::span<const std::string_view> argv) {
+  return same_word(argv[0], "SUBSCRIBE") || same_word(argv[0], "PSUBSCRIBE") || same_word(argv[0], "SSUBSCRIBE");
+}
+
+bool is_message(const Reply& reply) {
+  if (!reply.is_array() || reply.elements.size() < 3) return false;
+  const std::string_view kind = reply.elements[0].text;
+  return kind == "message" || kind == "pmessage" || kind == "smessage";
+}
+
+}  // namespace
+
+class RedisConnection::Impl {
+ public:
+  Impl(io::Loop& loop, RedisOptions options, RedisEvents events);
+  ~Impl();
+
+  void start();
+  void stop();
+  Queued command(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns);
+  // Ends this connection, whatever it is at; the next attempt comes by itself.
+  void fault(const std::string& reason);
+
+  State state = State::kStopped;
+  Session session;
+  std::string last_fault;
+  Pipeline pipeline;
+  const RedisOptions options;
+
+ private:
+  // An attempt to connect, from the first step to the back-off.
+  void attempt();
+  void found(Result<std::vector<io::Address>> addresses);
+  void connect_next();
+  void connected();
+  void closed(const std::string& reason);
+  void greet();
+  void greeted(Result<Session> result);
+
+  // Bytes.
+  std::string& output() { return tls_ ? plain_ : stream_->output(); }
+  void queue(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns = 0);
+  void flush_soon();
+  void flush();
+  void received(std::string_view bytes);
+  void received_tls(std::string_view cipher);
+  void read(std::string_view bytes);
+  bool take(const Reply& reply);
+
+  // The end.
+  std::uint64_t offered_bytes() const;
+  void close_all();
+  void back_off(const std::string& reason);
+
+  // The watchdog.
+  std::int64_t watch_due_ns() const;
+  void watch();
+  void tend_watch();
+
+  io::Loop& loop_;
+  RedisEvents events_;
+  Backoff backoff_;
+  // Deferred calls and look-ups cannot be called off: they look here first.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::uint64_t attempt_ = 0;
+  std::uint64_t sessions_ = 0;
+  std::optional<SessionIdentity> previous_;
+
+  std::vector<io::Address> addresses_;
+  std::unique_ptr<io::Stream> stream_;
+  std::shared_ptr<TlsSession> tls_;
+  std::string plain_;  // on its way into TLS
+  std::unique_ptr<ReplyReader> reader_;
+  std::unique_ptr<Greeting> greeting_;
+
+  bool flush_deferred_ = false;
+  bool subscribed_ = false;
+  bool room_wanted_ = false;
+  std::int64_t ready_ns_ = 0;
+  std::int64_t progress_ns_ = 0;
+  std::size_t progress_bytes_ = 0;
+  io::TimerId greeting_timer_;
+  io::TimerId backoff_timer_;
+  io::TimerId watch_timer_;
+};
+
+RedisConnection::Impl::Impl(io::Loop& loop, RedisOptions given, RedisEvents events)
+    : options(std::move(given)),
+      loop_(loop),
+      events_(std::move(events)),
+      backoff_(options.backoff_base_ns, options.backoff_max_ns,
+               options.seed != 0 ? options.seed : static_cast<std::uint64_t>(base::monotonic_ns())),
+      previous_(options.predecessor) {}
+
+RedisConnection::Impl::~Impl() {
+  *alive_ = false;
+  close_all();
+}
+
+void RedisConnection::Impl::start() {
+  if (state != State::kStopped) return;
+  backoff_.reset();
+  attempt();
+}
+
+void RedisConnection::Impl::attempt() {
+  const std::uint64_t number = ++attempt_;
+  state = State::kResolving;
+  greeting_timer_ = loop_.call_at(base::monotonic_ns() + options.greeting_timeout_ns, [this] {
+    fault(fmt::format("{} was not ready within {}", options.url.shown(),
+                      base::human_duration(options.greeting_timeout_ns)));
+  });
+  const auto when_found = [this, number, alive = alive_](Result<std::vector<io::Address>> addresses) {
+    if (*alive && attempt_ == number && state == State::kResolving) found(std::move(addresses));
+  };
+  if (!options.url.is_unix()) return io::resolve(loop_, options.url.host, options.url.port, when_found);
+  loop_.defer([when_found, path = options.url.socket_path] {
+    auto address = io::unix_address(path);
+    if (address.ok()) {
+      when_found(std::vector<io::Address>{*std::move(address)});
+    } else {
+      when_found(address.error());
+    }
+  });
+}
+
+void RedisConnection::Impl::found(Result<std::vector<io::Address>> addresses) {
+  if (!addresses.ok()) return fault(addresses.error().message);
+  addresses_ = *std::move(addresses);
+  std::reverse(addresses_.begin(), addresses_.end());  // taken from the back
+  state = State::kConnecting;
+  connect_next();
+}
+
+void RedisConnection::Impl::connect_next() {
+  const io::Address address = std::move(addresses_.back());
+  addresses_.pop_back();
+  stream_ = std::make_unique<io::Stream>(
+      loop_, io::StreamHandlers{.connected = [this] { connected(); },
+                                .received = [this](std::string_view bytes) { received(bytes); },
+                                .closed = [this](const std::string& reason) { closed(reason); }});
+  stream_->connect(address);
+}
+
+void RedisConnection::Impl::closed(const std::string& reason) {
+  if (state == State::kConnecting && !addresses_.empty()) return connect_next();  // the name has another address
+  fault(reason);
+}
+
+void RedisConnection::Impl::connected() {
+  state = State::kGreeting;
+  reader_ = std::make_unique<ReplyReader>(options.max_reply_bytes);
+  subscribed_ = false;
+  if (!options.url.tls) return greet();
+  auto made = TlsSession::create(options.tls, options.url.host);
+  if (!made.ok()) return fault(made.error().message);
+  tls_ = *std::move(made);
+  if (auto started = tls_->start(stream_->output()); !started.ok()) return fault(started.error().message);
+  stream_->flush();
+}
+
+void RedisConnection::Impl::greet() {
+  greeting_ = std::make_unique<Greeting>(
+      options, previous_,
+      [this](std::span<const std::string_view> argv, ReplyHandler handler) { queue(argv, std::move(handler)); },
+      [this](Result<Session> result) { greeted(std::move(result)); });
+  greeting_->start();
+}
+
+void RedisConnection::Impl::greeted(Result<Session> result) {
+  if (!result.ok()) return fault(result.error().message);
+  loop_.cancel(std::exchange(greeting_timer_, {}));
+  session = *std::move(result);
+  session.number = ++sessions_;
+  previous_ = session.identity;
+  state = State::kReady;
+  last_fault.clear();
+  ready_ns_ = progress_ns_ = base::monotonic_ns();
+  tend_watch();
+  log::info("redis connected", {{"url", options.url.shown()},
+                                {"version", session.version},
+                                {"client_id", session.identity.client_id},
+                                {"tls", options.url.tls}});
+  if (events_.ready) events_.ready(session);
+}
+
+Queued RedisConnection::Impl::command(std::span<const std::string_view> argv, ReplyHandler handler,
+                                      std::int64_t block_ns) {
+  if (state != State::kReady) return Queued::kNotReady;
+  if (pipeline.bytes() >= options.max_in_flight_bytes) {
+    room_wanted_ = true;
+    return Queued::kNoRoom;
+  }
+  subscribed_ = subscribed_ || subscribes(argv);
+  queue(argv, std::move(handler), block_ns);
+  return Queued::kYes;
+}
+
+void RedisConnection::Impl::queue(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns) {
+  const bool first = pipeline.empty();
+  pipeline.push(output(), argv, std::move(handler), block_ns);
+  if (first && state == State::kReady) {
+    progress_ns_ = base::monotonic_ns();
+    tend_watch();
+  }
+  if (output().size() >= kSendAtBytes) {
+    flush();
+  } else {
+    flush_soon();
+  }
+}
+
+void RedisConnection::Impl::flush_soon() {
+  if (std::exchange(flush_deferred_, true)) return;
+  loop_.defer([this, alive = alive_] {
+    if (!*alive) return;
+    flush_deferred_ = false;
+    flush();
+  });
+}
+
+void RedisConnection::Impl::flush() {
+  if (!stream_) return;
+  if (tls_ && !plain_.empty()) {
+    const auto sent = tls_->send(plain_, stream_->output());
+    plain_.clear();
+    // A handler's caller may be on the stack: the end comes from the loop.
+    if (!sent.ok()) {
+      loop_.defer([this, alive = alive_, number = attempt_, reason = sent.error().message] {
+        if (*alive && attempt_ == number) fault(reason);
+      });
+      return;
+    }
+  }
+  stream_->flush();
+}
+
+void RedisConnection::Impl::received(std::string_view bytes) {
+  if (tls_) return received_tls(bytes);
+  read(bytes);
+}
+
+void RedisConnection::Impl::received_tls(std::string_view cipher) {
+  const auto tls = tls_;  // what is read may end the connection
+  const std::uint64_t number = attempt_;
+  const bool shaking_hands = !tls->established();
+  std::string plain;
+  const auto said = tls->receive(cipher, plain, stream_->output());
+  stream_->flush();
+  if (shaking_hands && tls->established() && state == State::kGreeting) greet();
+  if (!plain.empty() && attempt_ == number) read(plain);
+  if (!said.ok() && attempt_ == number) fault(said.error().message);
+}
+
+void RedisConnection::Impl::read(std::string_view bytes) {
+  const std::uint64_t number = attempt_;
+  const std::size_t before = pipeline.size();
+  progress_bytes_ += bytes.size();
+  const bool sound = reader_->read(bytes, [&](const Reply& reply) { return take(reply) && attempt_ == number; });
+  if (attempt_ != number || !stream_) return;
+  if (!sound) return fault(reader_->fault());
+  if (pipeline.size() != before || progress_bytes_ >= kProgressBytes) {
+    progress_ns_ = base::monotonic_ns();
+    progress_bytes_ = 0;
+  }
+  if (state != State::kReady) return;
+  tend_watch();
+  if (room_wanted_ && pipeline.bytes() <= options.max_in_flight_bytes / 2) {
+    room_wanted_ = false;
+    if (events_.room) events_.room();
+  }
+}
+
+// False when the connection has ended.
+bool RedisConnection::Impl::take(const Reply& reply) {
+  if (subscribed_ && is_message(reply)) {
+    progress_bytes_ = kProgressBytes;
+    if (events_.message) events_.message(reply);
+  } else if (pipeline.empty()) {
+    const std::string said = reply.is_error() ? fmt::format(": {:.200}", reply.text) : "";
+    fault(fmt::format("the server sent a reply that nobody asked for{}", said));
+  } else {
+    const ReplyHandler handler = pipeline.pop();
+    if (handler) handler(reply);
+  }
+  return stream_ != nullptr;
+}
+
+std::uint64_t RedisConnection::Impl::offered_bytes() const {
+  const std::size_t unoffered = tls_ ? plain_.size() : stream_ ? stream_->unoffered_bytes() : 0;
+  return pipeline.pushed_bytes() - unoffered;
+}
+
+// Nothing of this attempt is called back afterwards, but for what the pipeline holds.
+void RedisConnection::Impl::close_all() {
+  loop_.cancel(std::exchange(greeting_timer_, {}));
+  loop_.cancel(std::exchange(backoff_timer_, {}));
+  loop_.cancel(std::exchange(watch_timer_, {}));
+  ++attempt_;
+  addresses_.clear();
+  stream_.reset();
+  tls_.reset();
+  plain_.clear();
+}
+
+void RedisConnection::Impl::fault(const std::string& given) {
+  if (state == State::kStopped || state == State::kBackingOff) return;
+  const std::string reason = given;  // it may belong to what is closed here
+  const bool was_ready = state == State::kReady;
+  const std::uint64_t offered = offered_bytes();
+  close_all();
+  if (was_ready && base::monotonic_ns() - ready_ns_ >= kSteadyNs) backoff_.reset();
+  back_off(reason);
+  room_wanted_ = false;
+  pipeline.abandon(offered, reason);
+  if (was_ready && events_.lost) events_.lost(reason);
+}
+
+void RedisConnection::Impl::back_off(const std::string& reason) {
+  state = State::kBackingOff;
+  const std::int64_t wait_ns = backoff_.next_ns();
+  // An outage is one line, not one for each attempt.
+  if (reason != last_fault) {
+    log::warn("redis connection failed", {{"url", options.url.shown()},
+                                          {"reason", reason},
+                                          {"retry_in", base::human_duration(wait_ns)},
+                                          {"failures", backoff_.failures()}});
+  }
+  last_fault = reason;
+  backoff_timer_ = loop_.call_at(base::monotonic_ns() + wait_ns, [this] {
+    backoff_timer_ = {};
+    attempt();
+  });
+}
+
+void RedisConnection::Impl::stop() {
+  if (state == State::kStopped) return;
+  const std::uint64_t offered = offered_bytes();
+  close_all();
+  state = State::kStopped;
+  room_wanted_ = false;
+  pipeline.abandon(offered, "the connection was stopped");
+}
+
+// When the silence has lasted too long: with commands outstanding a fault, without them a PING.
+std::int64_t RedisConnection::Impl::watch_due_ns() const {
+  if (pipeline.empty()) return progress_ns_ + options.idle_ping_ns;
+  return progress_ns_ + options.progress_timeout_ns + pipeline.block_ns();
+}
+
+// Never later than needed; sooner does no harm, so most commands need not touch the timer.
+void RedisConnection::Impl::tend_watch() {
+  const std::int64_t due_ns = watch_due_ns();
+  if (watch_timer_ && watch_timer_.due_ns <= due_ns) return;
+  loop_.cancel(watch_timer_);
+  watch_timer_ = loop_.call_at(due_ns, [this] { watch(); });
+}
+
+void RedisConnection::Impl::watch() {
+  watch_timer_ = {};
+  if (state != State::kReady) return;
+  if (base::monotonic_ns() < watch_due_ns()) return tend_watch();
+  if (pipeline.empty()) {
+    const std::string_view ping = "PING";
+    return queue({&ping, 1}, nullptr);
+  }
+  fault(fmt::format("no reply for {} while {} commands were outstanding",
+                    base::human_duration(options.progress_timeout_ns + pipeline.block_ns()), pipeline.size()));
+}
+
+RedisConnection::RedisConnection(io::Loop& loop, RedisOptions options, RedisEvents events)
+    : impl_(std::make_unique<Impl>(loop, std::move(options), std::move(events))) {}
+RedisConnection::~RedisConnection() = default;
+void RedisConnection::start() { impl_->start(); }
+void RedisConnection::stop() { impl_->stop(); }
+void RedisConnection::drop(const std::string& reason) { impl_->fault(reason); }
+
+Queued RedisConnection::command(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns) {
+  return impl_->command(argv, std::move(handler), block_ns);
+}
+
+RedisConnection::State RedisConnection::state() const { return impl_->state; }
+const Session& RedisConnection::session() const { return impl_->session; }
+const std::string& RedisConnection::last_fault() const { return impl_->last_fault; }
+std::size_t RedisConnection::commands_in_flight() const { return impl_->pipeline.size(); }
+std::size_t RedisConnection::bytes_in_flight() const { return impl_->pipeline.bytes(); }
+bool RedisConnection::has_room() const { return bytes_in_flight() < impl_->options.max_in_flight_bytes; }
+
+std::string_view to_string(RedisConnection::State state) noexcept {
+  switch (state) {
+    case RedisConnection::State::kStopped: return "stopped";
+    case RedisConnection::State::kResolving: return "resolving";
+    case RedisConnection::State::kConnecting: return "connecting";
+    case RedisConnection::State::kGreeting: return "greeting";
+    case RedisConnection::State::kReady: return "ready";
+    case RedisConnection::State::kBackingOff: return "backing-off";
+  }
+  return "unknown";
+}
+
+}  // namespace stem::federation
