@@ -140,21 +140,23 @@ bool ReplyReader::read_complete(const std::function<bool(const Reply&)>& take, b
   return true;
 }
 
-// hiredis waits for the rest of an item however long it says that it is. What stands at its cursor is the item it
-// waits for.
+// hiredis waits for the rest of an item however long it says that it is. Behind its cursor is that item, without the
+// byte that tells its type.
 bool ReplyReader::pending_is_sound() {
   const std::string_view pending(reader_->buf + reader_->pos, reader_->len - reader_->pos);
-  const std::string_view line = pending.substr(0, pending.substr(0, kLongestLine).find("\r\n"));
-  if (line.size() >= kLongestLine) {
+  const std::size_t line_end = pending.substr(0, kLongestLine).find("\r\n");
+  if (line_end == std::string_view::npos) {
+    if (pending.size() < kLongestLine) return true;
     fail(fmt::format("a line of a reply is longer than {} bytes", kLongestLine));
     return false;
   }
-  if (line.size() == pending.size() || !line.starts_with('$')) return true;
+  if (reader_->ridx < 0 || reader_->rstack[reader_->ridx].type != REDIS_REPLY_STRING) return true;
+  const std::string_view length = pending.substr(0, line_end);
   std::size_t announced = 0;
-  const auto [end, error] = std::from_chars(line.data() + 1, line.data() + line.size(), announced);
+  const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), announced);
   if (error == std::errc::result_out_of_range ||
       (error == std::errc() && (announced > max_reply_bytes_ || reply_bytes_ > max_reply_bytes_ - announced))) {
-    fail(fmt::format("a reply announces {:.20} bytes, beyond the limit of {}", line.substr(1), max_reply_bytes_));
+    fail(fmt::format("a reply announces {:.20} bytes, beyond the limit of {}", length, max_reply_bytes_));
     return false;
   }
   return true;
