@@ -73,10 +73,10 @@ std::optional<std::int64_t> Spec::next_of_rule(std::int64_t after_ns, std::int64
   if (const auto* interval = std::get_if<Interval>(&rule_)) {
     if (start_ns_ && after_ns < *start_ns_) return *start_ns_;
     const std::int64_t from_ns = start_ns_.value_or(anchor_ns);
-    if (after_ns < from_ns)
-      return from_ns > kNever - interval->every_ns ? std::nullopt : std::optional(from_ns + interval->every_ns);
-    const std::int64_t steps = (after_ns - from_ns) / interval->every_ns + 1;
-    if (steps > (kNever - from_ns) / interval->every_ns) return std::nullopt;
+    // Counted both ways: the clock may have been set back to before the anchor.
+    const std::int64_t distance = after_ns - from_ns;
+    const std::int64_t steps = distance / interval->every_ns + (distance % interval->every_ns < 0 ? 0 : 1);
+    if (steps > (kNever - std::max<std::int64_t>(from_ns, 0)) / interval->every_ns) return std::nullopt;
     return from_ns + steps * interval->every_ns;
   }
   if (const auto* clocked = std::get_if<Clocked>(&rule_))

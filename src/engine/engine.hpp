@@ -85,6 +85,7 @@ enum class [[nodiscard]] TickStatus : std::uint8_t{
 
 struct TickResult {
   TickStatus status = TickStatus::kRefused;
+  bool closed = false;  // by us: of all who helped, we count it
   EnqueueResult enqueue;
 };
 

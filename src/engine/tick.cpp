@@ -61,7 +61,7 @@ TickResult Engine::fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64
     result.status = TickStatus::kLost;
     return result;
   }
-  (void)complete_turn(row, mine);
+  result.closed = complete_turn(row, mine);
   result.status = TickStatus::kFired;
   return result;
 }
