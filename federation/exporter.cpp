@@ -1,0 +1,346 @@
+#include "federation/exporter.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "federation/json_text.hpp"
+#include "federation/records.hpp"
+#include "shm/death.hpp"
+#include "shm/doorbell.hpp"
+#include "shm/names.hpp"
+
+namespace stem::federation {
+namespace {
+
+constexpr std::uint32_t kAtOnce = 64;
+constexpr std::size_t kResultsAtOnce = 256;
+constexpr std::int64_t kAskFirstNs = 1'000'000;
+constexpr std::int64_t kAskMostNs = 50'000'000;
+constexpr std::int64_t kRefusedPauseNs = 200'000'000;
+constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
+constexpr std::string_view kReadBackCount = "1000";
+
+// "a-b" > "c-d", as Redis orders entry ids.
+bool is_later(std::string_view a, std::string_view b) {
+  const auto part = [](std::string_view id, bool second) {
+    const std::size_t dash = id.find('-');
+    return second ? (dash == id.npos ? std::string_view() : id.substr(dash + 1)) : id.substr(0, dash);
+  };
+  const auto less = [](std::string_view x, std::string_view y) {
+    return x.size() != y.size() ? x.size() < y.size() : x < y;
+  };
+  if (part(a, false) != part(b, false)) return less(part(b, false), part(a, false));
+  return less(part(b, true), part(a, true));
+}
+
+}  // namespace
+
+Exporter::Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const Transcript& transcript,
+                   std::uint32_t queue, Options options)
+    : engine_(engine),
+      outbox_(engine),
+      redis_(redis),
+      keys_(keys),
+      transcript_(transcript),
+      queue_(queue),
+      options_(std::move(options)),
+      parcels_(kAtOnce) {
+  if (options_.policy == Policy::kLocalOnly) options_.window = 0;
+}
+
+Exporter::~Exporter() = default;
+
+void Exporter::adopt(const engine::Parcel& parcel, const Clocks& clocks) {
+  engine::TaskView view;
+  if (!outbox_.view(parcel, view)) return;
+  // What the one before us did with it we cannot know: as after a lost answer.
+  Task task{parcel, clocks.wall_us(view.enqueued_ns), view.priority, engine::Outbox::is_awaited(view),
+            Stage::kUncertain};
+  if (tasks_.try_emplace(wire_id(transcript_.host(), view.id), task).second) ++uncertain_;
+}
+
+void Exporter::on_ready(const Clocks&) {
+  if (uncertain_ > 0) recover();
+}
+
+std::uint64_t Exporter::may_leave() const {
+  if (options_.window == 0) return 0;
+  if (options_.policy == Policy::kGlobal) return ~0ull;
+  const std::uint64_t room = local_room();
+  const std::uint64_t queued = engine_.lanes().queued(queue_);
+  return queued > room ? queued - room : 0;
+}
+
+std::uint64_t Exporter::local_room() const {
+  shm::Segment& segment = engine_.segment();
+  const std::uint32_t rows =
+      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  std::uint64_t room = 0;
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    shm::RosterRow& row = segment.row(i);
+    if (row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
+        shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
+        shm::signalled_dead(row) || row.stop_mode.load(std::memory_order_relaxed) != 0 ||
+        !shm::serves(segment, i, queue_))
+      continue;
+    room += options_.prefetch_multiplier;
+  }
+  return room;
+}
+
+bool Exporter::step(const Clocks& clocks) {
+  if (!redis_.is_ready()) return false;
+  if (uncertain_ > 0 && reading_back_ == 0) recover();
+  if (refused_) pause_until_ns_ = clocks.now_ns + kRefusedPauseNs;
+  refused_ = false;
+  if (clocks.now_ns < pause_until_ns_) return false;
+  while (!to_send_.empty()) {
+    const auto entry = tasks_.find(to_send_.front());
+    to_send_.pop_front();
+    if (entry != tasks_.end() && entry->second.stage == Stage::kToSend) send(*entry, clocks);
+    if (!to_send_.empty() && entry != tasks_.end() && entry->second.stage == Stage::kToSend) return false;  // no room
+  }
+  const std::size_t before = sent_;
+  take(clocks);
+  ask_results(clocks);
+  return sent_ != before;
+}
+
+void Exporter::take(const Clocks& clocks) {
+  if (!engine_.has_hint(queue_)) return;
+  std::uint64_t budget = may_leave();
+  while (budget > 0 && sent_ + uncertain_ + to_send_.size() < options_.window) {
+    const auto most = static_cast<std::uint32_t>(std::min<std::uint64_t>(budget, kAtOnce));
+    const std::uint32_t n = outbox_.take(queue_, parcels_.data(), most, clocks.now_ns);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      engine::TaskView view;
+      if (!outbox_.view(parcels_[i], view)) continue;
+      const Task task{parcels_[i], clocks.wall_us(view.enqueued_ns), view.priority, engine::Outbox::is_awaited(view),
+                      Stage::kToSend};
+      const auto [entry, is_new] = tasks_.try_emplace(wire_id(transcript_.host(), view.id), task);
+      if (is_new) send(*entry, clocks);
+    }
+    budget -= n;
+    if (n < most) return;
+  }
+}
+
+void Exporter::send(Entry& entry, const Clocks& clocks) {
+  Task& task = entry.second;
+  engine::TaskView view;
+  if (!outbox_.view(task.parcel, view)) {  // quarantined, or another's by now
+    tasks_.erase(entry.first);
+    return;
+  }
+  transcript_.write(view, clocks, envelope_);
+  const StreamFields fields(envelope_.view());
+  const std::string key = keys_.stream(options_.queue, task.lane);
+  argv_.assign({"XADD", key, "*"});
+  fields.append_to(argv_);
+  const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
+                                       [this, at = &entry](const Reply& reply) { on_added(*at, reply); });
+  if (queued != Queued::kYes) {
+    task.stage = Stage::kToSend;
+    to_send_.push_front(entry.first);
+    return;
+  }
+  task.stage = Stage::kSent;
+  ++sent_;
+  ++stats_.sent;
+}
+
+void Exporter::on_added(Entry& entry, const Reply& reply) {
+  Task& task = entry.second;
+  --sent_;
+  if (reply.is_text()) {
+    std::string& last = last_id_[task.lane];
+    if (last.empty() || is_later(reply.text, last)) last = reply.text;
+    confirm(entry);
+    return;
+  }
+  if (reply.error == RedisError::kLost) {
+    task.stage = Stage::kUncertain;
+    ++uncertain_;
+    return;
+  }
+  // Not carried out: it goes again, after a while when the server refused it.
+  task.stage = Stage::kToSend;
+  to_send_.push_back(entry.first);
+  if (reply.error == RedisError::kNotSent) return;
+  if (!refused_) log::warn("Redis refuses tasks", {{"queue", options_.queue}, {"error", reply.text}});
+  refused_ = true;
+}
+
+void Exporter::confirm(Entry& entry) {
+  Task& task = entry.second;
+  ++stats_.confirmed;
+  if (task.wanted) {
+    task.stage = Stage::kAwaited;
+    awaited_.push_back(entry.first);
+    ask_every_ns_ = kAskFirstNs;
+    return;
+  }
+  (void)outbox_.hand_over(task.parcel);
+  tasks_.erase(entry.first);
+}
+
+// ---- after a lost answer
+
+void Exporter::recover() {
+  read_failed_ = false;
+  std::string from[kLanes];
+  bool any[kLanes] = {};
+  for (const auto& [id, task] : tasks_) {
+    if (task.stage != Stage::kUncertain) continue;
+    const int lane = std::clamp(task.lane, 0, kLanes - 1);
+    any[lane] = true;
+    // Redis names entries by its clock: what we know of its last one, or not before the task was made.
+    const std::string made = fmt::format("{}-0", std::max<std::int64_t>(0, (task.enqueued_us - kClockSkewUs) / 1000));
+    if (!last_id_[lane].empty() && !is_later(made, last_id_[lane])) {
+      if (from[lane].empty()) from[lane] = last_id_[lane];
+    } else if (from[lane].empty() || is_later(from[lane], made)) {
+      from[lane] = made;
+    }
+  }
+  for (int lane = 0; lane < kLanes; ++lane)
+    if (any[lane]) read_back(lane, "(" + from[lane]);
+}
+
+void Exporter::read_back(int lane, const std::string& from) {
+  const std::string key = keys_.stream(options_.queue, lane);
+  const Queued queued = redis_.command({"XRANGE", key, from, "+", "COUNT", kReadBackCount},
+                                       [this, lane](const Reply& reply) { on_read_back(lane, reply); });
+  if (queued == Queued::kYes)
+    ++reading_back_;
+  else
+    read_failed_ = true;
+}
+
+void Exporter::on_read_back(int lane, const Reply& reply) {
+  --reading_back_;
+  if (!reply.is_array()) {
+    read_failed_ = true;  // once more with the next step
+    return recovery_step_done();
+  }
+  std::string_view last;
+  for (const Reply& element : reply.elements) {
+    if (!element.is_array() || element.elements.size() != 2) continue;
+    last = element.elements[0].text;
+    const auto& fields = element.elements[1].elements;
+    for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
+      if (fields[i].text != "id") continue;
+      const auto entry = tasks_.find(std::string(fields[i + 1].text));
+      if (entry == tasks_.end() || entry->second.stage != Stage::kUncertain) break;
+      --uncertain_;
+      ++stats_.recovered;
+      confirm(*entry);
+      break;
+    }
+  }
+  if (reply.elements.size() == 1000 && uncertain_ > 0) read_back(lane, "(" + std::string(last));
+  recovery_step_done();
+}
+
+// All lanes were read. What is not there was never appended, or is over and gone from its stream: then its result is
+// there, since that is stored in the same step.
+void Exporter::recovery_step_done() {
+  if (reading_back_ > 0 || read_failed_) return;
+  for (auto& entry : tasks_) {
+    if (entry.second.stage != Stage::kUncertain) continue;
+    const std::string key = keys_.result(entry.first);
+    const Queued queued = redis_.command({"EXISTS", key}, [this, at = &entry](const Reply& reply) {
+      --reading_back_;
+      if (!reply.is_integer() || at->second.stage != Stage::kUncertain) return;
+      --uncertain_;
+      if (reply.integer != 0) {
+        ++stats_.recovered;
+        confirm(*at);
+      } else {
+        ++stats_.resent;
+        at->second.stage = Stage::kToSend;
+        to_send_.push_back(at->first);
+      }
+    });
+    if (queued != Queued::kYes) return;  // the rest with the next step
+    ++reading_back_;
+  }
+}
+
+// ---- results
+
+void Exporter::ask_results(const Clocks& clocks) {
+  if (asking_ || awaited_.empty() || clocks.now_ns < ask_again_ns_) return;
+  std::vector<std::string> asked, keys;
+  for (std::size_t i = std::min(kResultsAtOnce, awaited_.size()); i > 0; --i) {
+    asked.push_back(awaited_.front());
+    awaited_.push_back(std::move(awaited_.front()));
+    awaited_.pop_front();
+    keys.push_back(keys_.result(asked.back()));
+  }
+  argv_.assign({"MGET"});
+  for (const std::string& key : keys) argv_.push_back(key);
+  const Queued queued = redis_.command(
+      std::span<const std::string_view>(argv_),
+      [this, asked = std::move(asked), now = clocks.now_ns](const Reply& reply) { on_results(asked, reply, now); });
+  asking_ = queued == Queued::kYes;
+}
+
+void Exporter::on_results(const std::vector<std::string>& asked, const Reply& reply, std::int64_t now_ns) {
+  asking_ = false;
+  bool found = false;
+  for (std::size_t i = 0; reply.is_array() && i < std::min(asked.size(), reply.elements.size()); ++i) {
+    const auto entry = tasks_.find(asked[i]);
+    if (!reply.elements[i].is_text() || entry == tasks_.end() || entry->second.stage != Stage::kAwaited) continue;
+    found = settle(*entry, reply.elements[i].text, now_ns) || found;
+  }
+  if (found) std::erase_if(awaited_, [this](const std::string& id) { return !tasks_.contains(id); });
+  ask_every_ns_ = found ? kAskFirstNs : std::min(ask_every_ns_ * 2, kAskMostNs);
+  ask_again_ns_ = now_ns + ask_every_ns_;
+}
+
+// True when it was the end of the task.
+bool Exporter::settle(Entry& entry, std::string_view json, std::int64_t now_ns) {
+  TaskStatus status;
+  if (const auto read = decode_json(json, status); !read) {
+    log::warn("a result in Redis makes no sense", {{"task", entry.first}, {"error", read.error().message}});
+    return false;
+  }
+  const engine::Parcel& parcel = entry.second.parcel;
+  if (status.state == "succeeded") {
+    const std::string& text = status.payload_bytes ? *status.payload_bytes : status.payload;
+    const bool none = !status.payload_bytes && status.payload == "null";
+    (void)outbox_.end(parcel, engine::OutcomeKind::kSucceeded,
+                      none ? std::span<const std::byte>() : std::as_bytes(std::span(text)), now_ns);
+  } else if (status.state == "failed" || status.state == "cancelled") {
+    std::string kind = status.state, message;
+    if (const auto members = json_members(status.error)) {
+      for (const JsonMember& m : *members) {
+        if (m.name == "type" && m.is_string()) kind = json_string_value(m.value);
+        if (m.name == "message" && m.is_string()) message = json_string_value(m.value);
+      }
+    }
+    const auto record =
+        engine::make_failure_record({kind, message}, 0, now_ns, static_cast<std::uint32_t>(status.attempt));
+    (void)outbox_.end(parcel, status.state == "failed" ? engine::OutcomeKind::kFailed : engine::OutcomeKind::kCancelled,
+                      record.bytes(), now_ns);
+  } else {
+    return false;  // queued, running, retried
+  }
+  ++stats_.results;
+  tasks_.erase(entry.first);
+  return true;
+}
+
+void Exporter::leave() {
+  for (const auto& [id, task] : tasks_) {
+    if (task.stage == Stage::kToSend)
+      (void)outbox_.give_back(task.parcel, 0);  // Redis has never seen it
+    else
+      outbox_.leave(task.parcel);
+  }
+  tasks_.clear();
+}
+
+}  // namespace stem::federation

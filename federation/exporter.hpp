@@ -1,0 +1,121 @@
+// Export: tasks of one queue leave this host for the queue's streams (docs/federation.md, "Export").
+//
+// A task is in the engine's outbox from before its XADD is queued until Redis has answered: then it ends here, or,
+// where somebody waits for its result, it stays until the result is in Redis. When an answer is lost, the streams are
+// read back, and only what is not there is sent again. Does no I/O of its own and reads no clock.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/outbox.hpp"
+#include "federation/redis.hpp"
+#include "federation/transcript.hpp"
+
+namespace stem::federation {
+
+// Where the tasks of a queue run.
+enum class Policy : std::uint8_t {
+  kLocalFirst,  // here while there is room; the rest may go
+  kGlobal,      // wherever somebody is quickest
+  kLocalOnly,   // here
+};
+
+struct ExportStats {
+  std::uint64_t sent = 0;       // XADDs, repeated ones too
+  std::uint64_t confirmed = 0;  // tasks that Redis has
+  std::uint64_t recovered = 0;  // found there after a lost answer
+  std::uint64_t resent = 0;     // not found there
+  std::uint64_t results = 0;    // that came back
+};
+
+class Exporter {
+ public:
+  struct Options {
+    std::string queue;
+    Policy policy = Policy::kLocalFirst;
+    std::uint32_t window = 4096;            // tasks on their way at once
+    std::uint32_t prefetch_multiplier = 4;  // local-first: tasks kept for each local worker
+  };
+
+  Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const Transcript& transcript, std::uint32_t queue,
+           Options options);
+  ~Exporter();
+
+  // Takes over what a gateway before us has left of this queue.
+  void adopt(const engine::Parcel& parcel, const Clocks& clocks);
+  // Redis answers (again).
+  void on_ready(const Clocks& clocks);
+  // Takes and sends what may go; asks for results that are waited for. Returns true when it should be called again soon.
+  bool step(const Clocks& clocks);
+  // Takes no more; what is on its way is confirmed.
+  void drain() { options_.window = 0; }
+  // Whether producers should ring us: no worker here wants to be rung first.
+  bool rings() const { return options_.policy == Policy::kGlobal || (options_.window > 0 && local_room() == 0); }
+  // Leaves everything to the next gateway.
+  void leave();
+
+  std::uint32_t queue() const { return queue_; }
+  std::size_t on_their_way() const { return tasks_.size() - awaited_.size(); }
+  std::size_t awaited() const { return awaited_.size(); }
+  const ExportStats& stats() const { return stats_; }
+  // How many of the queue's tasks may leave now.
+  std::uint64_t may_leave() const;
+  // Tasks that the workers here may have waiting.
+  std::uint64_t local_room() const;
+
+ private:
+  enum class Stage : std::uint8_t { kToSend, kSent, kUncertain, kAwaited };
+  struct Task {
+    engine::Parcel parcel;
+    std::int64_t enqueued_us = 0;
+    int lane = 0;
+    bool wanted = false;  // somebody waits for its end
+    Stage stage = Stage::kToSend;
+  };
+
+  void take(const Clocks& clocks);
+  using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
+
+  void send(Entry& entry, const Clocks& clocks);
+  void on_added(Entry& entry, const Reply& reply);
+  void confirm(Entry& entry);
+  void recover();
+  void read_back(int lane, const std::string& from);
+  void on_read_back(int lane, const Reply& reply);
+  void recovery_step_done();
+  void ask_results(const Clocks& clocks);
+  void on_results(const std::vector<std::string>& asked, const Reply& reply, std::int64_t now_ns);
+  bool settle(Entry& entry, std::string_view json, std::int64_t now_ns);
+
+  engine::Engine& engine_;
+  engine::Outbox outbox_;
+  Redis& redis_;
+  const Keys& keys_;
+  const Transcript& transcript_;
+  std::uint32_t queue_;
+  Options options_;
+  ExportStats stats_;
+
+  std::unordered_map<std::string, Task> tasks_;  // by wire id
+  std::deque<std::string> to_send_;
+  std::deque<std::string> awaited_;  // asked in turn
+  std::size_t sent_ = 0, uncertain_ = 0;
+  std::string last_id_[kLanes];  // of our last entry that Redis has confirmed, a lane each
+  std::vector<engine::Parcel> parcels_;
+  Envelope envelope_;
+  std::vector<std::string_view> argv_;
+  int reading_back_ = 0;  // commands of a recovery that are not answered
+  bool read_failed_ = false;
+  bool refused_ = false;
+  std::int64_t pause_until_ns_ = 0;
+  std::int64_t ask_again_ns_ = 0;
+  std::int64_t ask_every_ns_ = 0;
+  bool asking_ = false;
+};
+
+}  // namespace stem::federation

@@ -1,0 +1,401 @@
+#include "federation/gateway.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "federation/iso_time.hpp"
+#include "federation/json_text.hpp"
+#include "federation/redis_connection.hpp"
+#include "io/loop.hpp"
+#include "shm/death.hpp"
+#include "shm/doorbell.hpp"
+#include "shm/names.hpp"
+
+namespace stem::federation {
+namespace {
+
+constexpr std::int64_t kWatchEndsNs = 200'000;  // imported tasks run here: their ends are looked for
+constexpr std::int64_t kLookNs = 2'000'000;     // local workers are rung first, so the backlog is looked at
+constexpr std::int64_t kIdleNs = 50'000'000;
+constexpr std::int64_t kSubscribeNs = 100'000'000;
+constexpr std::int64_t kHeartbeatNs = 10'000'000'000;
+
+std::atomic<int> g_stops{0};
+void on_stop(int) { g_stops.fetch_add(1, std::memory_order_relaxed); }
+
+Clocks read_clocks() {
+  const auto wall = std::chrono::system_clock::now().time_since_epoch();
+  return {base::monotonic_ns(), std::chrono::duration_cast<std::chrono::microseconds>(wall).count()};
+}
+
+class ConnectedRedis : public Redis {
+ public:
+  ConnectedRedis(io::Loop& loop, RedisOptions options, RedisEvents events)
+      : connection_(loop, std::move(options), std::move(events)) {}
+  using Redis::command;
+  Queued command(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns) override {
+    return connection_.command(argv, std::move(handler), block_ns);
+  }
+  bool is_ready() const override { return connection_.is_ready(); }
+  RedisConnection& connection() { return connection_; }
+
+ private:
+  RedisConnection connection_;
+};
+
+// Producers ring a doorbell in the segment, and the loop waits for descriptors: a thread stands in between.
+class DoorbellBridge {
+ public:
+  explicit DoorbellBridge(shm::Participant& self) : self_(self), fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    thread_ = std::thread([this] {
+      while (!stop_.load(std::memory_order_relaxed)) {
+        const std::uint32_t seen = shm::prepare_sleep(self_);
+        if (seen == rung_) {
+          (void)shm::park(self_, seen, kIdleNs);
+          continue;
+        }
+        rung_ = seen;
+        const std::uint64_t one = 1;
+        (void)!::write(fd_, &one, sizeof one);
+      }
+    });
+  }
+  ~DoorbellBridge() {
+    stop_.store(true, std::memory_order_relaxed);
+    shm::ring(self_.segment(), self_.index());
+    thread_.join();
+    ::close(fd_);
+  }
+  int fd() const { return fd_; }
+  void clear() const {
+    std::uint64_t count = 0;
+    (void)!::read(fd_, &count, sizeof count);
+  }
+
+ private:
+  shm::Participant& self_;
+  int fd_;
+  std::uint32_t rung_ = 0;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+class Gateway {
+ public:
+  explicit Gateway(const GatewayOptions& options) : options_(options) {}
+  Result<void> run();
+
+ private:
+  Result<void> attach();
+  Result<void> refuse_a_second() const;
+  Result<std::vector<std::uint32_t>> intern(const std::vector<std::string>& names);
+  void make_connections();
+  void make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports);
+  void adopt();
+  void fence_predecessors();
+  void on_ready();
+  void turn();
+  void wait(std::int64_t timeout_ns);
+  void listen();
+  void subscribe(std::int64_t now_ns);
+  void beat(std::int64_t now_ns);
+  void shut_down();
+  std::string client_name() const { return "stem-gateway:" + transcript_->host(); }
+
+  GatewayOptions options_;
+  std::shared_ptr<shm::Segment> segment_;
+  std::unique_ptr<shm::Participant> self_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<Transcript> transcript_;
+  std::unique_ptr<Keys> keys_;
+  std::vector<std::unique_ptr<Exporter>> exporters_;
+  std::vector<std::unique_ptr<Importer>> importers_;
+  std::unique_ptr<io::Loop> loop_;
+  std::unique_ptr<DoorbellBridge> bridge_;
+  // After what their handlers refer to.
+  std::unique_ptr<ConnectedRedis> redis_;
+  std::vector<std::unique_ptr<ConnectedRedis>> readers_;
+  bool in_hand_ = false;  // something is under way
+  bool more_ = false;     // there is more to send at once
+  bool looks_ = false;    // an exported queue does not ring us
+  std::int64_t subscribe_at_ns_ = 0, heartbeat_at_ns_ = 0;
+};
+
+Result<void> Gateway::attach() {
+  auto segment = shm::Segment::attach(options_.name_space, options_.directory);
+  if (!segment) return segment.error();
+  segment_ = *segment;
+  auto self = shm::Participant::join(segment_, {shm::Role::kGateway, options_.node});
+  if (!self) return self.error();
+  self_ = std::move(*self);
+  engine_ = std::make_unique<engine::Engine>(*self_);
+  transcript_ = std::make_unique<Transcript>(*segment_);
+  keys_ = std::make_unique<Keys>(options_.redis_name_space, options_.cluster);
+  (void)engine_->sweep_all(base::monotonic_ns());  // a gateway that was killed leaves its outbox to us
+  return refuse_a_second();
+}
+
+// Two that start at once may both be refused; never do both stay.
+Result<void> Gateway::refuse_a_second() const {
+  const std::uint32_t rows =
+      std::min(segment_->header().roster_used.load(std::memory_order_acquire), segment_->geometry().participant_count);
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    shm::RosterRow& row = segment_->row(i);
+    if (i == self_->index() ||
+        row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kGateway) ||
+        shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive || shm::signalled_dead(row))
+      continue;
+    return Error{Errc::kRefused, fmt::format("namespace {} has a gateway already: process {}; stop that one first",
+                                             options_.name_space, row.pid)};
+  }
+  return {};
+}
+
+Result<std::vector<std::uint32_t>> Gateway::intern(const std::vector<std::string>& names) {
+  std::vector<std::uint32_t> queues;
+  for (const std::string& name : names) {
+    const auto queue = shm::intern_queue(*segment_, name);
+    if (!queue) return queue.error().within("queue " + name);
+    queues.push_back(*queue);
+  }
+  return queues;
+}
+
+// Not started yet: what their handlers call is made after them.
+void Gateway::make_connections() {
+  RedisOptions redis;
+  redis.url = options_.redis;
+  redis.tls = options_.tls;
+  redis.client_name = client_name();
+  const std::string shown = options_.redis.shown();
+  RedisEvents events;
+  events.ready = [this](const Session&) { on_ready(); };
+  events.lost = [shown](const std::string& reason) {
+    log::warn("gateway lost Redis; local work goes on", {{"redis", shown}, {"reason", reason}});
+  };
+  redis_ = std::make_unique<ConnectedRedis>(*loop_, redis, std::move(events));
+  for (std::size_t i = 0; i < options_.imports.size(); ++i) {
+    redis.client_name = client_name() + ":reader:" + std::to_string(i);
+    RedisEvents reader;
+    reader.ready = [this, i](const Session&) { importers_[i]->on_reader_ready(read_clocks()); };
+    readers_.push_back(std::make_unique<ConnectedRedis>(*loop_, redis, std::move(reader)));
+  }
+}
+
+// What the gateway before us left in the segment.
+void Gateway::adopt() {
+  engine::Outbox outbox(*engine_);
+  const Clocks clocks = read_clocks();
+  std::size_t out = 0, in = 0;
+  for (const engine::Parcel& parcel : outbox.adopt()) {
+    const std::uint32_t queue = segment_->descriptor(parcel.slot).queue;
+    const auto exporter =
+        std::find_if(exporters_.begin(), exporters_.end(), [queue](const auto& one) { return one->queue() == queue; });
+    if (exporter == exporters_.end()) {  // a queue that is not exported any more: for one that exports it
+      outbox.leave(parcel);
+      continue;
+    }
+    (*exporter)->adopt(parcel, clocks);
+    ++out;
+  }
+  outbox.each_import([&](engine::TaskId id, const engine::TaskExtras& extras) {
+    for (std::size_t i = 0; i < importers_.size(); ++i) {
+      if (!Importer::is_of(options_.imports[i], extras.origin)) continue;
+      importers_[i]->adopt(id, extras.origin);
+      ++in;
+      return;
+    }
+  });
+  if (out + in > 0) log::info("gateway goes on where one before it stopped", {{"outbox", out}, {"imported", in}});
+}
+
+// A predecessor's bytes may still lie in a socket of the server. (Our own connections are fenced by their sessions.)
+void Gateway::fence_predecessors() {
+  const std::int64_t mine = redis_->connection().session().identity.client_id;
+  (void)redis_->command({"CLIENT", "LIST"}, [this, mine](const Reply& reply) {
+    std::string_view lines = reply.is_text() ? reply.text : std::string_view();
+    while (!lines.empty()) {
+      const std::string_view line = lines.substr(0, lines.find('\n'));
+      lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+      if (line.find(" name=" + client_name() + ' ') == line.npos || !line.starts_with("id=")) continue;
+      const std::string id(line.substr(3, line.find(' ') - 3));
+      if (id != std::to_string(mine)) (void)redis_->command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
+    }
+    const Clocks clocks = read_clocks();
+    for (auto& exporter : exporters_) exporter->on_ready(clocks);
+  });
+}
+
+void Gateway::on_ready() {
+  const Clocks clocks = read_clocks();
+  for (auto& importer : importers_) importer->on_ready(clocks);
+  fence_predecessors();
+}
+
+void Gateway::turn() {
+  self_->beat();
+  const Clocks clocks = read_clocks();
+  in_hand_ = more_ = false;
+  for (auto& exporter : exporters_) {
+    more_ = exporter->step(clocks) || more_;
+    in_hand_ = in_hand_ || exporter->awaited() > 0;
+  }
+  for (auto& importer : importers_) in_hand_ = importer->step(clocks) || in_hand_;
+  if (clocks.now_ns >= subscribe_at_ns_) subscribe(clocks.now_ns);
+  if (clocks.now_ns >= heartbeat_at_ns_ && redis_->is_ready()) beat(clocks.now_ns);
+}
+
+void Gateway::listen() {
+  loop_->wait_readable(bridge_->fd(), [this](std::int32_t) {
+    bridge_->clear();
+    listen();
+  });
+}
+
+void Gateway::wait(std::int64_t timeout_ns) {
+  shm::set_sleep_bit(*self_);
+  const bool work = std::any_of(exporters_.begin(), exporters_.end(), [this](const auto& exporter) {
+    return engine_->maybe_ready(exporter->queue()) && exporter->may_leave() > 0;
+  });
+  (void)loop_->run_once(work && redis_->is_ready() ? 0 : timeout_ns);
+  shm::clear_sleep_bit(*self_);
+}
+
+// A queue without workers here, or that may go anywhere, rings us; the others ring their workers.
+void Gateway::subscribe(std::int64_t now_ns) {
+  subscribe_at_ns_ = now_ns + kSubscribeNs;
+  looks_ = false;
+  for (const auto& exporter : exporters_) {
+    const std::uint32_t queue = exporter->queue();
+    auto& word = segment_->subscription(self_->index())[queue / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (queue % 64);
+    if (exporter->rings())
+      word.fetch_or(bit, std::memory_order_relaxed);
+    else
+      word.fetch_and(~bit, std::memory_order_relaxed);
+    looks_ = looks_ || !exporter->rings();
+  }
+}
+
+// ns:worker:heartbeat:W and its index, as Stem's tools read them.
+void Gateway::beat(std::int64_t now_ns) {
+  heartbeat_at_ns_ = now_ns + kHeartbeatNs;
+  ExportStats out;
+  ImportStats in;
+  std::size_t inflight = 0;
+  for (const auto& exporter : exporters_) {
+    out.confirmed += exporter->stats().confirmed;
+    out.results += exporter->stats().results;
+  }
+  for (const auto& importer : importers_) {
+    in.imported += importer->stats().imported;
+    in.settled += importer->stats().settled;
+    in.dead += importer->stats().dead;
+    in.fenced += importer->stats().fenced;
+    inflight += importer->here();
+  }
+  std::string json = "{\"version\":\"1\",\"workerId\":";
+  const std::string id = "gateway:" + options_.node;
+  append_json_string(json, id);
+  json += ",\"namespace\":";
+  append_json_string(json, options_.redis_name_space);
+  json += ",\"timestamp\":\"" + iso_time(read_clocks().wall_now_us) + "\"";
+  json += fmt::format(
+      R"(,"inflight":{},"extras":{{"host":"{}","pid":{},"exported":{},"results":{},"imported":{},"settled":{},"dead":{},"fenced":{}}}}})",
+      inflight, transcript_->host(), ::getpid(), out.confirmed, out.results, in.imported, in.settled, in.dead,
+      in.fenced);
+  (void)redis_->command({"SET", keys_->worker_heartbeat(id), json, "PX", "60000"}, [](const Reply&) {});
+  (void)redis_->command({"SADD", keys_->worker_heartbeats(), id}, [](const Reply&) {});
+  (void)redis_->command({"PUBLISH", keys_->heartbeat_channel(), json}, [](const Reply&) {});
+}
+
+void Gateway::shut_down() {
+  for (auto& importer : importers_) importer->drain();
+  for (auto& reader : readers_) reader->connection().stop();
+  const std::int64_t until = base::monotonic_ns() + options_.drain_ns;
+  const auto busy = [this] {
+    return std::any_of(exporters_.begin(), exporters_.end(), [](const auto& e) { return e->on_their_way() > 0; }) ||
+           std::any_of(importers_.begin(), importers_.end(), [](const auto& i) { return i->here() > 0; });
+  };
+  for (auto& exporter : exporters_) exporter->drain();
+  while (busy() && redis_->is_ready() && base::monotonic_ns() < until && g_stops.load() < 2) {
+    turn();
+    (void)loop_->run_once(kWatchEndsNs);
+  }
+  for (auto& exporter : exporters_) exporter->leave();
+  redis_->connection().stop();
+}
+
+void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports) {
+  for (std::size_t i = 0; i < exports.size(); ++i) {
+    Exporter::Options options;
+    options.queue = options_.exports[i];
+    options.policy = options_.policy;
+    options.prefetch_multiplier = options_.prefetch_multiplier;
+    exporters_.push_back(
+        std::make_unique<Exporter>(*engine_, *redis_, *keys_, *transcript_, exports[i], std::move(options)));
+  }
+  for (std::size_t i = 0; i < imports.size(); ++i) {
+    Importer::Options options;
+    options.queue = options_.imports[i];
+    options.consumer = transcript_->host();
+    options.prefetch_multiplier = options_.prefetch_multiplier;
+    importers_.push_back(
+        std::make_unique<Importer>(*engine_, *redis_, *readers_[i], *keys_, imports[i], std::move(options)));
+  }
+}
+
+Result<void> Gateway::run() {
+  if (auto attached = attach(); !attached) return attached;
+  const auto exports = intern(options_.exports);
+  if (!exports) return exports.error();
+  const auto imports = intern(options_.imports);
+  if (!imports) return imports.error();
+  auto loop = io::Loop::create();
+  if (!loop) return loop.error();
+  loop_ = std::move(*loop);
+  make_connections();
+  make_parts(*exports, *imports);
+  adopt();
+  bridge_ = std::make_unique<DoorbellBridge>(*self_);
+  listen();
+  redis_->connection().start();
+  for (auto& reader : readers_) reader->connection().start();
+  log::info("gateway ready", {{"namespace", options_.name_space},
+                              {"redis", options_.redis.shown()},
+                              {"exports", fmt::format("{}", fmt::join(options_.exports, ","))},
+                              {"imports", fmt::format("{}", fmt::join(options_.imports, ","))},
+                              {"host", transcript_->host()}});
+  while (g_stops.load(std::memory_order_relaxed) == 0) {
+    if (!self_->still_ours()) return Error{Errc::kRefused, "the gateway was taken for dead; start it anew"};
+    turn();
+    wait(more_ ? 0 : in_hand_ ? kWatchEndsNs : looks_ ? kLookNs : kIdleNs);
+  }
+  shut_down();
+  log::info("gateway stopped");
+  return {};
+}
+
+}  // namespace
+
+Result<void> run_gateway(const GatewayOptions& options) {
+  g_stops = 0;
+  struct sigaction action {};
+  action.sa_handler = on_stop;
+  for (const int signal : {SIGTERM, SIGINT}) ::sigaction(signal, &action, nullptr);
+  action.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &action, nullptr);
+  return Gateway(options).run();
+}
+
+}  // namespace stem::federation

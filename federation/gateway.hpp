@@ -1,0 +1,35 @@
+// The gateway of a host: one process, one thread, that joins the host's segment and Redis (docs/federation.md).
+// It may be killed at any instruction; the next one goes on from what the segment and Redis say.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "federation/exporter.hpp"
+#include "federation/importer.hpp"
+#include "federation/redis_url.hpp"
+#include "federation/tls.hpp"
+
+namespace stem::federation {
+
+struct GatewayOptions {
+  std::string name_space = "stem";
+  std::string directory;  // of the segment; empty = the default
+  RedisUrl redis;
+  TlsOptions tls;
+  std::string redis_name_space = "stem";  // the keys' prefix, shared by all hosts of a cluster
+  bool cluster = false;
+  std::string node;  // shown; empty = the host's name
+  std::vector<std::string> exports;
+  std::vector<std::string> imports;
+  Policy policy = Policy::kLocalFirst;
+  std::uint32_t prefetch_multiplier = 4;
+  std::int64_t drain_ns = 5'000'000'000;  // on a stop: for what runs here to end
+};
+
+// Runs until SIGTERM or SIGINT. What it says goes to the log. Refuses when this segment has a gateway already.
+Result<void> run_gateway(const GatewayOptions& options);
+
+}  // namespace stem::federation

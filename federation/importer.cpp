@@ -1,0 +1,665 @@
+#include "federation/importer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "engine/control.hpp"
+#include "federation/json_text.hpp"
+#include "federation/records.hpp"
+#include "federation/scripts.hpp"
+#include "shm/death.hpp"
+#include "shm/doorbell.hpp"
+#include "shm/names.hpp"
+
+namespace stem::federation {
+namespace {
+
+constexpr std::size_t kEndsAtOnce = 64;
+constexpr std::size_t kRenewalsAtOnce = 100;
+constexpr std::int64_t kBlockNs = 1'000'000'000;
+constexpr std::string_view kBlockMs = "1000";
+constexpr std::int64_t kPromoteBusyNs = 20'000'000;
+constexpr std::int64_t kPromoteIdleNs = 500'000'000;
+constexpr std::string_view kPendingPage = "100";
+constexpr std::size_t kPendingPageEntries = 100;
+
+std::string number(std::int64_t value) { return fmt::to_string(value); }
+
+// The texts of an entry's fields, and its id; false when it is not an entry.
+bool fields_of(const Reply& entry, std::string_view& id, std::vector<TextField>& fields) {
+  if (!entry.is_array() || entry.elements.size() != 2 || !entry.elements[0].is_text()) return false;
+  id = entry.elements[0].text;
+  fields.clear();
+  const auto& texts = entry.elements[1].elements;
+  for (std::size_t i = 0; i + 1 < texts.size(); i += 2) fields.push_back({texts[i].text, texts[i + 1].text});
+  return true;
+}
+
+}  // namespace
+
+// How a task ended, in the words of the wire.
+struct Importer::End {
+  Entry* entry = nullptr;
+  std::string result;        // status JSON
+  std::string letter_error;  // of a dead letter its meta JSON; empty when it is none
+  std::string reason;
+};
+
+Importer::Importer(engine::Engine& engine, Redis& redis, Redis& reader, const Keys& keys, std::uint32_t queue,
+                   Options options)
+    : engine_(engine),
+      outbox_(engine),
+      redis_(redis),
+      reader_(reader),
+      queue_(queue),
+      options_(std::move(options)),
+      group_(keys.group(options_.queue)),
+      dead_key_(keys.dead(options_.queue)),
+      delayed_key_(keys.delayed(options_.queue)),
+      keys_(keys) {
+  for (int lane = 0; lane < kLanes; ++lane) streams_[lane] = keys.stream(options_.queue, lane);
+}
+
+std::string Importer::origin(std::string_view queue, int lane, std::string_view entry, std::string_view id) {
+  return fmt::format("{}\n{}\n{}\n{}", queue, lane, entry, id);
+}
+
+bool Importer::is_of(std::string_view queue, std::string_view origin) {
+  return origin.substr(0, origin.find('\n')) == queue;
+}
+
+void Importer::adopt(engine::TaskId id, std::string_view origin) {
+  std::string_view parts[4];
+  for (auto& part : parts) {
+    const std::size_t end = &part == &parts[3] ? origin.size() : std::min(origin.find('\n'), origin.size());
+    part = origin.substr(0, end);
+    origin.remove_prefix(std::min(end + 1, origin.size()));
+  }
+  Task task;
+  task.id = id;
+  task.lane = parts[1].size() == 1 ? std::clamp(parts[1][0] - '0', 0, kLanes - 1) : 0;
+  task.entry = parts[2];
+  task.confirmed = false;
+  task.wanted = true;
+  task.visibility_ns = options_.visibility_ms * 1'000'000;
+  if (!tasks_.try_emplace(std::string(parts[3]), std::move(task)).second) orphans_.push_back(id);
+}
+
+// ---- a connection is ready
+
+void Importer::on_ready(const Clocks& clocks) {
+  clocks_ = clocks;
+  for (auto& [id, task] : tasks_) task.ending = task.renewing = false;
+  promoting_ = false;
+  make_groups();
+}
+
+void Importer::on_reader_ready(const Clocks& clocks) {
+  clocks_ = clocks;
+  waiting_.clear();  // they come again, with all that Redis counts as ours
+  pending_read_ = false;
+}
+
+void Importer::make_groups() {
+  groups_made_ = false;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    (void)redis_.command({"XGROUP", "CREATE", streams_[lane], group_, "0", "MKSTREAM"},
+                         [this, last = lane + 1 == kLanes](const Reply& reply) {
+                           if (reply.is_error() && reply.error != RedisError::kBusyGroup) {
+                             if (last)
+                               log::warn("no consumer group", {{"queue", options_.queue}, {"error", reply.text}});
+                             return;
+                           }
+                           groups_made_ = groups_made_ || last;
+                         });
+  }
+}
+
+// What Redis says is ours comes first: a gateway before us, or a reply that was lost.
+void Importer::read_pending(int lane, const std::string& after) {
+  const Queued queued = reader_.command(
+      {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", kPendingPage, "STREAMS", streams_[lane], after},
+      [this, lane](const Reply& reply) { on_pending(lane, reply); });
+  if (queued == Queued::kYes) ++pending_left_;
+}
+
+void Importer::on_pending(int lane, const Reply& reply) {
+  --pending_left_;
+  if (reply.is_error()) {
+    if (reply.error == RedisError::kNoGroup) make_groups();
+    return;
+  }
+  std::string last;
+  std::size_t n = 0;
+  if (reply.is_array() && reply.elements.size() == 1 && reply.elements[0].elements.size() == 2) {
+    for (const Reply& entry : reply.elements[0].elements[1].elements) {
+      ++n;
+      if (entry.elements.size() == 2) last = entry.elements[0].text;
+      accept(lane, entry);
+    }
+  }
+  if (n == kPendingPageEntries) return read_pending(lane, last);
+  if (pending_left_ > 0) return;
+  // All are read. What we hold and Redis does not count as ours was told already, or is another's by now.
+  std::vector<Entry*> lost;
+  for (auto& entry : tasks_)
+    if (!entry.second.confirmed) lost.push_back(&entry);
+  for (Entry* entry : lost) fence(*entry);
+  pending_read_ = true;
+}
+
+// ---- reading
+
+std::uint64_t Importer::credit() const {
+  if (draining_) return 0;
+  shm::Segment& segment = engine_.segment();
+  if (segment.queue(queue_).paused.load(std::memory_order_relaxed) != 0) return 0;
+  const std::uint32_t rows =
+      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  std::uint64_t room = 0;
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    shm::RosterRow& row = segment.row(i);
+    if (row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
+        shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
+        shm::signalled_dead(row) || row.stop_mode.load(std::memory_order_relaxed) != 0 ||
+        !shm::serves(segment, i, queue_))
+      continue;
+    room += options_.prefetch_multiplier;
+  }
+  const std::uint64_t taken = tasks_.size() + waiting_.size() + engine_.lanes().queued(queue_);
+  return room > taken ? room - taken : 0;
+}
+
+int Importer::lane_of(std::string_view key) const {
+  for (int lane = 0; lane < kLanes; ++lane)
+    if (streams_[lane] == key) return lane;
+  return -1;
+}
+
+// Highest lane first. A read gives at most so many of each lane, so ten lanes share what there is room for.
+void Importer::read(const Clocks& clocks) {
+  if (reading_ || !reader_.is_ready() || !groups_made_) return;
+  if (!pending_read_) {
+    if (pending_left_ == 0)
+      for (int lane = kLanes - 1; lane >= 0; --lane) read_pending(lane, "0");
+    return;
+  }
+  const std::uint64_t room = credit();
+  if (room == 0) return;
+  const std::string count = number(static_cast<std::int64_t>(std::max<std::uint64_t>(1, room / kLanes)));
+  argv_.assign({"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", count});
+  const bool wait = !read_something_;
+  if (wait) argv_.insert(argv_.end(), {"BLOCK", kBlockMs});
+  argv_.push_back("STREAMS");
+  for (int lane = kLanes - 1; lane >= 0; --lane) argv_.push_back(streams_[lane]);
+  for (int lane = 0; lane < kLanes; ++lane) argv_.push_back(">");
+  clocks_ = clocks;
+  reading_ = reader_.command(
+                 std::span<const std::string_view>(argv_), [this](const Reply& reply) { on_streams(reply); },
+                 wait ? kBlockNs : 0) == Queued::kYes;
+}
+
+void Importer::on_streams(const Reply& reply) {
+  reading_ = false;
+  read_something_ = false;
+  if (reply.is_error()) {
+    if (reply.error == RedisError::kNoGroup) make_groups();  // somebody flushed the database
+    if (reply.error == RedisError::kNoGroup || reply.error == RedisError::kUnblocked) return;
+    if (reply.error != RedisError::kLost && reply.error != RedisError::kNotSent)
+      log::warn("Redis refuses reads", {{"queue", options_.queue}, {"error", reply.text}});
+    return;
+  }
+  for (const Reply& stream : reply.elements) {
+    if (stream.elements.size() != 2) continue;
+    const int lane = lane_of(stream.elements[0].text);
+    if (lane < 0) continue;
+    for (const Reply& entry : stream.elements[1].elements) accept(lane, entry);
+    read_something_ = true;
+  }
+}
+
+void Importer::accept(int lane, const Reply& entry) {
+  std::string_view id;
+  std::vector<TextField> fields;
+  if (!fields_of(entry, id, fields)) return;
+  Envelope envelope;
+  if (fields.empty()) return drop_entry(lane, id);  // deleted while it was pending
+  if (const auto read = decode_fields(fields, envelope); !read) {
+    ++stats_.invalid;
+    std::string meta = "{\"error\":";
+    append_json_string(meta, read.error().message);
+    meta += ",\"entry\":{";
+    for (const TextField& field : fields) {
+      if (meta.back() != '{') meta += ',';
+      append_json_string(meta, field.name);
+      meta += ':';
+      append_json_string(meta, field.text);
+    }
+    meta += "}}";
+    EnvelopeView nothing;
+    nothing.id = id;
+    nothing.name = "unreadable";
+    nothing.queue = options_.queue;
+    return refuse(lane, id, "payload-invalid", nothing, meta);
+  }
+  accept(lane, id, envelope);
+}
+
+void Importer::accept(int lane, std::string_view entry, Envelope& envelope) {
+  if (const auto known = tasks_.find(envelope.id); known != tasks_.end()) {
+    if (known->second.entry == entry) {
+      known->second.confirmed = true;  // ours from before
+    } else {
+      ++stats_.duplicates;  // sent twice after a lost answer: the task is here
+      drop_entry(lane, entry);
+    }
+    return;
+  }
+  if (!import(lane, entry, envelope)) waiting_.push_back({lane, std::string(entry), std::move(envelope)});
+}
+
+// False: no room for it now. It stays ours.
+bool Importer::import(int lane, std::string_view entry, const Envelope& envelope) {
+  shm::Segment& segment = engine_.segment();
+  ImportedTask task;
+  federation::read(envelope, clocks_, task);
+  const auto name = shm::intern_task(segment, envelope.name);
+  if (!name) {
+    const std::string meta = "{\"error\":\"this host knows no more task names, or not such a name\"}";
+    refuse(lane, entry, "unregistered-task", envelope.view(), meta);
+    return true;
+  }
+  const std::string from = origin(options_.queue, lane, entry, envelope.id);
+  task.extras.origin = from;
+  task.spec.extras = &task.extras;
+  task.spec.queue = queue_;
+  task.spec.task = *name;
+  const engine::EnqueueResult made = outbox_.import(task.spec, clocks_.now_ns);
+  if (made.status == engine::EnqueueStatus::kTooLarge) {
+    refuse(lane, entry, "payload-invalid", envelope.view(), "{\"error\":\"a payload may have 1 MiB\"}");
+    return true;
+  }
+  if (made.status != engine::EnqueueStatus::kOk) return false;
+  Task here;
+  here.id = made.id;
+  here.lane = lane;
+  here.entry = entry;
+  here.wanted = envelope.meta.find("\"stem.ignoreResult\":true") == std::string::npos;
+  here.visibility_ns = envelope.visibility_timeout_ms.value_or(options_.visibility_ms) * 1'000'000;
+  here.visibility_ns = std::clamp<std::int64_t>(here.visibility_ns, 100'000'000, 86'400'000'000'000);
+  // What was pending has been ours for who knows how long.
+  here.renewed_ns = pending_read_ ? clocks_.now_ns : clocks_.now_ns - here.visibility_ns;
+  here.created_us = envelope.enqueued_at_us;
+  here.attempt = envelope.attempt;
+  tasks_.emplace(envelope.id, std::move(here));
+  ++stats_.imported;
+  return true;
+}
+
+void Importer::retry_waiting() {
+  for (std::size_t n = waiting_.size(); n > 0; --n) {
+    Waiting one = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (import(one.lane, one.entry, one.envelope)) continue;
+    waiting_.push_front(std::move(one));
+    return;
+  }
+}
+
+// A dead letter that never was a task here.
+void Importer::refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
+                      std::string_view meta) {
+  ++stats_.dead;
+  std::string letter;
+  append_dead_letter_json(letter, envelope, reason, meta, clocks_.wall_now_us);
+  TaskStatus status;
+  status.id = envelope.id;
+  status.state = "failed";
+  status.error = fmt::format(R"({{"type":"{}","message":"{}"}})", reason, reason);
+  status.created_at_us = status.updated_at_us = clocks_.wall_now_us;
+  std::string result;
+  append_json(result, status);
+  const std::string ttl = number(options_.result_ttl_ms);
+  const std::string key = keys_.result(envelope.id);
+  // Lost on the way, the entry is read again among our pending ones.
+  (void)redis_.command({"EVAL", kSettleScript, "3", streams_[lane], dead_key_, key, group_, options_.consumer, entry,
+                        result, ttl, letter},
+                       [](const Reply&) {});
+  log::warn("an entry of a stream was refused", {{"queue", options_.queue}, {"entry", entry}, {"reason", reason}});
+}
+
+void Importer::drop_entry(int lane, std::string_view entry) {
+  (void)redis_.command({"XACK", streams_[lane], group_, entry}, [](const Reply&) {});
+  (void)redis_.command({"XDEL", streams_[lane], entry}, [](const Reply&) {});
+}
+
+// ---- ends
+
+bool Importer::step(const Clocks& clocks) {
+  clocks_ = clocks;
+  if (redis_.is_ready()) {
+    if (!groups_made_ && clocks.now_ns >= reclaim_at_ns_) make_groups();
+    if (!waiting_.empty()) retry_waiting();
+    tell_ends();
+    renew();
+    if (!draining_ && groups_made_) {
+      if (clocks.now_ns >= reclaim_at_ns_) reclaim();
+      if (clocks.now_ns >= promote_at_ns_) promote();
+    }
+  }
+  read(clocks);
+  forget_orphans();
+  return !tasks_.empty();
+}
+
+bool Importer::read_end(Entry& entry, End& end) {
+  const Task& task = entry.second;
+  engine::FailureRecord failure{};
+  const engine::ResultState state = engine::read_result(engine_, task.id, bytes_, failure);
+  if (state == engine::ResultState::kPending) return false;
+  end.entry = &entry;
+  TaskStatus status;
+  status.id = entry.first;
+  status.attempt = task.attempt + failure.attempts;
+  status.created_at_us = task.created_us;
+  status.updated_at_us = clocks_.wall_now_us;
+  if (state == engine::ResultState::kSucceeded) {
+    status.state = "succeeded";
+    const std::string_view bytes(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
+    if (is_json(bytes))
+      status.payload = bytes;
+    else if (!bytes.empty())
+      status.payload_bytes = bytes;
+  } else {
+    const bool dead = state == engine::ResultState::kDead || state == engine::ResultState::kFailed;
+    status.state = dead ? "failed" : "cancelled";
+    std::string error = "{\"type\":";
+    append_json_string(error, failure.kind().empty() ? std::string_view("gone") : failure.kind());
+    error += ",\"message\":";
+    append_json_string(error, failure.message());
+    error += '}';
+    status.error = error;
+    if (state == engine::ResultState::kDead) {
+      end.reason = engine::to_string(static_cast<engine::DeadReason>(failure.reason));
+      end.letter_error = "{\"error\":" + error + '}';
+    }
+  }
+  append_json(end.result, status);
+  return true;
+}
+
+void Importer::tell_ends() {
+  std::vector<End> on_time_ends;
+  for (auto& entry : tasks_) {
+    Task& task = entry.second;
+    if (task.ending || !task.confirmed) continue;
+    End end;
+    if (!read_end(entry, end)) continue;
+    task.ending = true;
+    if (on_time(task) && end.reason.empty()) {
+      on_time_ends.push_back(std::move(end));
+      if (on_time_ends.size() == kEndsAtOnce) break;
+    } else {
+      settle_checked(end);
+    }
+  }
+  for (int lane = 0; lane < kLanes && !on_time_ends.empty(); ++lane) settle(lane, on_time_ends);
+}
+
+// Several of a lane at once.
+void Importer::settle(int lane, const std::vector<End>& ends) {
+  std::vector<std::string> keys, ttls;
+  std::vector<Entry*> entries;
+  for (const End& end : ends) {
+    if (end.entry->second.lane != lane) continue;
+    entries.push_back(end.entry);
+    keys.push_back(keys_.result(end.entry->first));
+    ttls.push_back(number(end.entry->second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms));
+  }
+  if (entries.empty()) return;
+  const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 1));
+  argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane]});
+  argv_.insert(argv_.end(), keys.begin(), keys.end());
+  argv_.push_back(group_);
+  std::size_t i = 0;
+  for (const End& end : ends) {
+    if (end.entry->second.lane != lane) continue;
+    argv_.insert(argv_.end(), {end.entry->second.entry, end.result, ttls[i++]});
+  }
+  const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
+                                       [this, entries](const Reply& reply) { on_settled(entries, reply); });
+  for (Entry* entry : entries) entry->second.ending = queued == Queued::kYes;
+}
+
+void Importer::on_settled(const std::vector<Entry*>& entries, const Reply& reply) {
+  for (Entry* entry : entries) {
+    entry->second.ending = false;
+    if (!reply.is_integer()) continue;  // once more with the next step
+    ++stats_.settled;
+    finish(*entry);
+  }
+}
+
+// A dead letter, or a lease that may have been lost: Redis decides whether it still is ours.
+void Importer::settle_checked(const End& end) {
+  Entry& entry = *end.entry;
+  std::string letter;
+  if (!end.reason.empty()) {
+    const std::string from = streams_[entry.second.lane];
+    // The envelope as it is in the stream: it is read and written back in one go by the next command.
+    const Queued asked = redis_.command(
+        {"XRANGE", from, entry.second.entry, entry.second.entry}, [this, end, at = &entry](const Reply& reply) {
+          at->second.ending = false;
+          if (!reply.is_array()) return;
+          std::string_view id;
+          std::vector<TextField> fields;
+          Envelope envelope;
+          if (reply.elements.empty() || !fields_of(reply.elements[0], id, fields) || !decode_fields(fields, envelope)) {
+            fence(*at);  // it is gone from the stream: somebody else ended it
+            return;
+          }
+          envelope.attempt = std::max(envelope.attempt, at->second.attempt);
+          std::string made;
+          append_dead_letter_json(made, envelope.view(), end.reason, end.letter_error, clocks_.wall_now_us);
+          at->second.ending = true;
+          const std::string ttl = number(options_.result_ttl_ms);
+          const Queued told =
+              redis_.command({"EVAL", kSettleScript, "3", streams_[at->second.lane], dead_key_, keys_.result(at->first),
+                              group_, options_.consumer, at->second.entry, end.result, ttl, made},
+                             [this, at](const Reply& answer) {
+                               at->second.ending = false;
+                               if (!answer.is_integer()) return;
+                               if (answer.integer == 0) return fence(*at);
+                               ++stats_.settled;
+                               ++stats_.dead;
+                               finish(*at);
+                             });
+          if (told != Queued::kYes) at->second.ending = false;
+        });
+    if (asked != Queued::kYes) entry.second.ending = false;
+    return;
+  }
+  const std::string ttl = number(entry.second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms);
+  const Queued told =
+      redis_.command({"EVAL", kSettleScript, "3", streams_[entry.second.lane], dead_key_, keys_.result(entry.first),
+                      group_, options_.consumer, entry.second.entry, end.result, ttl, ""},
+                     [this, at = &entry](const Reply& reply) {
+                       at->second.ending = false;
+                       if (!reply.is_integer()) return;
+                       if (reply.integer == 0) return fence(*at);
+                       ++stats_.settled;
+                       finish(*at);
+                     });
+  if (told != Queued::kYes) entry.second.ending = false;
+}
+
+void Importer::finish(Entry& entry) {
+  if (!outbox_.forget(entry.second.id)) orphans_.push_back(entry.second.id);
+  tasks_.erase(entry.first);
+}
+
+// Another host has it, or it is over there: what we did with it counts for nothing any more.
+void Importer::fence(Entry& entry) {
+  ++stats_.fenced;
+  const engine::TaskId id = entry.second.id;
+  tasks_.erase(entry.first);
+  if (outbox_.forget(id)) return;
+  (void)engine::Control(engine_).revoke(id, /*terminate=*/true, clocks_.now_ns);
+  orphans_.push_back(id);
+}
+
+void Importer::forget_orphans() {
+  std::erase_if(orphans_, [this](engine::TaskId id) { return outbox_.forget(id); });
+}
+
+// ---- leases
+
+void Importer::renew() {
+  std::vector<Entry*> due[kLanes];
+  for (auto& entry : tasks_) {
+    Task& task = entry.second;
+    if (!task.confirmed || task.renewing || clocks_.now_ns < task.renewed_ns + task.visibility_ns / 3) continue;
+    if (!on_time(task)) {
+      renew_checked(entry);
+    } else if (due[task.lane].size() < kRenewalsAtOnce) {
+      due[task.lane].push_back(&entry);
+    }
+  }
+  for (int lane = 0; lane < kLanes; ++lane) {
+    if (due[lane].empty()) continue;
+    argv_.assign({"XCLAIM", streams_[lane], group_, options_.consumer, "0"});
+    for (const Entry* entry : due[lane]) argv_.push_back(entry->second.entry);
+    argv_.push_back("JUSTID");
+    const Queued queued =
+        redis_.command(std::span<const std::string_view>(argv_), [this,
+                                                                  ids =
+                                                                      [&] {
+                                                                        std::vector<std::string> names;
+                                                                        for (const Entry* entry : due[lane])
+                                                                          names.push_back(entry->first);
+                                                                        return names;
+                                                                      }(),
+                                                                  sent_ns = clocks_.now_ns](const Reply& reply) {
+          for (const std::string& id : ids) {
+            const auto found = tasks_.find(id);
+            if (found == tasks_.end()) continue;
+            found->second.renewing = false;
+            if (reply.is_array()) found->second.renewed_ns = sent_ns;
+          }
+        });
+    if (queued != Queued::kYes) continue;
+    for (Entry* entry : due[lane]) entry->second.renewing = true;
+  }
+}
+
+void Importer::renew_checked(Entry& entry) {
+  const Queued queued = redis_.command(
+      {"EVAL", kRenewScript, "1", streams_[entry.second.lane], group_, options_.consumer, entry.second.entry},
+      [this, id = entry.first, sent_ns = clocks_.now_ns](const Reply& reply) {
+        const auto found = tasks_.find(id);
+        if (found == tasks_.end()) return;
+        found->second.renewing = false;
+        if (!reply.is_integer()) return;
+        if (reply.integer != 0)
+          found->second.renewed_ns = sent_ns;
+        else if (!found->second.ending)
+          fence(*found);
+      });
+  entry.second.renewing = queued == Queued::kYes;
+}
+
+// What other hosts hold and have not renewed for as long as the task says.
+void Importer::reclaim() {
+  reclaim_at_ns_ = clocks_.now_ns + options_.reclaim_every_ns;
+  if (credit() == 0) return;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    (void)redis_.command({"XPENDING", streams_[lane], group_, "IDLE", "100", "-", "+", kPendingPage},
+                         [this, lane](const Reply& reply) { on_idle(lane, reply); });
+  }
+}
+
+void Importer::on_idle(int lane, const Reply& reply) {
+  if (reply.is_error() && reply.error == RedisError::kNoGroup) make_groups();
+  for (const Reply& one : reply.elements) {
+    if (one.elements.size() != 4 || one.elements[1].text == options_.consumer) continue;
+    const std::string id(one.elements[0].text);
+    const std::int64_t idle_ms = one.elements[2].integer;
+    const std::int64_t deliveries = one.elements[3].integer;
+    (void)redis_.command({"XRANGE", streams_[lane], id, id}, [this, lane, id, idle_ms, deliveries](const Reply& range) {
+      std::string_view entry;
+      std::vector<TextField> fields;
+      Envelope envelope;
+      if (!range.is_array() || range.elements.empty() || !fields_of(range.elements[0], entry, fields)) return;
+      std::int64_t visibility_ms = options_.visibility_ms;
+      if (decode_fields(fields, envelope)) visibility_ms = envelope.visibility_timeout_ms.value_or(visibility_ms);
+      if (idle_ms >= visibility_ms) claim(lane, id, visibility_ms, deliveries);
+    });
+  }
+}
+
+void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries) {
+  const std::string least = number(idle_ms);
+  (void)redis_.command(
+      {"XCLAIM", streams_[lane], group_, options_.consumer, least, id}, [this, lane, deliveries](const Reply& reply) {
+        for (const Reply& entry : reply.elements) {
+          std::string_view at;
+          std::vector<TextField> fields;
+          Envelope envelope;
+          if (!fields_of(entry, at, fields)) continue;
+          ++stats_.reclaimed;
+          if (deliveries >= options_.delivery_limit && decode_fields(fields, envelope)) {
+            refuse(lane, at, "poison-pill", envelope.view(), fmt::format("{{\"deliveries\":{}}}", deliveries));
+            continue;
+          }
+          accept(lane, entry);
+        }
+      });
+}
+
+// ---- delayed tasks
+
+void Importer::promote() {
+  if (promoting_) return;
+  promote_at_ns_ = clocks_.now_ns + kPromoteIdleNs;
+  const std::string now_ms = number(clocks_.wall_now_us / 1000);
+  promoting_ = redis_.command({"ZRANGEBYSCORE", delayed_key_, "-inf", now_ms, "LIMIT", "0", kPendingPage},
+                              [this](const Reply& reply) { on_due(reply); }) == Queued::kYes;
+}
+
+void Importer::on_due(const Reply& reply) {
+  promoting_ = false;
+  if (!reply.is_array()) return;
+  if (!reply.elements.empty()) promote_at_ns_ = clocks_.now_ns + kPromoteBusyNs;
+  for (const Reply& member : reply.elements) {
+    Envelope envelope;
+    if (const auto read = decode_json(member.text, envelope); !read) {
+      std::string letter, meta = "{\"error\":";
+      append_json_string(meta, read.error().message);
+      meta += ",\"member\":";
+      append_json_string(meta, member.text);
+      meta += '}';
+      EnvelopeView nothing;
+      nothing.id = "unreadable";
+      nothing.name = "unreadable";
+      nothing.queue = options_.queue;
+      append_dead_letter_json(letter, nothing, "payload-invalid", meta, clocks_.wall_now_us);
+      (void)redis_.command({"EVAL",
+                            "if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) "
+                            "end return 1",
+                            "2", delayed_key_, dead_key_, member.text, letter},
+                           [](const Reply&) {});
+      ++stats_.invalid;
+      continue;
+    }
+    envelope.not_before_us.reset();
+    const StreamFields fields(envelope.view());
+    const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
+    argv_.assign({"EVAL", kPromoteScript, "2", delayed_key_, streams_[lane], member.text});
+    fields.append_to(argv_);
+    (void)redis_.command(std::span<const std::string_view>(argv_), [](const Reply&) {});
+  }
+}
+
+}  // namespace stem::federation

@@ -1,0 +1,147 @@
+// Import: tasks of one queue come from its streams to this host (docs/federation.md, "Import").
+//
+// An entry is ours from the moment Redis has given it to us until one step there acknowledges it, deletes it and
+// stores how it ended; that step follows the end of the local task. Until then the lease in Redis is renewed. Who
+// was silent for longer than a task's visibility timeout may have lost it, and asks before he says anything about it.
+// Does no I/O of its own and reads no clock.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/outbox.hpp"
+#include "federation/redis.hpp"
+#include "federation/transcript.hpp"
+
+namespace stem::federation {
+
+struct ImportStats {
+  std::uint64_t imported = 0;
+  std::uint64_t settled = 0;     // Redis knows how they ended
+  std::uint64_t dead = 0;        // of these, became dead letters
+  std::uint64_t duplicates = 0;  // dropped: the task was here already
+  std::uint64_t invalid = 0;     // entries that are no envelope
+  std::uint64_t reclaimed = 0;   // from hosts that were silent
+  std::uint64_t fenced = 0;      // lost to another host
+};
+
+class Importer {
+ public:
+  struct Options {
+    std::string queue;
+    std::string consumer;                   // this host
+    std::uint32_t prefetch_multiplier = 4;  // tasks per local worker
+    std::int64_t visibility_ms = 30'000;    // of tasks that name none
+    std::int64_t result_ttl_ms = 86'400'000;
+    std::int64_t marker_ttl_ms = 3'600'000;  // of results that nobody wants: that they ended must be known a while
+    std::int64_t reclaim_every_ns = 2'000'000'000;
+    std::uint32_t delivery_limit = 16;  // hosts that took it and were lost
+  };
+
+  // `reader` is a connection of its own: its reads block.
+  Importer(engine::Engine& engine, Redis& redis, Redis& reader, const Keys& keys, std::uint32_t queue, Options options);
+
+  // A task that an earlier gateway imported, found in the segment; before the first step.
+  void adopt(engine::TaskId id, std::string_view origin);
+  void on_ready(const Clocks& clocks);         // of `redis`
+  void on_reader_ready(const Clocks& clocks);  // of `reader`
+  // Tells ends, renews, reads, reclaims. Returns true while it has tasks whose end it waits for.
+  bool step(const Clocks& clocks);
+  // No more reading; what is here is run and told.
+  void drain() { draining_ = true; }
+
+  std::uint32_t queue() const { return queue_; }
+  std::size_t here() const { return tasks_.size(); }
+  const ImportStats& stats() const { return stats_; }
+  // Which of the origins that Outbox::each_import finds are this queue's.
+  static std::string origin(std::string_view queue, int lane, std::string_view entry, std::string_view id);
+  static bool is_of(std::string_view queue, std::string_view origin);
+
+ private:
+  struct Task {
+    engine::TaskId id;
+    int lane = 0;
+    std::string entry;
+    bool confirmed = true;  // false: adopted, and not seen among our pending entries yet
+    bool ending = false;    // its end is on its way
+    bool renewing = false;
+    bool wanted = false;  // somebody may ask for its result
+    std::int64_t visibility_ns = 0;
+    std::int64_t renewed_ns = 0;  // when the last renewal that succeeded was sent
+    std::int64_t created_us = 0;
+    std::int64_t attempt = 0;
+  };
+  using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
+
+  struct End;
+
+  void make_groups();
+  void read_pending(int lane, const std::string& after);
+  void on_pending(int lane, const Reply& reply);
+  void read(const Clocks& clocks);
+  void on_streams(const Reply& reply);
+  void accept(int lane, const Reply& entry);
+  void accept(int lane, std::string_view entry, Envelope& envelope);
+  bool import(int lane, std::string_view entry, const Envelope& envelope);
+  void refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
+              std::string_view meta);
+  void drop_entry(int lane, std::string_view entry);
+  void retry_waiting();
+
+  void tell_ends();
+  bool read_end(Entry& entry, End& end);
+  void settle(int lane, const std::vector<End>& ends);
+  void settle_checked(const End& end);
+  void on_settled(const std::vector<Entry*>& entries, const Reply& reply);
+  void finish(Entry& entry);
+  void fence(Entry& entry);
+
+  void renew();
+  void renew_checked(Entry& entry);
+  void reclaim();
+  void on_idle(int lane, const Reply& reply);
+  void claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries);
+  void promote();
+  void on_due(const Reply& reply);
+  void forget_orphans();
+
+  std::uint64_t credit() const;
+  int lane_of(std::string_view key) const;
+  bool on_time(const Task& task) const { return clocks_.now_ns < task.renewed_ns + task.visibility_ns * 9 / 10; }
+
+  engine::Engine& engine_;
+  engine::Outbox outbox_;
+  Redis& redis_;
+  Redis& reader_;
+  std::uint32_t queue_;
+  Options options_;
+  ImportStats stats_;
+  Clocks clocks_;
+  std::string group_, dead_key_, delayed_key_;
+  const Keys& keys_;
+  std::string streams_[kLanes];
+
+  std::unordered_map<std::string, Task> tasks_;  // by wire id
+  struct Waiting {
+    int lane;
+    std::string entry;
+    Envelope envelope;
+  };
+  std::deque<Waiting> waiting_;          // ours in Redis; no room here yet
+  std::vector<engine::TaskId> orphans_;  // not ours any more; to be forgotten when they are over
+  std::vector<std::string_view> argv_;
+  std::vector<std::byte> bytes_;
+  bool groups_made_ = false;
+  int pending_left_ = 0;  // lanes whose pending entries are still being read
+  bool pending_read_ = false;
+  bool reading_ = false;
+  bool read_something_ = false;
+  bool draining_ = false;
+  bool promoting_ = false;
+  std::int64_t reclaim_at_ns_ = 0, promote_at_ns_ = 0;
+};
+
+}  // namespace stem::federation

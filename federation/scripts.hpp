@@ -1,0 +1,45 @@
+// What must happen in one step in Redis. Each is run by EVAL, which works after a restart and a fail-over as before.
+#pragma once
+
+#include <string_view>
+
+namespace stem::federation {
+
+// A due task moves from the delayed set to its lane.
+// KEYS delayed set, stream. ARGV member, then the entry's fields. 1 when it was there.
+inline constexpr std::string_view kPromoteScript = R"lua(
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2))
+return 1)lua";
+
+// An entry ends, if it still is this consumer's: acknowledged, deleted, its result stored, and a dead letter kept
+// where there is one. KEYS stream, dead letters, result. ARGV group, consumer, entry, result, its TTL in ms, letter
+// (empty = none). 1 when it was ours, 0 when it is another's or over.
+inline constexpr std::string_view kSettleScript = R"lua(
+local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
+if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
+if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[6]) end
+redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+redis.call('XDEL', KEYS[1], ARGV[3])
+return 1)lua";
+
+// Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without
+// asking. Repeating it changes nothing. KEYS stream, results. ARGV group, then for each entry, result, TTL in ms.
+inline constexpr std::string_view kSettleManyScript = R"lua(
+for i = 2, #KEYS do
+  local at = 3 * i - 4
+  redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[at + 2])
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
+  redis.call('XDEL', KEYS[1], ARGV[at])
+end
+return #KEYS - 1)lua";
+
+// A lease goes on, if it still is this consumer's. KEYS stream. ARGV group, consumer, entry. 1 or 0.
+inline constexpr std::string_view kRenewScript = R"lua(
+local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
+if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
+redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'JUSTID')
+return 1)lua";
+
+}  // namespace stem::federation

@@ -1,0 +1,183 @@
+#include "federation/transcript.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "engine/retry.hpp"
+#include "federation/iso_time.hpp"
+#include "federation/json_text.hpp"
+#include "shm/names.hpp"
+
+namespace stem::federation {
+namespace {
+
+constexpr std::string_view kRetryNames[] = {"exponential", "linear", "constant", "user"};
+
+std::string_view as_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// `object` with members put at its end.
+class MetaWriter {
+ public:
+  explicit MetaWriter(std::string_view object) {
+    const bool empty = object.size() < 2 || object.find_first_not_of(" \t\r\n", 1) == object.size() - 1;
+    out_ = empty ? "{" : std::string(object.substr(0, object.rfind('}')));
+    first_ = empty;
+  }
+  void number(std::string_view name, std::int64_t value) { raw(name, fmt::to_string(value)); }
+  void raw(std::string_view name, std::string_view value) {
+    if (!first_) out_ += ',';
+    first_ = false;
+    append_json_string(out_, name);
+    out_ += ':';
+    out_ += value;
+  }
+  std::string end() && { return std::move(out_) + '}'; }
+
+ private:
+  std::string out_;
+  bool first_ = true;
+};
+
+std::string meta_of(const engine::TaskView& task, const Clocks& clocks) {
+  const engine::TaskExtras& e = task.extras;
+  MetaWriter meta(task.has_extras && !e.meta.empty() ? e.meta : std::string_view("{}"));
+  if ((task.flags & shm::kKeepResult) == 0) meta.raw("stem.ignoreResult", "true");
+  if ((task.flags & shm::kInPlace) != 0) meta.raw("stem.inPlace", "true");
+  if ((task.flags & shm::kNoRenew) != 0) meta.raw("stem.noRenew", "true");
+  if (!task.has_extras) return std::move(meta).end();
+  if (e.soft_limit_ns != 0) meta.number("stem.softTimeLimitMs", e.soft_limit_ns / 1'000'000);
+  if (e.hard_limit_ns != 0) meta.number("stem.timeLimitMs", e.hard_limit_ns / 1'000'000);
+  if (e.expires_ns != 0) {
+    std::string at;
+    append_iso_time(at, clocks.wall_us(e.expires_ns));
+    meta.raw("stem.expiresAt", '"' + at + '"');
+  }
+  if (e.retry != engine::RetryPolicy{})
+    meta.raw("stem.retryPolicy",
+             fmt::format(R"({{"kind":"{}","baseMs":{},"maxMs":{}}})", kRetryNames[static_cast<int>(e.retry.kind) & 3],
+                         e.retry.base_ns / 1'000'000, e.retry.max_ns / 1'000'000));
+  const auto text = [&meta](std::string_view name, std::string_view value) {
+    if (value.empty()) return;
+    std::string quoted;
+    append_json_string(quoted, value);
+    meta.raw(name, quoted);
+  };
+  text("stem.retryFor", e.retry_for);
+  text("stem.noRetryFor", e.no_retry_for);
+  return std::move(meta).end();
+}
+
+std::int64_t ms_to_ns(std::string_view number) {
+  std::int64_t ms = 0;
+  (void)std::from_chars(number.data(), number.data() + number.size(), ms);
+  return ms <= 0 ? 0 : std::min<std::int64_t>(ms, INT64_MAX / 2'000'000) * 1'000'000;
+}
+
+void read_retry_policy(std::string_view object, engine::RetryPolicy& policy) {
+  const auto members = json_members(object);
+  if (!members) return;
+  for (const JsonMember& m : *members) {
+    if (m.name == "baseMs") policy.base_ns = ms_to_ns(m.value);
+    if (m.name == "maxMs") policy.max_ns = ms_to_ns(m.value);
+    if (m.name != "kind" || !m.is_string()) continue;
+    const std::string kind = json_string_value(m.value);
+    for (std::size_t i = 0; i < std::size(kRetryNames); ++i)
+      if (kind == kRetryNames[i]) policy.kind = static_cast<engine::RetryKind>(i);
+  }
+}
+
+// True when the member was one of ours.
+bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) {
+  engine::TaskExtras& extras = into.extras;
+  if (m.name == "stem.inPlace") {
+    into.spec.in_place = m.value == "true";
+  } else if (m.name == "stem.noRenew") {
+    into.spec.auto_renew = m.value != "true";
+  } else if (m.name == "stem.softTimeLimitMs") {
+    extras.soft_limit_ns = ms_to_ns(m.value);
+  } else if (m.name == "stem.timeLimitMs") {
+    extras.hard_limit_ns = ms_to_ns(m.value);
+  } else if (m.name == "stem.retryPolicy" && m.is_object()) {
+    read_retry_policy(m.value, extras.retry);
+  } else if (m.name == "stem.retryFor" && m.is_string()) {
+    into.retry_for = json_string_value(m.value);
+    extras.retry_for = into.retry_for;
+  } else if (m.name == "stem.noRetryFor" && m.is_string()) {
+    into.no_retry_for = json_string_value(m.value);
+    extras.no_retry_for = into.no_retry_for;
+  } else if (m.name == "stem.expiresAt" && m.is_string()) {
+    const auto at = parse_iso_time_us(json_string_value(m.value));
+    if (!at) return false;
+    extras.expires_ns = std::max<std::int64_t>(1, clocks.monotonic_ns(*at));
+  } else {
+    return m.name == "stem.ignoreResult";
+  }
+  return true;
+}
+
+void read_meta(std::string_view meta, const Clocks& clocks, ImportedTask& into) {
+  if (meta == "{}") return;
+  const auto members = json_members(meta);
+  if (!members) return;
+  MetaWriter rest("{}");
+  bool any = false;
+  for (const JsonMember& m : *members) {
+    if (take_member(m, clocks, into)) continue;
+    rest.raw(m.name, m.value);
+    any = true;
+  }
+  if (!any) return;
+  into.meta = std::move(rest).end();
+  into.extras.meta = into.meta;
+}
+
+}  // namespace
+
+std::string wire_id(std::string_view host, engine::TaskId id) { return fmt::format("{}-{}", host, to_string(id)); }
+
+Transcript::Transcript(const shm::Segment& segment)
+    : segment_(segment), host_(fmt::format("{:016x}", segment.header().created_realtime_ns)) {}
+
+void Transcript::write(const engine::TaskView& task, const Clocks& clocks, Envelope& into) const {
+  into = Envelope{};
+  into.id = wire_id(host_, task.id);
+  into.name = shm::task_name(segment_, task.task);
+  into.queue = shm::queue_name(segment_, task.queue);
+  const std::string_view payload = as_text(task.payload);
+  if ((task.flags & shm::kInPlace) == 0 && is_json_object(payload))
+    into.args = payload;
+  else
+    into.payload = payload;
+  if (task.has_extras && !task.extras.headers.empty()) into.headers = task.extras.headers;
+  into.meta = meta_of(task, clocks);
+  into.enqueued_at_us = clocks.wall_us(task.enqueued_ns);
+  into.priority = task.priority;
+  into.attempt = task.tally.attempts;
+  into.max_retries = task.max_retries;
+  if (task.has_extras && task.extras.visibility_ns != engine::kDefaultVisibilityNs)
+    into.visibility_timeout_ms = task.extras.visibility_ns / 1'000'000;
+}
+
+void read(const Envelope& envelope, const Clocks& clocks, ImportedTask& into) {
+  into.spec = {};
+  into.extras = {};
+  engine::TaskSpec& spec = into.spec;
+  engine::TaskExtras& extras = into.extras;
+  const std::string_view payload = envelope.payload ? std::string_view(*envelope.payload) : envelope.args;
+  spec.payload = std::as_bytes(std::span(payload));
+  spec.priority = static_cast<std::uint8_t>(std::clamp<std::int64_t>(envelope.priority, 0, shm::kPriorities - 1));
+  spec.max_retries = static_cast<std::uint16_t>(std::clamp<std::int64_t>(envelope.max_retries, 0, UINT16_MAX));
+  spec.attempt = static_cast<std::uint16_t>(std::clamp<std::int64_t>(envelope.attempt, 0, UINT16_MAX));
+  if (envelope.not_before_us && *envelope.not_before_us > clocks.wall_now_us)
+    spec.due_ns = clocks.monotonic_ns(*envelope.not_before_us);
+  if (envelope.visibility_timeout_ms && *envelope.visibility_timeout_ms > 0)
+    extras.visibility_ns = std::min<std::int64_t>(*envelope.visibility_timeout_ms, 86'400'000) * 1'000'000;
+  if (envelope.headers != "{}") extras.headers = envelope.headers;
+  read_meta(envelope.meta, clocks, into);
+}
+
+}  // namespace stem::federation

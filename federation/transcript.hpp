@@ -1,0 +1,56 @@
+// A task of the engine as an envelope, and back.
+//
+// What the wire has no field for travels in `meta` under Stem's names (stem.timeLimitMs, stem.expiresAt, ...) and is
+// taken out of it again, so that a task that has been to another host and back is the task it was. A payload that is
+// a JSON object is `args`; any other travels raw. Unique keys, limits and affinity are the origin's and stay there.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "engine/engine.hpp"
+#include "federation/envelope.hpp"
+
+namespace stem::federation {
+
+// How this host's monotonic clock stands to the wall clock, which the wire speaks.
+struct Clocks {
+  std::int64_t now_ns = 0;       // CLOCK_MONOTONIC
+  std::int64_t wall_now_us = 0;  // CLOCK_REALTIME
+
+  std::int64_t wall_us(std::int64_t monotonic_ns) const { return wall_now_us + (monotonic_ns - now_ns) / 1000; }
+  std::int64_t monotonic_ns(std::int64_t time_us) const { return now_ns + (time_us - wall_now_us) * 1000; }
+};
+
+// The id of a task in the cluster. `host` is Transcript::host_of() of its segment.
+std::string wire_id(std::string_view host, engine::TaskId id);
+
+class Transcript {
+ public:
+  explicit Transcript(const shm::Segment& segment);
+
+  // Names this segment for ever: its epoch, and when it was made.
+  const std::string& host() const { return host_; }
+  // `into` keeps the strings' memory.
+  void write(const engine::TaskView& task, const Clocks& clocks, Envelope& into) const;
+
+ private:
+  const shm::Segment& segment_;
+  std::string host_;
+};
+
+// A task to import, with what its spec points to. Filled by read(); stays where it is while the spec is used.
+struct ImportedTask {
+  engine::TaskSpec spec;  // without queue and task
+  engine::TaskExtras extras;
+  std::string meta, retry_for, no_retry_for;
+  ImportedTask() = default;
+  ImportedTask(const ImportedTask&) = delete;
+  ImportedTask& operator=(const ImportedTask&) = delete;
+};
+
+// `envelope` outlives `into`.
+void read(const Envelope& envelope, const Clocks& clocks, ImportedTask& into);
+
+}  // namespace stem::federation

@@ -1,0 +1,301 @@
+// Real gateways, real workers, a real Redis: what becomes of every task when any of them goes away.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "base/clock.hpp"
+#include "engine/query.hpp"
+#include "federation/iso_time.hpp"
+#include "federation/keys.hpp"
+#include "federation/records.hpp"
+#include "tests/federation/connected.hpp"
+#include "tests/federation/hosts.hpp"
+#include "tests/support/redis_server.hpp"
+#include "tests/support/wait.hpp"
+
+namespace stem::test {
+namespace {
+
+using shm::Counter;
+using shm::State;
+
+class GatewayTest : public ::testing::Test {
+ protected:
+  explicit GatewayTest(std::uint64_t numbers = 10'000) : ledger(numbers) {}
+
+  OwnedReply ask(std::vector<std::string_view> argv) {
+    Connected client(Connected::quick(server.url()));
+    client->start();
+    EXPECT_TRUE(client.wait_ready());
+    return client.ask(std::move(argv));
+  }
+  // Entries of all lanes, and of these the ones given to somebody.
+  std::pair<std::int64_t, std::int64_t> in_redis() {
+    std::int64_t entries = 0, pending = 0;
+    for (int lane = 0; lane < federation::kLanes; ++lane) {
+      const std::string stream = keys.stream("q", lane);
+      entries += ask({"XLEN", stream}).integer;
+      const OwnedReply summary = ask({"XPENDING", stream, keys.group("q")});
+      if (!summary.elements.empty()) pending += summary.elements[0].integer;
+    }
+    return {entries, pending};
+  }
+  std::uint64_t ran() const {
+    std::uint64_t n = 0;
+    for (std::uint64_t i = 0; i < ledger.numbers(); ++i) n += ledger.runs(i) != 0;
+    return n;
+  }
+  // Nothing of the work is left anywhere.
+  void expect_clean(std::initializer_list<Host*> hosts) {
+    EXPECT_TRUE(wait_until([&] {
+      for (Host* host : hosts)
+        if (slots_in(host->segment(), State::kOutbox) + slots_in(host->segment(), State::kDone) +
+                slots_in(host->segment(), State::kReady) + slots_in(host->segment(), State::kLeased) !=
+            0)
+          return false;
+      return true;
+    })) << "a host holds something still";
+    EXPECT_EQ(in_redis(), (std::pair<std::int64_t, std::int64_t>(0, 0)));
+    for (Host* host : hosts) EXPECT_EQ(broken_invariants(*host->engine()), "");
+  }
+
+  RedisServer server;
+  federation::Keys keys{"stem"};
+  RunLedger ledger;
+};
+
+TEST_F(GatewayTest, WorkGoesWhereTheWorkersAreAndNothingIsLeft) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker();
+  b.start_gateway();
+  for (std::uint64_t i = 0; i < 200; ++i) (void)a.enqueue(i);
+  a.enqueue_many(200, 1000);
+  ASSERT_TRUE(wait_until([&] { return ran() == 1000; })) << ran() << " ran";
+  expect_clean({&a, &b});
+  EXPECT_EQ(ledger.extra(), 0u);
+  EXPECT_EQ(a.counter(Counter::kExported), 1000u);
+  EXPECT_EQ(b.counter(Counter::kImported), 1000u);
+}
+
+TEST_F(GatewayTest, AResultComesBackToWhoWaitsForIt) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker();
+  b.start_gateway();
+  const engine::TaskId id = a.enqueue(42, /*keep_result=*/true);
+  std::vector<std::byte> bytes;
+  engine::FailureRecord failure;
+  ASSERT_TRUE(wait_until(
+      [&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kSucceeded; }));
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "{\"ran\":{\"n\":42}}");
+}
+
+TEST_F(GatewayTest, WhatFailsForGoodIsADeadLetterInRedis) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker(Conduct::kFailForGood);
+  b.start_gateway();
+  const engine::TaskId id = a.enqueue(7, /*keep_result=*/true);
+  ASSERT_TRUE(wait_until([&] { return ask({"LLEN", keys.dead("q")}).integer == 1; }));
+  federation::DeadLetter letter;
+  const std::string text = ask({"LINDEX", keys.dead("q"), "0"}).text;
+  ASSERT_TRUE(decode_json(text, letter).ok()) << text;
+  EXPECT_EQ(letter.reason, "permanent-failure");
+  EXPECT_EQ(letter.envelope.args, "{\"n\":7}");
+  EXPECT_EQ(letter.envelope.priority, 7);
+  std::vector<std::byte> bytes;
+  engine::FailureRecord failure;
+  ASSERT_TRUE(
+      wait_until([&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kFailed; }));
+  EXPECT_EQ(failure.message(), "it never works");
+  EXPECT_EQ(in_redis(), (std::pair<std::int64_t, std::int64_t>(0, 0)));
+  EXPECT_TRUE(wait_until([&] { return slots_in(b.segment(), State::kDead) == 0; }));
+}
+
+// Gateways of both sides, killed again and again: each task runs, and runs once.
+TEST_F(GatewayTest, GatewaysKilledAtAnyTimeNeitherLoseNorDoubleATask) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  b.start_worker();
+  a.start_gateway();
+  b.start_gateway();
+  std::mt19937 random(1);
+  std::uint64_t next = 0;
+  int kills = 0;
+  while (next < 6000 || ran() < 6000) {
+    if (next < 6000) {
+      a.enqueue_many(next, next + 150);
+      next += 150;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5 + random() % 60));
+    if (next >= 6000 && kills >= 40) break;
+    Host& victim = random() % 2 == 0 ? a : b;
+    victim.kill_gateway();
+    ++kills;
+    victim.start_gateway();
+  }
+  ASSERT_TRUE(wait_until([&] { return ran() == 6000; }, std::chrono::seconds(60)))
+      << ran() << " ran after " << kills << " kills";
+  expect_clean({&a, &b});
+  EXPECT_EQ(ledger.extra(), 0u) << kills << " kills";
+  EXPECT_GE(kills, 40);
+}
+
+TEST_F(GatewayTest, RedisKilledAndBackLosesNothing) {
+  RedisServer::Options options;
+  options.arguments = {"--appendonly", "yes", "--appendfsync", "always"};
+  RedisServer durable(options);
+  Host a(durable.url(), ledger), b(durable.url(), ledger);
+  b.start_worker();
+  a.start_gateway();
+  b.start_gateway();
+  for (int round = 0; round < 4; ++round) {
+    a.enqueue_many(static_cast<std::uint64_t>(round) * 500, static_cast<std::uint64_t>(round + 1) * 500);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30 + 40 * round));
+    durable.kill();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    durable.restart();
+  }
+  ASSERT_TRUE(wait_until([&] { return ran() == 2000; }, std::chrono::seconds(60))) << ran();
+  EXPECT_EQ(ledger.extra(), 0u);
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }));
+}
+
+// A whole host goes with tasks in hand: another has them after their visibility timeout.
+TEST_F(GatewayTest, ALostHostsTasksRunElsewhere) {
+  Host a(server.url(), ledger), b(server.url(), ledger), c(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker(Conduct::kHang);
+  b.start_gateway();
+  for (std::uint64_t i = 0; i < 20; ++i) (void)a.enqueue(i, false, 500'000'000);
+  ASSERT_TRUE(wait_until([&] { return b.counter(Counter::kImported) > 0 && ran() > 0; }));
+  b.kill_workers();
+  b.kill_gateway();
+  c.start_worker();
+  c.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; })) << ran();
+  EXPECT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }));
+  EXPECT_LE(ledger.extra(), 1u) << "only what had started on the lost host";
+}
+
+// Stopped beyond its leases, then let go on: what it says then counts for nothing.
+TEST_F(GatewayTest, AHostThatComesBackLateIsFenced) {
+  Host a(server.url(), ledger), b(server.url(), ledger), c(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker(Conduct::kHang);
+  b.start_gateway();
+  (void)a.enqueue(3, true, 400'000'000);
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }));
+  b.gateway().stop();
+  c.start_worker();
+  c.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ledger.runs(3) == 2; })) << "the other host has it";
+  ASSERT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }));
+  b.kill_workers();  // its task comes back there, and would run again
+  b.sweep();
+  b.gateway().resume();
+  EXPECT_TRUE(wait_until([&] {
+    return slots_in(b.segment(), State::kReady) + slots_in(b.segment(), State::kDone) == 0;
+  })) << "the late host gives it up";
+  EXPECT_EQ(ledger.runs(3), 2u);
+}
+
+TEST_F(GatewayTest, WhatOthersWriteIsRunSettledOrRefused) {
+  Host b(server.url(), ledger);
+  b.start_worker();
+  b.start_gateway();
+  const std::string stream = keys.stream("q", 0), high = keys.stream("q", 9);
+  (void)ask({"XADD", stream, "*", "id", "dart-1", "name", "count", "args", "{\"n\":1}"});
+  (void)ask({"XADD",
+             high,
+             "*",
+             "id",
+             "dart-2",
+             "name",
+             "count",
+             "args",
+             "{\"n\":2}",
+             "headers",
+             "{}",
+             "enqueuedAt",
+             "2026-01-31T12:03:04.123456Z",
+             "notBefore",
+             "",
+             "priority",
+             "9",
+             "attempt",
+             "2",
+             "maxRetries",
+             "5",
+             "visibilityTimeout",
+             "60000",
+             "queue",
+             "q",
+             "meta",
+             "{}",
+             "somethingNew",
+             "x"});
+  (void)ask({"XADD", stream, "*", "nonsense", "1"});
+  const std::string due = std::to_string(
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count() +
+      300);
+  (void)ask({"ZADD", keys.delayed("q"), due, R"({"id":"dart-3","name":"count","args":{"n":3},"queue":"q"})"});
+  ASSERT_TRUE(wait_until([&] { return ran() == 3; })) << ran();
+  ASSERT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }));
+  ASSERT_EQ(ask({"LLEN", keys.dead("q")}).integer, 1);
+  federation::DeadLetter letter;
+  const std::string text = ask({"LINDEX", keys.dead("q"), "0"}).text;
+  ASSERT_TRUE(decode_json(text, letter).ok()) << text;
+  EXPECT_EQ(letter.reason, "payload-invalid");
+  federation::TaskStatus status;
+  const std::string result = ask({"GET", keys.result("dart-2")}).text;
+  ASSERT_TRUE(decode_json(result, status).ok()) << result;
+  EXPECT_EQ(status.state, "succeeded");
+  EXPECT_EQ(status.payload, "{\"ran\":{\"n\":2}}");
+  EXPECT_EQ(ask({"ZCARD", keys.delayed("q")}).integer, 0);
+}
+
+TEST_F(GatewayTest, ASecondGatewayOfAHostIsRefused) {
+  Host a(server.url(), ledger);
+  a.start_gateway();
+  Host* host = &a;
+  ASSERT_TRUE(wait_until([&] {
+    for (const auto& worker : engine::Query(*host->engine()).workers())
+      if (worker.role == shm::Role::kGateway) return true;
+    return false;
+  }));
+  const auto second = federation::run_gateway(a.gateway_options());
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.error().message.find("has a gateway already"), std::string::npos) << second.error().message;
+}
+
+// Without Redis local work goes on, and what waits in the outbox goes when it is back.
+TEST_F(GatewayTest, ALongStopOfRedisStopsNobody) {
+  Host a(server.url(), ledger);
+  a.start_worker();
+  a.start_gateway();
+  (void)a.enqueue(0);
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }));
+  server.stop();
+  for (std::uint64_t i = 1; i < 16; ++i) (void)a.enqueue(i);
+  EXPECT_TRUE(wait_until([&] { return ran() == 16; })) << "local work waits for Redis";
+  server.resume();
+}
+
+TEST_F(GatewayTest, AFlushedDatabaseIsSetUpAgain) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker();
+  b.start_gateway();
+  (void)a.enqueue(0);
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }));
+  (void)ask({"FLUSHALL"});
+  (void)a.enqueue(1);
+  EXPECT_TRUE(wait_until([&] { return ran() == 2; }));
+}
+
+}  // namespace
+}  // namespace stem::test

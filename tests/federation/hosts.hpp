@@ -1,0 +1,77 @@
+// Hosts of a test: each a segment of its own, with real gateway and worker processes over one real Redis.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "federation/gateway.hpp"
+#include "tests/support/attached.hpp"
+#include "tests/support/process.hpp"
+#include "tests/support/scratch.hpp"
+
+namespace stem::test {
+
+// What handlers did, counted in memory that outlives whoever is killed: runs of each number.
+class RunLedger {
+ public:
+  explicit RunLedger(std::uint64_t numbers);
+  ~RunLedger();
+  RunLedger(const RunLedger&) = delete;
+  RunLedger& operator=(const RunLedger&) = delete;
+
+  void ran(std::uint64_t number);
+  std::uint32_t runs(std::uint64_t number) const { return counts_[number].load(); }
+  std::uint64_t numbers() const { return numbers_; }
+  std::uint64_t missing() const;  // numbers that never ran
+  std::uint64_t extra() const;    // runs beyond the first
+
+ private:
+  std::uint64_t numbers_;
+  std::atomic<std::uint32_t>* counts_;
+};
+
+enum class Conduct { kSucceed, kFailForGood, kHang };
+
+class Host {
+ public:
+  Host(const std::string& redis_url, RunLedger& ledger);
+
+  // Options to change before the gateway starts.
+  federation::GatewayOptions& gateway_options() { return options_; }
+  void start_gateway();
+  void kill_gateway() { gateway_.kill(); }
+  Process& gateway() { return gateway_; }
+  void start_worker(Conduct conduct = Conduct::kSucceed);
+  void kill_workers();
+
+  // A plain task whose payload is `number`; `keep_result` for one that somebody waits for.
+  engine::TaskId enqueue(std::uint64_t number, bool keep_result = false, std::int64_t visibility_ns = 0);
+  // Numbers [from, to), by the run where they fit.
+  void enqueue_many(std::uint64_t from, std::uint64_t to);
+
+  Attached& engine() { return *attached_; }
+  shm::Segment& segment() { return *segment_; }
+  std::uint64_t counter(shm::Counter counter);
+  std::uint32_t queue() const { return queue_; }
+  // What a supervisor's keeper does for the dead.
+  void sweep();
+
+ private:
+  int work(Conduct conduct);
+
+  ScratchDirectory directory_;
+  std::shared_ptr<shm::Segment> segment_;
+  std::unique_ptr<Attached> attached_;
+  RunLedger& ledger_;
+  federation::GatewayOptions options_;
+  std::uint32_t queue_ = 0;
+  std::uint32_t task_ = 0;
+  Process gateway_;
+  std::vector<Process> workers_;
+};
+
+}  // namespace stem::test
