@@ -42,6 +42,10 @@ void Greeting::start() {
   say({.argv = {"INFO", "server"},
        .take = [this](const Reply& reply) { read_server(reply.text); },
        .dispensable = true});
+  if (url.has_sentinels()) {
+    // A Sentinel may know less than the server itself, just after a fail-over.
+    say({.argv = {"ROLE"}, .take = [this](const Reply& reply) { check_role(reply); }});
+  }
   // Refused while the server reads its data, or is a replica that lost its master.
   say({.argv = {"PING"}, .take = [this](const Reply&) { fence_or_finish(); }});
 }
@@ -56,6 +60,11 @@ void Greeting::say(Step step) {
     }
     if (!reply.is_error() && step.take) step.take(reply);
   });
+}
+
+void Greeting::check_role(const Reply& reply) {
+  const std::string_view role = reply.elements.empty() ? reply.text : reply.elements[0].text;
+  if (role != "master") finish(Error{Errc::kRefused, fmt::format("this server is a {:.20}, not the master", role)});
 }
 
 void Greeting::read_server(std::string_view info) {

@@ -33,6 +33,7 @@ class Greeting {
     bool dispensable = false;                // a user who may not (NOPERM) goes without
   };
   void say(Step step);
+  void check_role(const Reply& reply);
   void read_server(std::string_view info);
   void fence_or_finish();
   void finish(Result<Session> result);

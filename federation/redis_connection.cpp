@@ -13,6 +13,7 @@
 #include "federation/greeting.hpp"
 #include "federation/pipeline.hpp"
 #include "federation/reply_reader.hpp"
+#include "federation/sentinel.hpp"
 #include "io/stream.hpp"
 
 namespace stem::federation {
@@ -101,6 +102,9 @@ class RedisConnection::Impl {
   std::string plain_;  // on its way into TLS
   std::unique_ptr<ReplyReader> reader_;
   std::unique_ptr<Greeting> greeting_;
+  std::unique_ptr<SentinelQuery> sentinels_;
+  std::size_t sentinel_that_knew_ = 0;
+  std::string host_;  // that we connect to
 
   bool flush_deferred_ = false;
   bool subscribed_ = false;
@@ -135,6 +139,7 @@ void RedisConnection::Impl::start() {
 void RedisConnection::Impl::attempt() {
   const std::uint64_t number = ++attempt_;
   state = State::kResolving;
+  host_ = options.url.host;
   greeting_timer_ = loop_.call_at(base::monotonic_ns() + options.greeting_timeout_ns, [this] {
     fault(fmt::format("{} was not ready within {}", options.url.shown(),
                       base::human_duration(options.greeting_timeout_ns)));
@@ -142,6 +147,17 @@ void RedisConnection::Impl::attempt() {
   const auto when_found = [this, number, alive = alive_](Result<std::vector<io::Address>> addresses) {
     if (*alive && attempt_ == number && state == State::kResolving) found(std::move(addresses));
   };
+  if (options.url.has_sentinels()) {
+    sentinels_ = std::make_unique<SentinelQuery>(
+        loop_, options, sentinel_that_knew_, [this, when_found](Result<SentinelAnswer> answer) {
+          if (!answer.ok()) return fault(answer.error().message);
+          sentinel_that_knew_ = answer->sentinel;
+          host_ = answer->master.host;
+          sentinels_.reset();
+          io::resolve(loop_, answer->master.host, answer->master.port, when_found);
+        });
+    return sentinels_->start();
+  }
   if (!options.url.is_unix()) return io::resolve(loop_, options.url.host, options.url.port, when_found);
   loop_.defer([when_found, path = options.url.socket_path] {
     auto address = io::unix_address(path);
@@ -181,7 +197,7 @@ void RedisConnection::Impl::connected() {
   reader_ = std::make_unique<ReplyReader>(options.max_reply_bytes);
   subscribed_ = false;
   if (!options.url.tls) return greet();
-  auto made = TlsSession::create(options.tls, options.url.host);
+  auto made = TlsSession::create(options.tls, host_);
   if (!made.ok()) return fault(made.error().message);
   tls_ = *std::move(made);
   if (auto started = tls_->start(stream_->output()); !started.ok()) return fault(started.error().message);
@@ -206,10 +222,11 @@ void RedisConnection::Impl::greeted(Result<Session> result) {
   last_fault.clear();
   ready_ns_ = progress_ns_ = base::monotonic_ns();
   tend_watch();
-  log::info("redis connected", {{"url", options.url.shown()},
-                                {"version", session.version},
-                                {"client_id", session.identity.client_id},
-                                {"tls", options.url.tls}});
+  if (!options.quiet)
+    log::info("redis connected", {{"url", options.url.shown()},
+                                  {"version", session.version},
+                                  {"client_id", session.identity.client_id},
+                                  {"tls", options.url.tls}});
   if (events_.ready) events_.ready(session);
 }
 
@@ -327,6 +344,7 @@ void RedisConnection::Impl::close_all() {
   loop_.cancel(std::exchange(watch_timer_, {}));
   ++attempt_;
   addresses_.clear();
+  sentinels_.reset();
   stream_.reset();
   tls_.reset();
   plain_.clear();
@@ -343,13 +361,14 @@ void RedisConnection::Impl::fault(const std::string& given) {
   room_wanted_ = false;
   pipeline.abandon(offered, reason);
   if (was_ready && events_.lost) events_.lost(reason);
+  if (events_.failed) events_.failed(reason);
 }
 
 void RedisConnection::Impl::back_off(const std::string& reason) {
   state = State::kBackingOff;
   const std::int64_t wait_ns = backoff_.next_ns();
   // An outage is one line, not one for each attempt.
-  if (reason != last_fault) {
+  if (reason != last_fault && !options.quiet) {
     log::warn("redis connection failed", {{"url", options.url.shown()},
                                           {"reason", reason},
                                           {"retry_in", base::human_duration(wait_ns)},

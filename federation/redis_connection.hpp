@@ -41,7 +41,9 @@ struct Session {
 
 struct RedisOptions {
   RedisUrl url;
-  TlsOptions tls;           // for rediss://
+  TlsOptions tls;             // for rediss://
+  std::string sentinel_user;  // of the Sentinels, when they want one; the URL's are the master's
+  std::string sentinel_password;
   std::string client_name;  // CLIENT SETNAME; no blanks
   // A connection of a predecessor (a gateway that was killed): fenced in the first greeting.
   std::optional<SessionIdentity> predecessor;
@@ -53,13 +55,15 @@ struct RedisOptions {
   std::size_t max_in_flight_bytes = 8 << 20;  // of commands that are not answered yet
   std::size_t max_reply_bytes = 64 << 20;
   std::uint64_t seed = 0;  // of the back-off; 0 = from the clock
+  bool quiet = false;      // logs nothing: whoever owns it does
 };
 
 struct RedisEvents {
   std::function<void(const Session&)> ready;
-  std::function<void(const std::string& reason)> lost;  // a ready connection ended; its handlers have been called
-  std::function<void()> room;                           // after kNoRoom: half of the limit is free
-  std::function<void(const Reply&)> message;            // published on a channel we subscribed to
+  std::function<void(const std::string& reason)> lost;    // a ready connection ended; its handlers have been called
+  std::function<void(const std::string& reason)> failed;  // every fault, also of an attempt; after `lost`
+  std::function<void()> room;                             // after kNoRoom: half of the limit is free
+  std::function<void(const Reply&)> message;              // published on a channel we subscribed to
 };
 
 enum class [[nodiscard]] Queued : std::uint8_t{

@@ -33,6 +33,22 @@ TEST(RedisUrl, ReadsItsForms) {
             (RedisUrl{.socket_path = "/run/my redis.sock", .user = "u", .password = "p", .database = 4}));
 }
 
+TEST(RedisUrl, ReadsSentinels) {
+  const auto url = parse_redis_url("rediss+sentinel://u:p@a,b:1,[::1]:2/my%20master/3");
+  ASSERT_TRUE(url.ok()) << url.error().message;
+  EXPECT_EQ(*url, (RedisUrl{.user = "u",
+                            .password = "p",
+                            .database = 3,
+                            .tls = true,
+                            .sentinels = {{"a", 26379}, {"b", 1}, {"::1", 2}},
+                            .master_name = "my master"}));
+  EXPECT_EQ(url->shown(), "rediss+sentinel://u:***@a:26379,b:1,[::1]:2/my master/3");
+  for (const char* text : {"redis+sentinel://", "redis+sentinel://a", "redis+sentinel://a/", "redis+sentinel://a//1",
+                           "redis+sentinel://a,/m", "redis+sentinel://a/m/x", "redis+other://a/m", "redis+://a/m"}) {
+    EXPECT_FALSE(parse_redis_url(text).ok()) << text;
+  }
+}
+
 TEST(RedisUrl, RefusesTheRestAndNeverShowsAPassword) {
   for (const char* text : {"",
                            "localhost",

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "tests/support/wait.hpp"
@@ -56,6 +57,12 @@ void RedisServer::launch() {
                                  "",
                                  "--appendonly",
                                  "no"};
+  if (!options_.configuration.empty()) {
+    const std::string path = directory_.file("redis.conf");
+    std::ofstream file(path);
+    for (const std::string& line : options_.configuration) file << line << '\n';
+    words.insert(words.begin() + 1, path);
+  }
   words.insert(words.end(), options_.arguments.begin(), options_.arguments.end());
   ::unlink(socket().c_str());
   process_ = Process([&] {

@@ -16,6 +16,8 @@ class RedisServer {
   struct Options {
     bool tcp = false;
     std::vector<std::string> arguments;  // as on its command line: {"--requirepass", "x"}
+    // Not empty: the lines of its configuration file, which it may rewrite (a Sentinel does).
+    std::vector<std::string> configuration = {};
   };
 
   // Returns when it answers; ends the test program when it does not within ten seconds.
