@@ -5,21 +5,9 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "federation/info_text.hpp"
 
 namespace stem::federation {
-namespace {
-
-// The value of "name:value\r\n" in the answer of INFO; empty when it is not there.
-std::string info_value(std::string_view info, std::string_view name) {
-  const std::string wanted = fmt::format("\n{}:", name);
-  const std::size_t at = info.find(wanted);
-  if (at == std::string_view::npos) return {};
-  const std::string_view value = info.substr(at + wanted.size());
-  return std::string(value.substr(0, value.find_first_of("\r\n")));
-}
-
-}  // namespace
-
 Greeting::Greeting(const RedisOptions& options, std::optional<SessionIdentity> previous, Queue queue, Done done)
     : options_(options), previous_(std::move(previous)), queue_(std::move(queue)), done_(std::move(done)) {}
 

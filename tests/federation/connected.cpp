@@ -7,11 +7,6 @@ namespace stem::test {
 
 using federation::Reply;
 
-OwnedReply::OwnedReply(const Reply& reply)
-    : kind(reply.kind), error(reply.error), integer(reply.integer), text(reply.text) {
-  for (const Reply& element : reply.elements) elements.emplace_back(element);
-}
-
 federation::RedisOptions Connected::quick(const std::string& url) {
   federation::RedisOptions options;
   const auto parsed = federation::parse_redis_url(url);

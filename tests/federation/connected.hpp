@@ -8,21 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "federation/blocking_client.hpp"
 #include "federation/redis_connection.hpp"
 #include "io/loop.hpp"
 
 namespace stem::test {
 
-// A reply that outlives its call.
-struct OwnedReply {
-  explicit OwnedReply(const federation::Reply& reply);
-  OwnedReply() = default;
-  federation::Reply::Kind kind = federation::Reply::Kind::kNil;
-  federation::RedisError error = federation::RedisError::kNone;
-  std::int64_t integer = 0;
-  std::string text;
-  std::vector<OwnedReply> elements;
-};
+using federation::OwnedReply;
 
 class Connected {
  public:
