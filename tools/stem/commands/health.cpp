@@ -9,6 +9,7 @@
 #include "base/units.hpp"
 #include "tools/stem/attachment.hpp"
 #include "tools/stem/commands/engine_commands.hpp"
+#include "tools/stem/health/component.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/segment/usage.hpp"
 #include "tools/stem/settings.hpp"
@@ -21,15 +22,6 @@ using nlohmann::ordered_json;
 
 constexpr std::string_view kSharedMemory = "shm://";
 constexpr double kNearlyFull = 0.9;
-
-struct Component {
-  std::string name;
-  std::string url;
-  bool ok = false;
-  std::int64_t round_trip_ns = 0;
-  std::string detail;
-  std::vector<std::string> warnings;
-};
 
 // Attach, take a slot, give it back: what an enqueue needs, and nothing is left behind.
 Result<void> round_trip(const Context& context, Component& component) {
@@ -65,11 +57,14 @@ Result<void> round_trip(const Context& context, Component& component) {
 }
 
 Component look_at(std::string name, const std::string& url, const Context& context) {
-  // Without a password that may be in it.
   Component component{.name = std::move(name), .url = shown_value(*find_setting("broker_url"), url)};
+  if (is_redis_url(url)) {
+    look_at_redis(url, context, component);
+    return component;
+  }
   if (!url.starts_with(kSharedMemory)) {
-    component.detail =
-        fmt::format("'{}' is no segment; only shm://NAME can be looked at", url.substr(0, url.find("://") + 3));
+    component.detail = fmt::format("'{}' is neither a segment (shm://NAME) nor a Redis, and cannot be looked at",
+                                   url.substr(0, url.find("://") + 3));
     return component;
   }
   Context there = context;
@@ -108,6 +103,7 @@ int show_health(const Context& context) {
     ordered_json row{{"component", c.name},    {"url", c.url},       {"ok", c.ok},
                      {"roundTripNs", nullptr}, {"detail", c.detail}, {"warnings", c.warnings}};
     if (c.ok) row["roundTripNs"] = c.round_trip_ns;
+    if (!c.facts.is_null()) row["redis"] = c.facts;
     rows.push_back(std::move(row));
   }
   print_json({{"ok", ok}, {"components", rows}});
@@ -127,7 +123,9 @@ std::vector<Command> health_commands() {
            .group = Group::kWatch,
            .help = "Whether tasks can be handed over and results kept, with the time it takes",
            .details = "Exit code 70 when a component fails.",
-           .examples = {{"stem health", ""}, {"stem health --json", ""}},
+           .examples = {{"stem health", ""},
+                        {"stem health --json", ""},
+                        {"stem health --broker redis://queue.example:6379", "also what Redis should be set to"}},
            .traits = kReads,
            .build = build_health}};
 }
