@@ -6,6 +6,7 @@
 
 #include "base/log.hpp"
 #include "federation/json_text.hpp"
+#include "federation/payload_text.hpp"
 #include "federation/records.hpp"
 #include "shm/death.hpp"
 #include "shm/doorbell.hpp"
@@ -18,6 +19,7 @@ constexpr std::uint32_t kAtOnce = 64;
 constexpr std::size_t kResultsAtOnce = 256;
 constexpr std::int64_t kAskFirstNs = 1'000'000;
 constexpr std::int64_t kAskMostNs = 50'000'000;
+constexpr std::int64_t kPutOffNs = 1'000'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
 constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
 constexpr std::string_view kReadBackCount = "1000";
@@ -35,6 +37,14 @@ bool is_later(std::string_view a, std::string_view b) {
   return less(part(b, true), part(a, true));
 }
 
+// The bytes that the handler returned, or that one of ours would have.
+std::string result_of(const TaskStatus& status) {
+  if (status.payload_bytes) return *status.payload_bytes;
+  if (status.payload == "null") return {};
+  if (status.meta.find(fmt::format("\"{}\":true", kJsonTextMember)) != std::string::npos) return status.payload;
+  return message_pack_of_json(status.payload).value_or(status.payload);
+}
+
 }  // namespace
 
 Exporter::Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const Transcript& transcript,
@@ -49,8 +59,6 @@ Exporter::Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const
       parcels_(kAtOnce) {
   if (options_.policy == Policy::kLocalOnly) options_.window = 0;
 }
-
-Exporter::~Exporter() = default;
 
 void Exporter::adopt(const engine::Parcel& parcel, const Clocks& clocks) {
   engine::TaskView view;
@@ -113,7 +121,14 @@ void Exporter::take(const Clocks& clocks) {
   std::uint64_t budget = may_leave();
   while (budget > 0 && sent_ + uncertain_ + to_send_.size() < options_.window) {
     const auto most = static_cast<std::uint32_t>(std::min<std::uint64_t>(budget, kAtOnce));
-    const std::uint32_t n = outbox_.take(queue_, parcels_.data(), most, clocks.now_ns);
+    imported_.clear();
+    const std::uint32_t n = outbox_.take(queue_, parcels_.data(), most, imported_, clocks.now_ns);
+    for (const engine::Lease& lease : imported_) {
+      if (give_back_)
+        give_back_(lease);
+      else
+        outbox_.put_off(lease, clocks.now_ns + kPutOffNs);
+    }
     for (std::uint32_t i = 0; i < n; ++i) {
       engine::TaskView view;
       if (!outbox_.view(parcels_[i], view)) continue;
@@ -169,6 +184,7 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   task.stage = Stage::kToSend;
   to_send_.push_back(entry.first);
   if (reply.error == RedisError::kNotSent) return;
+  if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
   if (!refused_) log::warn("Redis refuses tasks", {{"queue", options_.queue}, {"error", reply.text}});
   refused_ = true;
 }
@@ -309,10 +325,8 @@ bool Exporter::settle(Entry& entry, std::string_view json, std::int64_t now_ns) 
   }
   const engine::Parcel& parcel = entry.second.parcel;
   if (status.state == "succeeded") {
-    const std::string& text = status.payload_bytes ? *status.payload_bytes : status.payload;
-    const bool none = !status.payload_bytes && status.payload == "null";
-    (void)outbox_.end(parcel, engine::OutcomeKind::kSucceeded,
-                      none ? std::span<const std::byte>() : std::as_bytes(std::span(text)), now_ns);
+    const std::string result = result_of(status);
+    (void)outbox_.end(parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(result)), now_ns);
   } else if (status.state == "failed" || status.state == "cancelled") {
     std::string kind = status.state, message;
     if (const auto members = json_members(status.error)) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
 #include <unordered_map>
@@ -44,7 +45,8 @@ class Exporter {
 
   Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const Transcript& transcript, std::uint32_t queue,
            Options options);
-  ~Exporter();
+  // For the importer of the same queue: an imported task that would have to leave. Without it they stay.
+  void on_import(std::function<void(const engine::Lease&)> give_back) { give_back_ = std::move(give_back); }
 
   // Takes over what a gateway before us has left of this queue.
   void adopt(const engine::Parcel& parcel, const Clocks& clocks);
@@ -107,6 +109,8 @@ class Exporter {
   std::size_t sent_ = 0, uncertain_ = 0;
   std::string last_id_[kLanes];  // of our last entry that Redis has confirmed, a lane each
   std::vector<engine::Parcel> parcels_;
+  std::vector<engine::Lease> imported_;
+  std::function<void(const engine::Lease&)> give_back_;
   Envelope envelope_;
   std::vector<std::string_view> argv_;
   int reading_back_ = 0;  // commands of a recovery that are not answered

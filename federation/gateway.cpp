@@ -47,6 +47,7 @@ class ConnectedRedis : public Redis {
     return connection_.command(argv, std::move(handler), block_ns);
   }
   bool is_ready() const override { return connection_.is_ready(); }
+  void drop(const std::string& reason) override { connection_.drop(reason); }
   RedisConnection& connection() { return connection_; }
 
  private:
@@ -132,7 +133,10 @@ class Gateway {
 };
 
 Result<void> Gateway::attach() {
-  auto segment = shm::Segment::attach(options_.name_space, options_.directory);
+  shm::SegmentOptions options;  // of a new one, where no program has made it yet
+  options.name_space = options_.name_space;
+  options.directory = options_.directory;
+  auto segment = shm::Segment::open_or_create(options);
   if (!segment) return segment.error();
   segment_ = *segment;
   auto self = shm::Participant::join(segment_, {shm::Role::kGateway, options_.node});
@@ -352,6 +356,9 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.prefetch_multiplier = options_.prefetch_multiplier;
     importers_.push_back(
         std::make_unique<Importer>(*engine_, *redis_, *readers_[i], *keys_, imports[i], std::move(options)));
+    for (auto& exporter : exporters_)
+      if (exporter->queue() == imports[i])
+        exporter->on_import([at = importers_.back().get()](const engine::Lease& lease) { at->give_back(lease); });
   }
 }
 

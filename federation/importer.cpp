@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "engine/control.hpp"
 #include "federation/json_text.hpp"
+#include "federation/payload_text.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
 #include "shm/death.hpp"
@@ -22,6 +23,7 @@ constexpr std::int64_t kBlockNs = 1'000'000'000;
 constexpr std::string_view kBlockMs = "1000";
 constexpr std::int64_t kPromoteBusyNs = 20'000'000;
 constexpr std::int64_t kPromoteIdleNs = 500'000'000;
+constexpr std::int64_t kPutOffNs = 1'000'000'000;
 constexpr std::string_view kPendingPage = "100";
 constexpr std::size_t kPendingPageEntries = 100;
 
@@ -368,10 +370,14 @@ bool Importer::read_end(Entry& entry, End& end) {
   if (state == engine::ResultState::kSucceeded) {
     status.state = "succeeded";
     const std::string_view bytes(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
-    if (is_json(bytes))
+    if (auto json = json_of_message_pack(bytes)) {
+      status.payload = std::move(*json);
+    } else if (is_json(bytes)) {
       status.payload = bytes;
-    else if (!bytes.empty())
+      status.meta = fmt::format("{{\"{}\":true}}", kJsonTextMember);
+    } else if (!bytes.empty()) {
       status.payload_bytes = bytes;
+    }
   } else {
     const bool dead = state == engine::ResultState::kDead || state == engine::ResultState::kFailed;
     status.state = dead ? "failed" : "cancelled";
@@ -515,6 +521,33 @@ void Importer::forget_orphans() {
 }
 
 // ---- leases
+
+// It waits here and nobody has room for it: back to the end of its lane, for whoever has. We hold its lease, so that
+// nobody starts it meanwhile; killed on the way, it is an imported task as before, or one that is not ours any more.
+void Importer::give_back(const engine::Lease& lease) {
+  const auto found = std::find_if(tasks_.begin(), tasks_.end(), [&lease](const Entry& entry) {
+    return entry.second.id.slot() == lease.slot && entry.second.id.generation() == lease.word.generation();
+  });
+  const bool can = found != tasks_.end() && found->second.confirmed && !found->second.ending;
+  const Queued queued =
+      !can ? Queued::kNotReady
+           : redis_.command({"EVAL", kReturnScript, "1", streams_[found->second.lane], group_, options_.consumer,
+                             found->second.entry},
+                            [this, lease, at = &*found](const Reply& reply) { on_returned(lease, *at, reply); });
+  if (queued != Queued::kYes) return outbox_.put_off(lease, clocks_.now_ns + kPutOffNs);
+  found->second.ending = true;
+}
+
+void Importer::on_returned(const engine::Lease& lease, Entry& entry, const Reply& reply) {
+  entry.second.ending = false;
+  if (!reply.is_integer()) return outbox_.put_off(lease, clocks_.now_ns + kPutOffNs);
+  ++(reply.integer != 0 ? stats_.returned : stats_.fenced);
+  engine::TaskView view;
+  if (engine_.view(lease, view))
+    (void)engine_.cancel(lease, view, shm::Counter::kCancelled, {"returned", "other hosts have room for it"},
+                         clocks_.now_ns);
+  finish(entry);
+}
 
 void Importer::renew() {
   std::vector<Entry*> due[kLanes];

@@ -26,6 +26,7 @@ struct ImportStats {
   std::uint64_t invalid = 0;     // entries that are no envelope
   std::uint64_t reclaimed = 0;   // from hosts that were silent
   std::uint64_t fenced = 0;      // lost to another host
+  std::uint64_t returned = 0;    // to their lane, because nobody here had room
 };
 
 class Importer {
@@ -50,6 +51,8 @@ class Importer {
   void on_reader_ready(const Clocks& clocks);  // of `reader`
   // Tells ends, renews, reads, reclaims. Returns true while it has tasks whose end it waits for.
   bool step(const Clocks& clocks);
+  // A task that came from here waits and finds no worker: the exporter has taken its lease, and asks us.
+  void give_back(const engine::Lease& lease);
   // No more reading; what is here is run and told.
   void drain() { draining_ = true; }
 
@@ -99,6 +102,7 @@ class Importer {
   void finish(Entry& entry);
   void fence(Entry& entry);
 
+  void on_returned(const engine::Lease& lease, Entry& entry, const Reply& reply);
   void renew();
   void renew_checked(Entry& entry);
   void reclaim();

@@ -19,6 +19,8 @@ class Redis {
   // As RedisConnection::command: the handler is called exactly once, later, unless the answer is not kYes.
   virtual Queued command(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns = 0) = 0;
   virtual bool is_ready() const = 0;
+  // What answers is of no use (a replica, since a fail-over): another connection.
+  virtual void drop(const std::string& reason) = 0;
 
   Queued command(std::initializer_list<std::string_view> argv, ReplyHandler handler, std::int64_t block_ns = 0) {
     return command(std::span(argv.begin(), argv.size()), std::move(handler), block_ns);

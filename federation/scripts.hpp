@@ -35,6 +35,18 @@ for i = 2, #KEYS do
 end
 return #KEYS - 1)lua";
 
+// An entry goes back to the end of its lane, if it still is this consumer's. KEYS stream. ARGV group, consumer, entry.
+// 1 or 0.
+inline constexpr std::string_view kReturnScript = R"lua(
+local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
+if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
+local entry = redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])
+if #entry == 0 then return 0 end
+redis.call('XADD', KEYS[1], '*', unpack(entry[1][2]))
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+redis.call('XDEL', KEYS[1], ARGV[3])
+return 1)lua";
+
 // A lease goes on, if it still is this consumer's. KEYS stream. ARGV group, consumer, entry. 1 or 0.
 inline constexpr std::string_view kRenewScript = R"lua(
 local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)

@@ -8,6 +8,7 @@
 #include "engine/retry.hpp"
 #include "federation/iso_time.hpp"
 #include "federation/json_text.hpp"
+#include "federation/payload_text.hpp"
 #include "shm/names.hpp"
 
 namespace stem::federation {
@@ -42,10 +43,11 @@ class MetaWriter {
   bool first_ = true;
 };
 
-std::string meta_of(const engine::TaskView& task, const Clocks& clocks) {
+std::string meta_of(const engine::TaskView& task, const Clocks& clocks, bool is_text) {
   const engine::TaskExtras& e = task.extras;
   MetaWriter meta(task.has_extras && !e.meta.empty() ? e.meta : std::string_view("{}"));
   if ((task.flags & shm::kKeepResult) == 0) meta.raw("stem.ignoreResult", "true");
+  if (is_text) meta.raw(kJsonTextMember, "true");
   if ((task.flags & shm::kInPlace) != 0) meta.raw("stem.inPlace", "true");
   if ((task.flags & shm::kNoRenew) != 0) meta.raw("stem.noRenew", "true");
   if (!task.has_extras) return std::move(meta).end();
@@ -93,7 +95,9 @@ void read_retry_policy(std::string_view object, engine::RetryPolicy& policy) {
 // True when the member was one of ours.
 bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) {
   engine::TaskExtras& extras = into.extras;
-  if (m.name == "stem.inPlace") {
+  if (m.name == kJsonTextMember) {
+    into.is_text = m.value == "true";
+  } else if (m.name == "stem.inPlace") {
     into.spec.in_place = m.value == "true";
   } else if (m.name == "stem.noRenew") {
     into.spec.auto_renew = m.value != "true";
@@ -148,12 +152,18 @@ void Transcript::write(const engine::TaskView& task, const Clocks& clocks, Envel
   into.name = shm::task_name(segment_, task.task);
   into.queue = shm::queue_name(segment_, task.queue);
   const std::string_view payload = as_text(task.payload);
-  if ((task.flags & shm::kInPlace) == 0 && is_json_object(payload))
+  bool is_text = false;
+  const auto args = (task.flags & shm::kInPlace) == 0 ? json_of_message_pack(payload) : std::nullopt;
+  if (args && args->front() == '{') {
+    into.args = *args;
+  } else if ((task.flags & shm::kInPlace) == 0 && is_json_object(payload)) {
     into.args = payload;
-  else
+    is_text = true;
+  } else {
     into.payload = payload;
+  }
   if (task.has_extras && !task.extras.headers.empty()) into.headers = task.extras.headers;
-  into.meta = meta_of(task, clocks);
+  into.meta = meta_of(task, clocks, is_text);
   into.enqueued_at_us = clocks.wall_us(task.enqueued_ns);
   into.priority = task.priority;
   into.attempt = task.tally.attempts;
@@ -167,8 +177,6 @@ void read(const Envelope& envelope, const Clocks& clocks, ImportedTask& into) {
   into.extras = {};
   engine::TaskSpec& spec = into.spec;
   engine::TaskExtras& extras = into.extras;
-  const std::string_view payload = envelope.payload ? std::string_view(*envelope.payload) : envelope.args;
-  spec.payload = std::as_bytes(std::span(payload));
   spec.priority = static_cast<std::uint8_t>(std::clamp<std::int64_t>(envelope.priority, 0, shm::kPriorities - 1));
   spec.max_retries = static_cast<std::uint16_t>(std::clamp<std::int64_t>(envelope.max_retries, 0, UINT16_MAX));
   spec.attempt = static_cast<std::uint16_t>(std::clamp<std::int64_t>(envelope.attempt, 0, UINT16_MAX));
@@ -178,6 +186,11 @@ void read(const Envelope& envelope, const Clocks& clocks, ImportedTask& into) {
     extras.visibility_ns = std::min<std::int64_t>(*envelope.visibility_timeout_ms, 86'400'000) * 1'000'000;
   if (envelope.headers != "{}") extras.headers = envelope.headers;
   read_meta(envelope.meta, clocks, into);
+  std::string_view payload = envelope.payload ? std::string_view(*envelope.payload) : envelope.args;
+  if (!envelope.payload && !into.is_text) {
+    if (auto packed = message_pack_of_json(envelope.args)) payload = into.payload = std::move(*packed);
+  }
+  spec.payload = std::as_bytes(std::span(payload));
 }
 
 }  // namespace stem::federation

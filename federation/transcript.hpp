@@ -2,7 +2,7 @@
 //
 // What the wire has no field for travels in `meta` under Stem's names (stem.timeLimitMs, stem.expiresAt, ...) and is
 // taken out of it again, so that a task that has been to another host and back is the task it was. A payload that is
-// a JSON object is `args`; any other travels raw. Unique keys, limits and affinity are the origin's and stay there.
+// an object, as MessagePack or as JSON text, is `args`; any other travels raw. Unique keys, limits and affinity are the origin's and stay there.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,8 @@ class Transcript {
 struct ImportedTask {
   engine::TaskSpec spec;  // without queue and task
   engine::TaskExtras extras;
-  std::string meta, retry_for, no_retry_for;
+  std::string meta, retry_for, no_retry_for, payload;
+  bool is_text = false;  // the payload is the JSON text itself
   ImportedTask() = default;
   ImportedTask(const ImportedTask&) = delete;
   ImportedTask& operator=(const ImportedTask&) = delete;

@@ -29,7 +29,8 @@ std::uint32_t slots_used(const shm::Segment& s) {
 }  // namespace
 
 // Claimed as by a worker, then put into the outbox. Killed in between, it was a lease that was never begun.
-std::uint32_t Outbox::take(std::uint32_t queue, Parcel* into, std::uint32_t most, std::int64_t now_ns) noexcept {
+std::uint32_t Outbox::take(std::uint32_t queue, Parcel* into, std::uint32_t most, std::vector<Lease>& imported,
+                           std::int64_t now_ns) {
   Lease leases[kTakeAtOnce];
   const std::uint32_t n = engine_.claim(queue, leases, std::min(most, kTakeAtOnce), now_ns);
   std::uint32_t taken = 0;
@@ -41,11 +42,20 @@ std::uint32_t Outbox::take(std::uint32_t queue, Parcel* into, std::uint32_t most
       if (!engine_.view(lease, task) || !engine_.move_out(lease, task, task.tally, single)) continue;
       lease = single;
     }
+    if (engine_.is_import(lease.slot, lease.word)) {
+      imported.push_back(lease);
+      continue;
+    }
     ControlWord word = lease.word;
     const ControlWord out = word.with(State::kOutbox, engine_.self().owner());
     if (segment_.descriptor(lease.slot).control.change(word, out)) into[taken++] = {lease.slot, out};
   }
   return taken;
+}
+
+void Outbox::put_off(const Lease& lease, std::int64_t until_ns) noexcept {
+  (void)engine_.put_off(lease.slot, lease.word, tally_of(segment_.descriptor(lease.slot), lease.word.grant()),
+                        until_ns);
 }
 
 bool Outbox::change(const Parcel& parcel, State to, Counter counter, ControlWord& changed) noexcept {

@@ -29,7 +29,11 @@ class Outbox {
 
   // ---- out
   // Takes up to `most` runnable tasks of a queue out of this host's hands, best priority first; returns how many.
-  std::uint32_t take(std::uint32_t queue, Parcel* into, std::uint32_t most, std::int64_t now_ns) noexcept;
+  // Imported ones are another host's to send: they come as leases behind `imported`, to be settled or put off.
+  std::uint32_t take(std::uint32_t queue, Parcel* into, std::uint32_t most, std::vector<Lease>& imported,
+                     std::int64_t now_ns);
+  // It stays here, and nobody looks at it before then. No grant is used up.
+  void put_off(const Lease& lease, std::int64_t until_ns) noexcept;
   // What is to be sent. False: it makes no sense (it was quarantined), or is not ours any more.
   bool view(const Parcel& parcel, TaskView& into) noexcept { return engine_.view({parcel.slot, parcel.word}, into); }
   // True when somebody here waits for its end (a kept result, links): then end() is to follow, not hand_over().

@@ -74,6 +74,7 @@ class OutboxTest : public ::testing::Test {
   Attached worker_;
   std::uint32_t queue_;
   std::uint32_t task_;
+  std::vector<Lease> imported_;
 };
 
 TEST_F(OutboxTest, WhatIsTakenNobodyRunsHereAndHandingOverEndsIt) {
@@ -81,7 +82,7 @@ TEST_F(OutboxTest, WhatIsTakenNobodyRunsHereAndHandingOverEndsIt) {
   Outbox outbox(*gateway);
   for (std::uint64_t i = 0; i < 5; ++i) (void)enqueue(i);
   Parcel parcels[8];
-  ASSERT_EQ(outbox.take(queue_, parcels, 8, kNow), 5u);
+  ASSERT_EQ(outbox.take(queue_, parcels, 8, imported_, kNow), 5u);
   Lease lease;
   EXPECT_EQ(worker_->claim(queue_, &lease, 1, kNow), 0u);
   for (std::uint64_t i = 0; i < 5; ++i) {
@@ -108,7 +109,7 @@ TEST_F(OutboxTest, ItemsOfARunTravelByThemselves) {
   ASSERT_EQ(producer_->enqueue_many(specs.data(), specs.size(), nullptr, done, kNow), EnqueueStatus::kOk);
   Parcel parcels[16];
   std::map<std::uint64_t, int> seen;
-  while (const std::uint32_t n = outbox.take(queue_, parcels, 16, kNow)) {
+  while (const std::uint32_t n = outbox.take(queue_, parcels, 16, imported_, kNow)) {
     for (std::uint32_t i = 0; i < n; ++i) {
       TaskView view;
       ASSERT_TRUE(outbox.view(parcels[i], view));
@@ -127,7 +128,7 @@ TEST_F(OutboxTest, ADeadGatewaysParcelsWaitForTheNext) {
     auto segment = must_attach("test", directory_.path());
     Attached self(segment, shm::Role::kGateway);
     Parcel parcel;
-    if (Outbox(*self).take(queue_, &parcel, 1, kNow) == 1) ::raise(SIGKILL);
+    if (Outbox(*self).take(queue_, &parcel, 1, imported_, kNow) == 1) ::raise(SIGKILL);
     return 1;
   });
   ASSERT_EQ(gateway.wait(), 128 + SIGKILL);
@@ -155,7 +156,7 @@ TEST_F(OutboxTest, ACleanEndLeavesParcelsToTheNext) {
   Outbox outbox(*gateway);
   (void)enqueue(1);
   Parcel parcel;
-  ASSERT_EQ(outbox.take(queue_, &parcel, 1, kNow), 1u);
+  ASSERT_EQ(outbox.take(queue_, &parcel, 1, imported_, kNow), 1u);
   outbox.leave(parcel);
   EXPECT_FALSE(outbox.hand_over(parcel));
   const auto adopted = outbox.adopt();
@@ -169,7 +170,7 @@ TEST_F(OutboxTest, AResultThatComesBackIsTheTasks) {
   const engine::TaskId good = enqueue(1, true);
   const engine::TaskId bad = enqueue(2, true);
   Parcel parcels[2];
-  ASSERT_EQ(outbox.take(queue_, parcels, 2, kNow), 2u);
+  ASSERT_EQ(outbox.take(queue_, parcels, 2, imported_, kNow), 2u);
   std::vector<std::byte> bytes;
   engine::FailureRecord failure;
   EXPECT_EQ(engine::read_result(*producer_, good, bytes, failure), ResultState::kPending);
@@ -220,6 +221,20 @@ TEST_F(OutboxTest, ADeadImportIsTheGatewaysToBury) {
   EXPECT_TRUE(outbox.forget(id));
   EXPECT_EQ(slots_in(*segment_, State::kDead), 0u);
   EXPECT_EQ(count(Counter::kDeadPurged), 1u);
+}
+
+TEST_F(OutboxTest, AnImportedTaskIsNotOursToSend) {
+  Attached gateway(segment_, shm::Role::kGateway);
+  Outbox outbox(*gateway);
+  const engine::TaskId id = import(outbox, 9, "lane/3-0");
+  Parcel parcel;
+  ASSERT_EQ(outbox.take(queue_, &parcel, 1, imported_, kNow), 0u);
+  ASSERT_EQ(imported_.size(), 1u);
+  const std::uint32_t grant = imported_[0].word.grant();
+  outbox.put_off(imported_[0], kNow + 1);
+  const auto word = segment_->descriptor(id.slot()).control.load();
+  EXPECT_EQ(word.state(), State::kDelayed);
+  EXPECT_EQ(word.grant(), grant) << "waiting uses nothing up";
 }
 
 }  // namespace

@@ -180,6 +180,24 @@ TEST_F(GatewayTest, ALostHostsTasksRunElsewhere) {
   EXPECT_LE(ledger.extra(), 1u) << "only what had started on the lost host";
 }
 
+// Workers gone, gateway there: what waits there goes to who has workers, under its own name.
+TEST_F(GatewayTest, AHostWithoutWorkersGivesBackWhatWaits) {
+  Host a(server.url(), ledger), b(server.url(), ledger), c(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker(Conduct::kHang);
+  b.start_gateway();
+  for (std::uint64_t i = 0; i < 20; ++i) (void)a.enqueue(i);
+  ASSERT_TRUE(wait_until([&] { return b.counter(Counter::kImported) >= 10 && ran() > 0; }));
+  b.kill_workers();
+  b.sweep();
+  c.start_worker();
+  c.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; })) << ran();
+  expect_clean({&a, &b, &c});
+  EXPECT_EQ(ledger.extra(), 1u) << "only what had started";
+  EXPECT_EQ(b.counter(Counter::kExported), 0u) << "they are a's";
+}
+
 // Stopped beyond its leases, then let go on: what it says then counts for nothing.
 TEST_F(GatewayTest, AHostThatComesBackLateIsFenced) {
   Host a(server.url(), ledger), b(server.url(), ledger), c(server.url(), ledger);

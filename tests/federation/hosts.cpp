@@ -8,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
+#include "federation/payload_text.hpp"
 #include "federation/redis_url.hpp"
 #include "shm/doorbell.hpp"
 
@@ -75,7 +76,8 @@ int Host::work(Conduct conduct) {
       continue;
     }
     if (!self->view(lease, view) || self->begin(lease, view, base::monotonic_ns()) != engine::Begin::kStart) continue;
-    const std::string number(reinterpret_cast<const char*>(view.payload.data()), view.payload.size());
+    std::string number(reinterpret_cast<const char*>(view.payload.data()), view.payload.size());
+    if (const auto json = federation::json_of_message_pack(number)) number = *json;
     ledger_.ran(std::strtoull(number.c_str() + std::strlen("{\"n\":"), nullptr, 10));
     while (conduct == Conduct::kHang) {
       self->self().beat();

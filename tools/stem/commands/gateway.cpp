@@ -35,7 +35,7 @@ int refuse(const Error& error) {
 int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   federation::GatewayOptions options;
   options.name_space = context.namespace_name;
-  options.redis_name_space = chosen.redis_namespace.empty() ? "stem" : chosen.redis_namespace;
+  options.redis_name_space = chosen.redis_namespace.empty() ? context.namespace_name : chosen.redis_namespace;
   options.exports = chosen.exports;
   options.imports = chosen.imports;
   options.node = chosen.node.empty() ? context.namespace_name : chosen.node;
@@ -60,7 +60,8 @@ Run build_gateway_start(CommandLine& line) {
   line.text("--policy", &options->policy, "where exported tasks run: local-first, global or local-only")
       .named("POLICY");
   line.text("--node", &options->node, "name to show for this host").named("NAME");
-  line.text("--redis-namespace", &options->redis_namespace, "prefix of the keys in Redis, the same on all hosts")
+  line.text("--redis-namespace", &options->redis_namespace,
+            "prefix of the keys in Redis, the same on all hosts (default: the namespace)")
       .named("NAME");
   return [options](const Context& context) { return start_gateway(*options, context); };
 }
