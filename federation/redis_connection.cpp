@@ -141,8 +141,10 @@ void RedisConnection::Impl::attempt() {
   state = State::kResolving;
   host_ = options.url.host;
   greeting_timer_ = loop_.call_at(base::monotonic_ns() + options.greeting_timeout_ns, [this] {
-    fault(fmt::format("{} was not ready within {}", options.url.shown(),
-                      base::human_duration(options.greeting_timeout_ns)));
+    const bool shaking_hands = tls_ && !tls_->established();
+    fault(fmt::format("{} was not ready within {} (still {})", options.url.shown(),
+                      base::human_duration(options.greeting_timeout_ns),
+                      shaking_hands ? "shaking hands for TLS" : to_string(state)));
   });
   const auto when_found = [this, number, alive = alive_](Result<std::vector<io::Address>> addresses) {
     if (*alive && attempt_ == number && state == State::kResolving) found(std::move(addresses));

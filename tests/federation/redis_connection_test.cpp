@@ -119,7 +119,8 @@ TEST_P(OnBackends, AStoppedServerIsTakenForDead) {
   ASSERT_EQ(client.losses.size(), 1u);
   EXPECT_EQ(client.losses[0], "no reply for 150ms while 1 commands were outstanding");
   // The kernel still takes connections for it; nobody greets back.
-  ASSERT_TRUE(client.turn_until([&] { return client->last_fault().ends_with("was not ready within 150ms"); }));
+  ASSERT_TRUE(
+      client.turn_until([&] { return client->last_fault().ends_with("was not ready within 150ms (still greeting)"); }));
   server.resume();
   ASSERT_TRUE(client.wait_ready()) << client->last_fault();
   // The old connection was fenced before we were told that we are ready.
