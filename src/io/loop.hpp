@@ -81,7 +81,7 @@ class Loop {
   void defer(std::function<void()> callback);
 
   // Deferred calls, then completions (waits for them up to `timeout_ns`, or the next timer), then due timers.
-  // Returns how many callbacks ran. An error only when the kernel refuses to wait at all.
+  // Returns how many callbacks ran; none when a signal ended the wait. An error only when the kernel refuses to wait at all.
   Result<std::uint32_t> run_once(std::int64_t timeout_ns);
 
   std::uint32_t operations_under_way() const { return under_way_; }

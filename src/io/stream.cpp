@@ -28,6 +28,7 @@ struct Stream::State : std::enable_shared_from_this<State> {
   void flush();
   void sent(std::int32_t result);
   void received(std::int32_t result);
+  void broken(const std::string& reason);
   void fail(const std::string& reason);
   void end();
 
@@ -36,6 +37,7 @@ struct Stream::State : std::enable_shared_from_this<State> {
   int fd = -1;
   bool ended = false;
   bool connected = false;
+  std::string send_fault;  // not empty: nothing more can be sent
   std::vector<char> inbox;
   std::string outbox;   // being filled
   std::string sending;  // the kernel's, from `sent_bytes` on
@@ -78,6 +80,7 @@ void Stream::State::receive() {
 void Stream::State::received(std::int32_t result) {
   receiving = {};
   if (ended) return;
+  if (result <= 0 && !send_fault.empty()) return fail(send_fault);
   if (result < 0) return fail(fmt::format("receive: {}", std::strerror(-result)));
   if (result == 0) return fail("the peer closed the connection");
   if (handlers.received) handlers.received({inbox.data(), static_cast<std::size_t>(result)});
@@ -85,7 +88,7 @@ void Stream::State::received(std::int32_t result) {
 }
 
 void Stream::State::flush() {
-  if (ended || !connected || writing || outbox.empty()) return;
+  if (ended || !connected || writing || outbox.empty() || !send_fault.empty()) return;
   sending.swap(outbox);
   outbox.clear();
   sent_bytes = 0;
@@ -95,7 +98,7 @@ void Stream::State::flush() {
 void Stream::State::sent(std::int32_t result) {
   writing = {};
   if (ended) return;
-  if (result < 0) return fail(fmt::format("send: {}", std::strerror(-result)));
+  if (result < 0) return broken(fmt::format("send: {}", std::strerror(-result)));
   sent_bytes += static_cast<std::size_t>(result);
   if (sent_bytes < sending.size()) {
     writing = loop.send(fd, std::string_view(sending).substr(sent_bytes),
@@ -105,6 +108,13 @@ void Stream::State::sent(std::int32_t result) {
   sending.clear();
   sent_bytes = 0;
   flush();
+}
+
+// The peer may have said why before it hung up, and that is still to be read: the receiving side ends it, when it has
+// come to the end.
+void Stream::State::broken(const std::string& reason) {
+  send_fault = reason;
+  ::shutdown(fd, SHUT_RDWR);  // what has arrived stays readable; then comes the end, for certain
 }
 
 // Ends it from the kernel's side: the owner is told.

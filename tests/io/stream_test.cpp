@@ -94,6 +94,27 @@ TEST_P(StreamTest, TellsWhyItCannotConnect) {
   EXPECT_FALSE(told.connected);
 }
 
+// A peer that says why and hangs up at once: the words arrive although what we send cannot be delivered any more.
+TEST_P(StreamTest, LastWordsAreHeardAlsoWhenSendingFailed) {
+  const test::Listener listener;
+  for (int round = 0; round < 50; ++round) {
+    Told told;
+    const auto stream = open(told);
+    stream->connect(listener.address());
+    ASSERT_TRUE(turn_until([&] { return told.connected; }));
+    const int peer = listener.accept();
+    stream->output() += "not read";
+    stream->flush();
+    ASSERT_TRUE(loop().run_once(0).ok());
+    test::write_all(peer, "last words");
+    ::close(peer);  // with something unread: the kernel sends a reset
+    stream->output().append(8 << 20, 'x');
+    stream->flush();
+    ASSERT_TRUE(turn_until([&] { return told.closed.has_value(); }));
+    EXPECT_EQ(told.received, "last words") << *told.closed;
+  }
+}
+
 TEST_P(StreamTest, MayBeDestroyedByItsOwnHandlers) {
   const test::Listener listener;
   std::unique_ptr<Stream> stream;
