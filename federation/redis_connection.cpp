@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::size_t kSendAtBytes = 64 * 1024;    // does not wait for the turn's end
 constexpr std::size_t kProgressBytes = 16 * 1024;  // of one long reply: worth as much as a whole one
+constexpr std::int64_t kLongestBlockNs = 86'400'000'000'000;
 constexpr std::int64_t kSteadyNs = 5'000'000'000;  // a session that lived as long has earned a quick reconnect
 
 bool same_word(std::string_view word, std::string_view upper) {
@@ -246,7 +247,7 @@ Queued RedisConnection::Impl::command(std::span<const std::string_view> argv, Re
 
 void RedisConnection::Impl::queue(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns) {
   const bool first = pipeline.empty();
-  pipeline.push(output(), argv, std::move(handler), block_ns);
+  pipeline.push(output(), argv, std::move(handler), std::clamp<std::int64_t>(block_ns, 0, kLongestBlockNs));
   if (first && state == State::kReady) {
     progress_ns_ = base::monotonic_ns();
     tend_watch();
