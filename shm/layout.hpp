@@ -176,7 +176,15 @@ static_assert(sizeof(TaskRow) == 128);
 // ---- roster ----------------------------------------------------------------------------------------
 
 enum class RowState : std::uint8_t { kFree = 0, kJoining = 1, kLive = 2, kDead = 3 };
-enum class Role : std::uint32_t { kNone = 0, kClient = 1, kWorker = 2, kSupervisor = 3, kTool = 4, kGateway = 5 };
+enum class Role : std::uint32_t {
+  kNone = 0,
+  kClient = 1,
+  kWorker = 2,
+  kSupervisor = 3,
+  kTool = 4,
+  kGateway = 5,
+  kBeat = 6
+};
 
 // RosterRow::status: incarnation << 8 | RowState.
 constexpr std::uint64_t row_status(std::uint64_t incarnation, RowState state) {

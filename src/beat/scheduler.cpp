@@ -140,7 +140,7 @@ Scheduler::Next Scheduler::fire(Item& item, std::int64_t planned_ns, const Now& 
   shm::ScheduleRow& row = row_of(item);
   const TurnWord turn(row.turn.load(std::memory_order_acquire));
   if (turn.open()) {  // of somebody who was killed, or is slow
-    if (engine_.complete_turn(item.stored.row, turn)) row.fired.fetch_add(1, std::memory_order_relaxed);
+    engine_.complete_turn(item.stored.row, turn);
     return Next::kPlan;
   }
   // After the turn: as long as it stands, these stand.
@@ -163,7 +163,6 @@ Scheduler::Next Scheduler::fire(Item& item, std::int64_t planned_ns, const Now& 
     return Next::kPlan;
   }
   const std::int64_t drift_ns = now.realtime_ns - planned_ns - item.stored.entry.jitter_of(planned_ns);
-  if (result.closed) row.fired.fetch_add(1, std::memory_order_relaxed);
   row.fired_at_ns.store(now.realtime_ns, std::memory_order_relaxed);
   row.drift_ns.store(drift_ns, std::memory_order_relaxed);
   row.last_status.store(0, std::memory_order_relaxed);

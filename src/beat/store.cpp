@@ -203,7 +203,7 @@ void ScheduleStore::complete_insert(DirectoryWord directory) noexcept {
     if (cell.load(std::memory_order_acquire) != directory.bits()) return;
     if (word.has_entry()) break;
     if (TurnWord(turn).open()) {
-      (void)engine_.complete_turn(directory.row(), TurnWord(turn));
+      engine_.complete_turn(directory.row(), TurnWord(turn));
       continue;
     }
     const DefinitionWord next = word.with_block(directory.block());

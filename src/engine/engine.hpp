@@ -85,7 +85,6 @@ enum class [[nodiscard]] TickStatus : std::uint8_t{
 
 struct TickResult {
   TickStatus status = TickStatus::kRefused;
-  bool closed = false;  // by us: of all who helped, we count it
   EnqueueResult enqueue;
 };
 
@@ -240,10 +239,12 @@ class Engine {
   // then it is accepted, and nobody else's task can be that tick any more. Otherwise nothing was done.
   TickResult fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64_t tick_ns, shm::TurnWord turn,
                        std::int64_t now_ns) noexcept;
-  // Lets the task go that an open turn has chosen. Anybody may; true for the one who closed the turn.
-  bool complete_turn(std::uint32_t row, shm::TurnWord turn) noexcept;
+  // Lets the task go that an open turn has chosen. Anybody may; of all who help one closes the turn and counts it.
+  void complete_turn(std::uint32_t row, shm::TurnWord turn) noexcept;
   // Gives the row a new turn after its definition has become `version`: who still holds the old one is refused.
   void renew_turn(std::uint32_t row, std::uint32_t version) noexcept;
+  // Completes what was left open by whoever was killed, or is slow.
+  void complete_turns() noexcept;
   // A proposed tick that waits: lets it go when its turn has chosen it, drops it when nobody can choose it any more.
   bool resolve_tick(std::uint32_t slot, shm::ControlWord word) noexcept;
 

@@ -155,6 +155,7 @@ void Keeper::patrol(std::uint32_t slots, std::int64_t now_ns) noexcept {
       segment_.header().keeper_passes.store(passes_, std::memory_order_relaxed);
       pass_started_ns_ = now_ns;
       bound_dead_letters();
+      engine_.complete_turns();
       break;
     }
     patrol_slot(cursor_++, now_ns);

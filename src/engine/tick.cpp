@@ -61,7 +61,7 @@ TickResult Engine::fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64
     result.status = TickStatus::kLost;
     return result;
   }
-  result.closed = complete_turn(row, mine);
+  complete_turn(row, mine);
   result.status = TickStatus::kFired;
   return result;
 }
@@ -79,8 +79,8 @@ std::optional<TaskExtras> Engine::tick_of(std::uint32_t slot, ControlWord word) 
   return extras;
 }
 
-bool Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
-  if (!turn.open()) return false;
+void Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
+  if (!turn.open()) return;
   shm::ScheduleRow& schedule = segment_.schedule(row);
   const std::uint32_t slot = turn.slot();
   if (slot < segment_.geometry().slot_count && slot < segment_.header().slab_used.load(std::memory_order_acquire)) {
@@ -90,7 +90,7 @@ bool Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
       const auto tick = tick_of(slot, word);
       if (tick && tick->tick_row == row + 1) {
         std::int64_t was = schedule.fired_ns.load(std::memory_order_acquire);
-        if (schedule.turn.load(std::memory_order_acquire) != turn.bits()) return false;  // over without us
+        if (schedule.turn.load(std::memory_order_acquire) != turn.bits()) return;  // over without us
         if (was != tick->tick_ns)
           schedule.fired_ns.compare_exchange_strong(was, tick->tick_ns, std::memory_order_acq_rel);
         (void)promote(slot, word, 0);
@@ -98,7 +98,13 @@ bool Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
     }
   }
   std::uint64_t expected = turn.bits();
-  return schedule.turn.compare_exchange_strong(expected, turn.closed().bits(), std::memory_order_acq_rel);
+  if (schedule.turn.compare_exchange_strong(expected, turn.closed().bits(), std::memory_order_acq_rel))
+    schedule.fired.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Engine::complete_turns() noexcept {
+  for (std::uint32_t row = 0; row < segment_.schedule_total(); ++row)
+    complete_turn(row, TurnWord(segment_.schedule(row).turn.load(std::memory_order_acquire)));
 }
 
 void Engine::renew_turn(std::uint32_t row, std::uint32_t version) noexcept {
@@ -107,7 +113,7 @@ void Engine::renew_turn(std::uint32_t row, std::uint32_t version) noexcept {
   for (;;) {  // each failed round is a tick that somebody fired
     std::uint64_t was = schedule.turn.load(std::memory_order_acquire);
     if (TurnWord(was).open()) {
-      (void)complete_turn(row, TurnWord(was));
+      complete_turn(row, TurnWord(was));
       continue;
     }
     if (was == renewed.bits() || schedule.turn.compare_exchange_strong(was, renewed.bits(), std::memory_order_acq_rel))
@@ -138,7 +144,7 @@ bool Engine::resolve_tick(std::uint32_t slot, ControlWord word) noexcept {
   const bool gone = !may_choose(segment_, tick->tick_by);
   const TurnWord turn(segment_.schedule(tick->tick_row - 1).turn.load(std::memory_order_acquire));
   if (turn == TurnWord::choose(slot, word.generation())) {
-    (void)complete_turn(tick->tick_row - 1, turn);
+    complete_turn(tick->tick_row - 1, turn);
     return true;
   }
   if (!gone) return false;

@@ -38,6 +38,10 @@ std::uint64_t Stepper::picture() const {
     look(s.offset_of(&s.counters(i, 0)), queues * sizeof(shm::CounterRow));
   }
   look(l.rings, std::min<std::uint64_t>(h.ring_used_bytes.load(), 16384));
+  if (const std::uint32_t schedules = s.schedule_total(); schedules != 0) {
+    look(l.schedules, offsetof(shm::ScheduleTable, drift));
+    look(l.schedules + sizeof(shm::ScheduleTable), schedules * sizeof(shm::ScheduleRow));
+  }
   if (h.superblocks_used.load() != 0) {
     look(l.superblock_rows, l.superblock_count * sizeof(shm::SuperblockRow));
     for (std::uint64_t b = 0; b < h.superblocks_used.load(); ++b) look(l.blocks + b * shm::kSuperblockBytes, 8192);
