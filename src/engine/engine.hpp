@@ -77,6 +77,13 @@ struct TaskView {
   alignas(16) std::byte inline_copy[shm::kInlineBytes];
 };
 
+// What a schedule's tick carries (TaskExtras::tick).
+struct TickNote {
+  std::uint64_t row = 0;          // of the schedule
+  std::int64_t planned_ns = 0;    // CLOCK_REALTIME
+  std::uint64_t proposed_by = 0;  // incarnation << 12 | participant + 1
+};
+
 enum class [[nodiscard]] TickStatus : std::uint8_t{
     kFired,
     kLost,     // somebody else had the turn: the tick was fired, or the entry changed
@@ -289,7 +296,7 @@ class Engine {
   void abandon(const Filled& filled, shm::BlockId block) noexcept;
   EnqueueStatus admit(const TaskSpec& spec, std::int64_t now_ns) noexcept;
   void announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
-  std::optional<TaskExtras> tick_of(std::uint32_t slot, shm::ControlWord word) const noexcept;
+  std::optional<TickNote> tick_of(std::uint32_t slot, shm::ControlWord word) const noexcept;
   void drop_tick(std::uint32_t slot, shm::ControlWord waiting) noexcept;
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
   void make_room(std::uint32_t queue, std::int64_t now_ns) noexcept;

@@ -12,7 +12,8 @@ struct Texts {
 };
 
 Texts texts(TaskExtras& e) {
-  return {{&e.headers, &e.meta, &e.idempotency_key, &e.link, &e.link_error, &e.retry_for, &e.no_retry_for, &e.origin}};
+  return {{&e.headers, &e.meta, &e.idempotency_key, &e.link, &e.link_error, &e.retry_for, &e.no_retry_for, &e.origin,
+           &e.tick}};
 }
 
 }  // namespace
@@ -46,9 +47,6 @@ void write_extension(const TaskExtras& e, std::int64_t now_ns, std::span<std::by
   x.concurrency_limit = e.concurrency_limit;
   x.affinity_key = e.affinity_key;
   x.run_item = e.run_item;
-  x.tick_row = e.tick_row;
-  x.tick_ns = e.tick_ns;
-  x.tick_by = e.tick_by;
   TaskExtras copy = e;
   std::byte* at = into.data() + sizeof x;
   const Texts all = texts(copy);
@@ -92,9 +90,6 @@ std::optional<TaskExtras> read_extension(std::span<const std::byte> block, std::
   e.concurrency_limit = x.concurrency_limit;
   e.affinity_key = x.affinity_key;
   e.run_item = x.run_item;
-  e.tick_row = static_cast<std::uint32_t>(x.tick_row);
-  e.tick_ns = x.tick_ns;
-  e.tick_by = x.tick_by;
   return e;
 }
 

@@ -1,7 +1,7 @@
 // What a task carries beyond its descriptor, at the front of its payload block:
 //
 //   TaskExtension | headers | meta | idempotency key | link | link_error | retry_for | no_retry_for | origin
-//   | padding to 16 | payload
+//   | tick | padding to 16 | payload
 //
 // Written by the producer while the slot is kAlloc, never changed afterwards. What a reader gets is a
 // copy of the fixed part and views whose bounds were checked against the block.
@@ -15,7 +15,7 @@
 
 namespace stem::engine {
 
-inline constexpr int kExtensionTexts = 8;
+inline constexpr int kExtensionTexts = 9;
 
 struct TaskExtension {
   std::int64_t expires_ns;
@@ -32,9 +32,6 @@ struct TaskExtension {
   std::uint64_t concurrency_key;
   std::uint64_t affinity_key;
   std::uint64_t run_item;
-  std::uint64_t tick_row;
-  std::int64_t tick_ns;
-  std::uint64_t tick_by;
   std::uint32_t rate_count;
   std::uint32_t rate_period_s;
   std::uint32_t group_rate_count;
@@ -43,9 +40,8 @@ struct TaskExtension {
   std::uint32_t retry_kind;
   std::uint32_t text_bytes[kExtensionTexts];
   std::uint32_t payload_offset;  // from the start of the extension
-  std::uint32_t unused;
 };
-static_assert(sizeof(TaskExtension) == 17 * 8 + 16 * 4);
+static_assert(sizeof(TaskExtension) == 14 * 8 + 16 * 4);
 
 // Bytes of extension and padding before the payload.
 std::uint32_t extension_bytes(const TaskExtras& extras) noexcept;

@@ -83,9 +83,6 @@ struct TaskExtras {
   std::uint32_t concurrency_limit = 0;
   std::uint64_t affinity_key = 0;
   std::uint64_t run_item = 0;  // the engine's own: TaskId::handle of the item of a run that it was
-  std::uint32_t tick_row = 0;  // the engine's own, as the next two: of a schedule's tick its row + 1
-  std::int64_t tick_ns = 0;    // the time it was planned for (CLOCK_REALTIME)
-  std::uint64_t tick_by = 0;   // who proposed it: incarnation << 12 | participant + 1
   std::string_view headers;    // JSON object text
   std::string_view meta;       // JSON object text
   std::string_view idempotency_key;
@@ -94,6 +91,7 @@ struct TaskExtras {
   std::string_view retry_for;   // error kinds, comma separated; empty = all
   std::string_view no_retry_for;
   std::string_view origin;  // where the gateway took it over from (its own words); empty = made here
+  std::string_view tick;    // the engine's own: a TickNote, of a schedule's tick
 };
 
 // A task to enqueue. `queue` and `task` are interned numbers.

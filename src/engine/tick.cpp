@@ -1,6 +1,8 @@
 // Ticks of schedules: each becomes one task, whoever is killed, stopped or late. The task is put aside first
 // (kWaiting: it exists, and nobody runs it); one CAS of the row's turn then says that it is the tick; only then
 // it is let go. So the tick is decided in one place, by a word that no two can change from the same value.
+#include <cstring>
+
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
 
@@ -33,9 +35,8 @@ TickResult Engine::fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64
     return result;
   }
   TaskExtras extras = spec.extras == nullptr ? TaskExtras{} : *spec.extras;
-  extras.tick_row = row + 1;
-  extras.tick_ns = tick_ns;
-  extras.tick_by = self_.incarnation() << 12 | self_.owner();
+  const TickNote note{row, tick_ns, self_.incarnation() << 12 | self_.owner()};
+  extras.tick = {reinterpret_cast<const char*>(&note), sizeof note};
   TaskSpec proposal = spec;
   proposal.extras = &extras;
   proposal.due_ns = 0;
@@ -67,16 +68,18 @@ TickResult Engine::fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64
 }
 
 // What a proposed tick says of itself; empty when it makes no sense, or does not stand any more.
-std::optional<TaskExtras> Engine::tick_of(std::uint32_t slot, ControlWord word) const noexcept {
+std::optional<TickNote> Engine::tick_of(std::uint32_t slot, ControlWord word) const noexcept {
   const Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t block = d.block;
   if (block == 0) return std::nullopt;
   std::uint32_t offset = 0;
-  auto extras = read_extension(
+  const auto extras = read_extension(
       blocks_.bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)), offset);
-  if (d.control.load() != word || !extras || extras->tick_row == 0 || extras->tick_row > segment_.schedule_total())
-    return std::nullopt;
-  return extras;
+  if (!extras || extras->tick.size() != sizeof(TickNote)) return std::nullopt;
+  TickNote note;
+  std::memcpy(&note, extras->tick.data(), sizeof note);
+  if (d.control.load() != word || note.row >= segment_.schedule_total()) return std::nullopt;
+  return note;
 }
 
 void Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
@@ -88,11 +91,11 @@ void Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
     // Not waiting any more: whoever let it go has written the time down before.
     if (word.generation() == turn.generation() && word.state() == State::kWaiting) {
       const auto tick = tick_of(slot, word);
-      if (tick && tick->tick_row == row + 1) {
+      if (tick && tick->row == row) {
         std::int64_t was = schedule.fired_ns.load(std::memory_order_acquire);
         if (schedule.turn.load(std::memory_order_acquire) != turn.bits()) return;  // over without us
-        if (was != tick->tick_ns)
-          schedule.fired_ns.compare_exchange_strong(was, tick->tick_ns, std::memory_order_acq_rel);
+        if (was != tick->planned_ns)
+          schedule.fired_ns.compare_exchange_strong(was, tick->planned_ns, std::memory_order_acq_rel);
         (void)promote(slot, word, 0);
       }
     }
@@ -140,11 +143,12 @@ bool Engine::resolve_tick(std::uint32_t slot, ControlWord word) noexcept {
   if (word.state() != State::kWaiting || (d.flags & shm::kMovedOut) != 0) return false;
   const auto tick = tick_of(slot, word);
   if (!tick) return false;
+  const auto row = static_cast<std::uint32_t>(tick->row);
   // Before the turn: who is gone has chosen, or never will.
-  const bool gone = !may_choose(segment_, tick->tick_by);
-  const TurnWord turn(segment_.schedule(tick->tick_row - 1).turn.load(std::memory_order_acquire));
+  const bool gone = !may_choose(segment_, tick->proposed_by);
+  const TurnWord turn(segment_.schedule(row).turn.load(std::memory_order_acquire));
   if (turn == TurnWord::choose(slot, word.generation())) {
-    complete_turn(tick->tick_row - 1, turn);
+    complete_turn(row, turn);
     return true;
   }
   if (!gone) return false;
