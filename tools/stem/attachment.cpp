@@ -32,7 +32,19 @@ Result<std::shared_ptr<shm::Segment>> attach_segment(const Context& context) {
 Result<Attachment> Attachment::open(const Context& context) {
   auto segment = attach_segment(context);
   if (!segment.ok()) return segment.error();
-  auto participant = shm::Participant::join(*segment, {.role = shm::Role::kTool, .name = "stem"});
+  return join(*segment, shm::Role::kTool, "stem");
+}
+
+Result<Attachment> Attachment::open_or_create(const Context& context, shm::Role role, const std::string& name) {
+  shm::SegmentOptions options;
+  options.name_space = context.namespace_name;
+  auto segment = shm::Segment::open_or_create(options);
+  if (!segment.ok()) return segment.error();
+  return join(*segment, role, name);
+}
+
+Result<Attachment> Attachment::join(std::shared_ptr<shm::Segment> segment, shm::Role role, const std::string& name) {
+  auto participant = shm::Participant::join(std::move(segment), {.role = role, .name = name});
   if (!participant.ok()) return participant.error();
   Attachment attachment;
   attachment.participant_ = std::move(*participant);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "base/result.hpp"
@@ -18,6 +19,8 @@ class Attachment {
  public:
   // kNotFound, with the nearest namespace that exists; what Segment::attach and Participant::join say.
   static Result<Attachment> open(const Context& context);
+  // The same, and makes the segment when there is none: for what may come before every other process.
+  static Result<Attachment> open_or_create(const Context& context, shm::Role role, const std::string& name);
 
   [[nodiscard]] engine::Engine& engine() const { return *engine_; }
   [[nodiscard]] shm::Segment& segment() const { return participant_->segment(); }
@@ -25,6 +28,7 @@ class Attachment {
 
  private:
   Attachment() = default;
+  static Result<Attachment> join(std::shared_ptr<shm::Segment> segment, shm::Role role, const std::string& name);
 
   std::unique_ptr<shm::Participant> participant_;
   std::unique_ptr<engine::Engine> engine_;  // ends before its participant

@@ -7,11 +7,14 @@
 
 namespace stem::cli {
 
+std::vector<Command> beat_commands();
 std::vector<Command> dlq_commands();
 std::vector<Command> enqueue_commands();
 std::vector<Command> health_commands();
 std::vector<Command> observe_commands();
 std::vector<Command> queue_commands();
+std::vector<Command> schedule_commands();
+std::vector<Command> schedule_look_commands();
 std::vector<Command> segment_commands();
 std::vector<Command> segment_verify_commands();
 std::vector<Command> task_commands();

@@ -1,4 +1,4 @@
-// `stem observe queues|workers|tasks|dlq|metrics`.
+// `stem observe queues|workers|tasks|dlq|schedules|metrics`.
 #include <fmt/format.h>
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/observe/prometheus.hpp"
 #include "tools/stem/observe/reports.hpp"
+#include "tools/stem/observe/schedules.hpp"
 #include "tools/stem/when.hpp"
 
 namespace stem::cli {
@@ -102,14 +103,13 @@ Run build(CommandLine& line) {
   return [options](const Context& context) { return observe(kView, *options, context); };
 }
 
-std::string metrics_text(const Scene& scene) {
-  return prometheus_text(scene.before, scene.now, scene.attachment.segment());
-}
+std::string metrics_text(const Scene& scene) { return prometheus_text(scene.before, scene.now, scene.attachment); }
 
 ordered_json metrics_json(const Scene& scene) {
   ordered_json document = queues_json(scene);
   document.update(workers_json(scene));
   document.update(tasks_json(scene));
+  document["beat"] = schedules_json(scene);
   return document;
 }
 
@@ -117,6 +117,7 @@ constexpr View kQueues{"observe queues", kQueuePart, queues_text, queues_json};
 constexpr View kWorkers{"observe workers", kWorkerPart, workers_text, workers_json};
 constexpr View kTasks{"observe tasks", kTaskPart, tasks_text, tasks_json};
 constexpr View kDead{"observe dlq", kQueuePart, dead_text, dead_json};
+constexpr View kSchedules{"observe schedules", 0, schedules_text, schedules_json};
 constexpr View kMetrics{"observe metrics", kQueuePart | kWorkerPart | kTaskPart, metrics_text, metrics_json};
 
 }  // namespace
@@ -151,6 +152,13 @@ std::vector<Command> observe_commands() {
            .examples = {{"stem observe dlq -q mail", ""}},
            .traits = kReads,
            .build = build<kDead, true>},
+          {.path = "observe schedules",
+           .group = Group::kWatch,
+           .help = "Schedules: next and last ticks, how late, who fires",
+           .details = "NEXT counts jitter in; DRIFT does not. A tick that is more than a second late is overdue.",
+           .examples = {{"stem observe schedules --follow", ""}},
+           .traits = kReads,
+           .build = build<kSchedules, false>},
           {.path = "observe metrics",
            .group = Group::kWatch,
            .help = "Everything in Prometheus' text form",

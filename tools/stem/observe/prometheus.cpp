@@ -6,6 +6,8 @@
 #include <functional>
 #include <string_view>
 
+#include "base/clock.hpp"
+#include "tools/stem/observe/schedules.hpp"
 #include "tools/stem/segment/usage.hpp"
 
 namespace stem::cli {
@@ -51,9 +53,11 @@ class Writer {
 
   // One bucket for every octave of ours from 1 µs to 17 min, so that the bounds never change.
   void histogram(Label label, std::string_view which, const base::HistogramSummary& h, double sum_ns) {
+    histogram(label_text(label, which), h, sum_ns);
+  }
+  void histogram(const std::string& labels, const base::HistogramSummary& h, double sum_ns) {
     constexpr int kFirst = 10;
     constexpr int kLast = 40;
-    const std::string labels = label_text(label, which);
     std::uint64_t below = 0;
     std::uint32_t bucket = 0;
     for (int power = kFirst; power <= kLast; power += 2) {
@@ -184,14 +188,48 @@ void write_histograms(Writer& out, const Look& now) {
   }
 }
 
+void write_beat(Writer& out, const BeatFigures& beat) {
+  using shm::BeatCounter;
+  const struct {
+    std::string_view name;
+    BeatCounter counter;
+    std::string_view help;
+  } counters[] = {
+      {"stem_scheduler_dispatch_attempts_total", BeatCounter::kAttempts, "Ticks that were tried"},
+      {"stem_scheduler_dispatch_success_total", BeatCounter::kSuccess, "Ticks that became a task"},
+      {"stem_scheduler_dispatch_failed_total", BeatCounter::kFailed, "Tries that no task came of"},
+      {"stem_scheduler_dispatch_deduplicated_total", BeatCounter::kDeduplicated, "Ticks whose unique task was there"},
+      {"stem_scheduler_misfire_skipped_total", BeatCounter::kSkipped, "Ticks that the misfire policy passed over"},
+      {"stem_scheduler_dispatch_lost_total", BeatCounter::kLost, "Late tries of ticks that were fired already"},
+      {"stem_scheduler_lock_acquired_total", BeatCounter::kLockAcquired, "Changes of the holder"},
+      {"stem_scheduler_lock_contention_total", BeatCounter::kLockContended, "Looks at a lock that another held"},
+      {"stem_scheduler_lock_contended_total", BeatCounter::kLockContended, "The same, by its other name"},
+      {"stem_scheduler_lock_renew_failed_total", BeatCounter::kLockRenewFailed, "Holders that found they were late"},
+  };
+  for (const auto& one : counters) {
+    out.family(std::string(one.name), "counter", one.help);
+    out.sample(beat[one.counter]);
+  }
+  out.family("stem_scheduler_due_entries", "gauge", "Schedules whose time has come");
+  out.sample(beat.due);
+  out.family("stem_scheduler_overdue_entries", "gauge", "Schedules more than a second late");
+  out.sample(beat.overdue);
+  out.family("stem_scheduler_drift_seconds", "histogram", "How late ticks were fired, jitter not counted");
+  out.histogram("", beat.drift, beat.drift_sum_ns);
+  out.family("stem_scheduler_dispatch_duration_seconds", "histogram", "How long firing took");
+  out.histogram("", beat.dispatch, beat.dispatch_sum_ns);
+}
+
 }  // namespace
 
-std::string prometheus_text(const Look& before, const Look& now, const shm::Segment& segment) {
+std::string prometheus_text(const Look& before, const Look& now, const Attachment& attachment) {
+  const shm::Segment& segment = attachment.segment();
   Writer out(segment.name_space());
   write_counters(out, now);
   write_queues(out, queue_figures(before, now));
   write_workers(out, worker_figures(before, now, segment));
   write_histograms(out, now);
+  write_beat(out, beat_figures(attachment, base::realtime_ns()));
   out.family("stem_segment_tasks_used", "gauge", "Slots that hold a task or what is left of one");
   out.sample(count_slots(segment).tasks());
   out.family("stem_segment_tasks_capacity", "gauge", "Slots");

@@ -9,6 +9,6 @@
 namespace stem::cli {
 
 // Of a look at all parts.
-std::string prometheus_text(const Look& before, const Look& now, const shm::Segment& segment);
+std::string prometheus_text(const Look& before, const Look& now, const Attachment& attachment);
 
 }  // namespace stem::cli

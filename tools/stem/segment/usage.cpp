@@ -153,6 +153,7 @@ std::string_view to_string(shm::Role role) {
     case shm::Role::kSupervisor: return "supervisor";
     case shm::Role::kTool: return "tool";
     case shm::Role::kGateway: return "gateway";
+    case shm::Role::kBeat: return "beat";
   }
   return "unknown";
 }
