@@ -129,7 +129,7 @@ TEST(Observe, TasksAreTimed) {
 TEST(Observe, FollowPrintsALineALookUntilItIsInterrupted) {
   Scene scene;
   fill(scene);
-  for (const char* what : {"queues", "workers", "tasks", "dlq", "metrics"}) {
+  for (const char* what : {"queues", "workers", "tasks", "dlq", "schedules", "metrics"}) {
     const Outcome outcome = run_program({"/usr/bin/timeout", "--preserve-status", "-s", "INT", "3", stem_path(),
                                          "observe", what, "--follow", "--interval", "100ms", "--json"},
                                         scene.options());
