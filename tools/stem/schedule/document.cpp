@@ -51,6 +51,15 @@ json plain_scalar(const std::string& text) {
   return text;
 }
 
+bool is_utf8(const std::string& text) {
+  try {
+    (void)json(text).dump();
+    return true;
+  } catch (const json::exception&) {
+    return false;
+  }
+}
+
 class FromYaml {
  public:
   explicit FromYaml(Document& into) : into_(into) {}
@@ -62,7 +71,9 @@ class FromYaml {
       return refusal(line, fmt::format("more than {} levels of lists and objects", beat::kDeepestJson));
     if (++nodes_ > kMostNodes) return refusal(line, fmt::format("more than {} values", kMostNodes));
     switch (node.Type()) {
-      case YAML::NodeType::Scalar: return node.Tag() == "!" ? json(node.Scalar()) : plain_scalar(node.Scalar());
+      case YAML::NodeType::Scalar:
+        if (!is_utf8(node.Scalar())) return refusal(line, "a text is not UTF-8");
+        return node.Tag() == "!" ? json(node.Scalar()) : plain_scalar(node.Scalar());
       case YAML::NodeType::Sequence: return list(node, pointer, depth);
       case YAML::NodeType::Map: return object(node, pointer, depth);
       default: return json(nullptr);
@@ -84,7 +95,7 @@ class FromYaml {
     json out = json::object();
     for (const auto& member : node) {
       const int line = member.first.Mark().line + 1;
-      if (!member.first.IsScalar()) return refusal(line, "a key is not a text");
+      if (!member.first.IsScalar() || !is_utf8(member.first.Scalar())) return refusal(line, "a key is not a text");
       const std::string& key = member.first.Scalar();
       if (out.contains(key)) return refusal(line, fmt::format("the key \"{}\" stands twice", key));
       const std::string below = pointer + "/" + pointer_step(key);
