@@ -70,7 +70,8 @@ void Exporter::adopt(const engine::Parcel& parcel, const Clocks& clocks) {
 }
 
 void Exporter::on_ready(const Clocks&) {
-  if (uncertain_ > 0) recover();
+  fenced_ = true;
+  if (uncertain_ > 0 && reading_back_ == 0) recover();
 }
 
 std::uint64_t Exporter::may_leave() const {
@@ -99,7 +100,7 @@ std::uint64_t Exporter::local_room() const {
 }
 
 bool Exporter::step(const Clocks& clocks) {
-  if (!redis_.is_ready()) return false;
+  if (!redis_.is_ready() || !fenced_) return false;
   if (uncertain_ > 0 && reading_back_ == 0) recover();
   if (refused_) pause_until_ns_ = clocks.now_ns + kRefusedPauseNs;
   refused_ = false;
@@ -171,7 +172,7 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   --sent_;
   if (reply.is_text()) {
     std::string& last = last_id_[task.lane];
-    if (last.empty() || is_later(reply.text, last)) last = reply.text;
+    if (uncertain_ == 0 && (last.empty() || is_later(reply.text, last))) last = reply.text;
     confirm(entry);
     return;
   }
@@ -213,12 +214,9 @@ void Exporter::recover() {
     const int lane = std::clamp(task.lane, 0, kLanes - 1);
     any[lane] = true;
     // Redis names entries by its clock: what we know of its last one, or not before the task was made.
-    const std::string made = fmt::format("{}-0", std::max<std::int64_t>(0, (task.enqueued_us - kClockSkewUs) / 1000));
-    if (!last_id_[lane].empty() && !is_later(made, last_id_[lane])) {
-      if (from[lane].empty()) from[lane] = last_id_[lane];
-    } else if (from[lane].empty() || is_later(from[lane], made)) {
-      from[lane] = made;
-    }
+    std::string made = fmt::format("{}-0", std::max<std::int64_t>(0, (task.enqueued_us - kClockSkewUs) / 1000));
+    if (!last_id_[lane].empty() && is_later(last_id_[lane], made)) made = last_id_[lane];
+    if (from[lane].empty() || is_later(from[lane], made)) from[lane] = made;
   }
   for (int lane = 0; lane < kLanes; ++lane)
     if (any[lane]) read_back(lane, "(" + from[lane]);

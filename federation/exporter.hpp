@@ -50,8 +50,10 @@ class Exporter {
 
   // Takes over what a gateway before us has left of this queue.
   void adopt(const engine::Parcel& parcel, const Clocks& clocks);
-  // Redis answers (again).
+  // Redis answers (again), and nothing that was sent to it before can arrive any more.
   void on_ready(const Clocks& clocks);
+  // The connection ended; its handlers have been called.
+  void on_lost() { fenced_ = false; }
   // Takes and sends what may go; asks for results that are waited for. Returns true when it should be called again soon.
   bool step(const Clocks& clocks);
   // Takes no more; what is on its way is confirmed.
@@ -107,7 +109,9 @@ class Exporter {
   std::deque<std::string> to_send_;
   std::deque<std::string> awaited_;  // asked in turn
   std::size_t sent_ = 0, uncertain_ = 0;
-  std::string last_id_[kLanes];  // of our last entry that Redis has confirmed, a lane each
+  // Of our last entry that Redis has confirmed, a lane each; stays behind what is uncertain.
+  std::string last_id_[kLanes];
+  bool fenced_ = false;
   std::vector<engine::Parcel> parcels_;
   std::vector<engine::Lease> imported_;
   std::function<void(const engine::Lease&)> give_back_;

@@ -184,7 +184,8 @@ void Gateway::make_connections() {
   const std::string shown = options_.redis.shown();
   RedisEvents events;
   events.ready = [this](const Session&) { on_ready(); };
-  events.lost = [shown](const std::string& reason) {
+  events.lost = [this, shown](const std::string& reason) {
+    for (auto& exporter : exporters_) exporter->on_lost();
     log::warn("gateway lost Redis; local work goes on", {{"redis", shown}, {"reason", reason}});
   };
   redis_ = std::make_unique<ConnectedRedis>(*loop_, redis, std::move(events));
