@@ -8,6 +8,7 @@
 #include "federation/json_text.hpp"
 #include "federation/payload_text.hpp"
 #include "federation/records.hpp"
+#include "federation/scripts.hpp"
 #include "shm/death.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/names.hpp"
@@ -21,8 +22,11 @@ constexpr std::int64_t kAskFirstNs = 1'000'000;
 constexpr std::int64_t kAskMostNs = 50'000'000;
 constexpr std::int64_t kPutOffNs = 1'000'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
-constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
-constexpr std::string_view kReadBackCount = "1000";
+constexpr std::int64_t kClockSkewUs = 600'000'000;      // hosts and Redis may differ by that much
+constexpr std::string_view kResultBytes = "4194304";    // one result, in its wire form
+constexpr std::string_view kResultsBytes = "16777216";  // all of a reply
+
+constexpr std::string_view kTooLarge = R"({"type":"result-too-large","message":"a result may have 1 MiB"})";
 
 // "a-b" > "c-d", as Redis orders entry ids.
 bool is_later(std::string_view a, std::string_view b) {
@@ -224,7 +228,7 @@ void Exporter::recover() {
 
 void Exporter::read_back(int lane, const std::string& from) {
   const std::string key = keys_.stream(options_.queue, lane);
-  const Queued queued = redis_.command({"XRANGE", key, from, "+", "COUNT", kReadBackCount},
+  const Queued queued = redis_.command({"EVAL", kReadBackScript, "1", key, from},
                                        [this, lane](const Reply& reply) { on_read_back(lane, reply); });
   if (queued == Queued::kYes)
     ++reading_back_;
@@ -234,26 +238,19 @@ void Exporter::read_back(int lane, const std::string& from) {
 
 void Exporter::on_read_back(int lane, const Reply& reply) {
   --reading_back_;
-  if (!reply.is_array()) {
+  if (!reply.is_array() || reply.elements.size() != 2) {
     read_failed_ = true;  // once more with the next step
     return recovery_step_done();
   }
-  std::string_view last;
-  for (const Reply& element : reply.elements) {
-    if (!element.is_array() || element.elements.size() != 2) continue;
-    last = element.elements[0].text;
-    const auto& fields = element.elements[1].elements;
-    for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
-      if (fields[i].text != "id") continue;
-      const auto entry = tasks_.find(std::string(fields[i + 1].text));
-      if (entry == tasks_.end() || entry->second.stage != Stage::kUncertain) break;
-      --uncertain_;
-      ++stats_.recovered;
-      confirm(*entry);
-      break;
-    }
+  for (const Reply& id : reply.elements[1].elements) {
+    const auto entry = tasks_.find(std::string(id.text));
+    if (entry == tasks_.end() || entry->second.stage != Stage::kUncertain) continue;
+    --uncertain_;
+    ++stats_.recovered;
+    confirm(*entry);
   }
-  if (reply.elements.size() == 1000 && uncertain_ > 0) read_back(lane, "(" + std::string(last));
+  const std::string_view more = reply.elements[0].text;
+  if (!more.empty() && uncertain_ > 0) read_back(lane, std::string(more));
   recovery_step_done();
 }
 
@@ -293,8 +290,10 @@ void Exporter::ask_results(const Clocks& clocks) {
     awaited_.pop_front();
     keys.push_back(keys_.result(asked.back()));
   }
-  argv_.assign({"MGET"});
-  for (const std::string& key : keys) argv_.push_back(key);
+  const std::string count = fmt::to_string(keys.size());
+  argv_.assign({"EVAL", kResultsScript, count});
+  argv_.insert(argv_.end(), keys.begin(), keys.end());
+  argv_.insert(argv_.end(), {kResultBytes, kResultsBytes});
   const Queued queued = redis_.command(
       std::span<const std::string_view>(argv_),
       [this, asked = std::move(asked), now = clocks.now_ns](const Reply& reply) { on_results(asked, reply, now); });
@@ -317,32 +316,46 @@ void Exporter::on_results(const std::vector<std::string>& asked, const Reply& re
 // True when it was the end of the task.
 bool Exporter::settle(Entry& entry, std::string_view json, std::int64_t now_ns) {
   TaskStatus status;
-  if (const auto read = decode_json(json, status); !read) {
+  if (json.empty()) {
+    status.state = "failed";
+    status.error = kTooLarge;
+  } else if (const auto read = decode_json(json, status); !read) {
     log::warn("a result in Redis makes no sense", {{"task", entry.first}, {"error", read.error().message}});
     return false;
   }
-  const engine::Parcel& parcel = entry.second.parcel;
+  const std::string result = result_of(status);
+  if (status.state == "succeeded" && result.size() > shm::kMaxPayloadBytes) {
+    status.state = "failed";
+    status.error = kTooLarge;
+  }
+  bool ended = false;
   if (status.state == "succeeded") {
-    const std::string result = result_of(status);
-    (void)outbox_.end(parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(result)), now_ns);
-  } else if (status.state == "failed" || status.state == "cancelled") {
-    std::string kind = status.state, message;
-    if (const auto members = json_members(status.error)) {
-      for (const JsonMember& m : *members) {
-        if (m.name == "type" && m.is_string()) kind = json_string_value(m.value);
-        if (m.name == "message" && m.is_string()) message = json_string_value(m.value);
-      }
-    }
-    const auto record =
-        engine::make_failure_record({kind, message}, 0, now_ns, static_cast<std::uint32_t>(status.attempt));
-    (void)outbox_.end(parcel, status.state == "failed" ? engine::OutcomeKind::kFailed : engine::OutcomeKind::kCancelled,
-                      record.bytes(), now_ns);
+    ended = outbox_.end(entry.second.parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(result)), now_ns);
+  } else if (status.state == "failed" || status.state == "dead" || status.state == "cancelled") {
+    ended = end_badly(entry.second.parcel, status, now_ns);
   } else {
     return false;  // queued, running, retried
   }
+  engine::TaskView view;
+  if (!ended && outbox_.view(entry.second.parcel, view)) return false;  // no room for it now: it is asked for again
   ++stats_.results;
   tasks_.erase(entry.first);
   return true;
+}
+
+bool Exporter::end_badly(const engine::Parcel& parcel, const TaskStatus& status, std::int64_t now_ns) {
+  std::string kind = status.state, message;
+  if (const auto members = json_members(status.error)) {
+    for (const JsonMember& m : *members) {
+      if (m.name == "type" && m.is_string()) kind = json_string_value(m.value);
+      if (m.name == "message" && m.is_string()) message = json_string_value(m.value);
+    }
+  }
+  const auto record =
+      engine::make_failure_record({kind, message}, 0, now_ns, static_cast<std::uint32_t>(status.attempt));
+  const bool cancelled = status.state == "cancelled";
+  return outbox_.end(parcel, cancelled ? engine::OutcomeKind::kCancelled : engine::OutcomeKind::kFailed, record.bytes(),
+                     now_ns);
 }
 
 void Exporter::leave() {

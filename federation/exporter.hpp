@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/outbox.hpp"
+#include "federation/records.hpp"
 #include "federation/redis.hpp"
 #include "federation/transcript.hpp"
 
@@ -95,6 +96,7 @@ class Exporter {
   void ask_results(const Clocks& clocks);
   void on_results(const std::vector<std::string>& asked, const Reply& reply, std::int64_t now_ns);
   bool settle(Entry& entry, std::string_view json, std::int64_t now_ns);
+  bool end_badly(const engine::Parcel& parcel, const TaskStatus& status, std::int64_t now_ns);
 
   engine::Engine& engine_;
   engine::Outbox outbox_;

@@ -54,4 +54,39 @@ if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
 redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'JUSTID')
 return 1)lua";
 
+// The task ids of a stream's entries, without what they carry: a reply of a thousand payloads would be refused.
+// KEYS stream. ARGV where to begin. Answers with the entry to go on behind (empty = the end) and the ids.
+inline constexpr std::string_view kReadBackScript = R"lua(
+local from, ids = ARGV[1], {}
+for page = 1, 50 do
+  local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 20)
+  for _, entry in ipairs(entries) do
+    from = '(' .. entry[1]
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      if fields[i] == 'id' and #fields[i + 1] <= 64 then ids[#ids + 1] = fields[i + 1] end
+    end
+  end
+  if #entries < 20 then return {'', ids} end
+end
+return {from, ids})lua";
+
+// Results, as many as fit into one reply: nil what is not there or has no room in this one, empty what is too large.
+// KEYS results. ARGV most bytes of one, most bytes of all.
+inline constexpr std::string_view kResultsScript = R"lua(
+local results, room = {}, tonumber(ARGV[2])
+for i, key in ipairs(KEYS) do
+  results[i] = false
+  local bytes = redis.pcall('STRLEN', key)
+  if type(bytes) == 'number' and bytes > 0 then
+    if bytes > tonumber(ARGV[1]) then
+      results[i] = ''
+    elseif bytes <= room then
+      results[i] = redis.call('GET', key)
+      room = room - bytes
+    end
+  end
+end
+return results)lua";
+
 }  // namespace stem::federation

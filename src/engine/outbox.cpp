@@ -90,6 +90,7 @@ bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::by
   if (!view(parcel, task)) return false;
   const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
   const shm::BlockId block = engine_.store_result({parcel.slot, parcel.word}, bytes);
+  if (block == shm::kNoBlock && !bytes.empty()) return false;
   if (!engine_.write_outcome(parcel.slot, parcel.word, kind, block)) return false;
   d.due.store(TaggedWord(parcel.word.grant(), engine_.to_due_us(later_ns(now_ns, ttl))).bits(),
               std::memory_order_release);

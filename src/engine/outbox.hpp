@@ -40,7 +40,9 @@ class Outbox {
   static bool is_awaited(const TaskView& task) { return (task.flags & (shm::kKeepResult | shm::kHasObligations)) != 0; }
   // Another host has it, and nobody here waits for its end: it is over here. False when it is not ours any more.
   bool hand_over(const Parcel& parcel) noexcept;
-  // Its result has come back: it ends here as a task that ran here does. `bytes`: the result, or empty for a failure.
+  // Its result has come back: it ends here as a task that ran here does. `bytes`: the result or the failure record.
+  // False, and nothing has changed: there is no room for them now (or ever, beyond kMaxPayloadBytes), or it is not
+  // ours any more.
   bool end(const Parcel& parcel, OutcomeKind kind, std::span<const std::byte> bytes, std::int64_t now_ns) noexcept;
   // It stays here after all.
   bool give_back(const Parcel& parcel, std::int64_t now_ns) noexcept;

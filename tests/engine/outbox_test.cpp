@@ -187,6 +187,20 @@ TEST_F(OutboxTest, AResultThatComesBackIsTheTasks) {
   EXPECT_EQ(count(Counter::kExported), 2u);
 }
 
+TEST_F(OutboxTest, AResultWithoutRoomIsNotAnEmptyOne) {
+  Attached gateway(segment_, shm::Role::kGateway);
+  Outbox outbox(*gateway);
+  const engine::TaskId id = enqueue(1, true);
+  Parcel parcel;
+  ASSERT_EQ(outbox.take(queue_, &parcel, 1, kNow), 1u);
+  const std::string large(shm::kMaxPayloadBytes + 1, 'x');
+  EXPECT_FALSE(outbox.end(parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(large)), kNow));
+  std::vector<std::byte> bytes;
+  engine::FailureRecord failure;
+  EXPECT_EQ(engine::read_result(*producer_, id, bytes, failure), ResultState::kPending);
+  EXPECT_TRUE(outbox.end(parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(large).first(9)), kNow));
+}
+
 TEST_F(OutboxTest, AnImportedTaskStaysUntilItsEndWasTold) {
   Attached gateway(segment_, shm::Role::kGateway);
   Outbox outbox(*gateway);

@@ -6,10 +6,12 @@
 #include <thread>
 
 #include "base/clock.hpp"
+#include "engine/outbox.hpp"
 #include "engine/query.hpp"
 #include "federation/iso_time.hpp"
 #include "federation/keys.hpp"
 #include "federation/records.hpp"
+#include "federation/transcript.hpp"
 #include "tests/federation/connected.hpp"
 #include "tests/federation/hosts.hpp"
 #include "tests/support/redis_server.hpp"
@@ -274,6 +276,45 @@ TEST_F(GatewayTest, WhatOthersWriteIsRunSettledOrRefused) {
   EXPECT_EQ(status.state, "succeeded");
   EXPECT_EQ(status.payload, "{\"ran\":{\"n\":2}}");
   EXPECT_EQ(ask({"ZCARD", keys.delayed("q")}).integer, 0);
+}
+
+// More than one reply may carry: what waits in a stream when an answer was lost, and results that are there together.
+TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  const std::string stream = keys.stream("q", 0);
+  const std::string args = "{\"x\":\"" + std::string(1'000'000, 'x') + "\"}";
+  for (int i = 0; i < 80; ++i) {
+    const std::string id = "large-" + std::to_string(i);
+    (void)ask({"XADD", stream, "*", "id", id, "name", "count", "args", args});
+  }
+  const engine::TaskId large = a.enqueue(50, /*keep_result=*/true);
+  std::vector<engine::TaskId> ids;
+  for (std::uint64_t i = 0; i < 9; ++i) ids.push_back(a.enqueue(i * 10, /*keep_result=*/true));
+  {
+    Attached before(must_attach("test", a.gateway_options().directory), shm::Role::kGateway);  // killed before it knew
+    engine::Outbox outbox(*before);
+    engine::Parcel parcels[16];
+    const std::uint32_t n = outbox.take(a.queue(), parcels, 16, base::monotonic_ns());
+    ASSERT_EQ(n, 10u);
+    for (std::uint32_t i = 0; i < n; ++i) outbox.leave(parcels[i]);
+  }
+  const std::string host = federation::Transcript(a.segment()).host();
+  const std::string result = R"({"id":"x","state":"succeeded","payload":")" + std::string(2'000'000, 'y') + "\"}";
+  for (const engine::TaskId id : ids) {
+    const std::string wire = federation::wire_id(host, id);
+    (void)ask({"SET", keys.result(wire), result});
+  }
+  a.gateway_options().imports.clear();
+  a.start_gateway();
+  std::vector<std::byte> bytes;
+  engine::FailureRecord failure;
+  for (const engine::TaskId id : ids) {
+    ASSERT_TRUE(wait_until(
+        [&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kFailed; }));
+    EXPECT_EQ(failure.kind(), "result-too-large");
+  }
+  EXPECT_TRUE(wait_until([&] { return ask({"XLEN", stream}).integer == 81; })) << "the tenth is sent";
+  EXPECT_EQ(engine::read_result(*a.engine(), large, bytes, failure), engine::ResultState::kPending);
 }
 
 TEST_F(GatewayTest, ASecondGatewayOfAHostIsRefused) {
