@@ -112,8 +112,8 @@ bool Exporter::step(const Clocks& clocks) {
   while (!to_send_.empty()) {
     const auto entry = tasks_.find(to_send_.front());
     to_send_.pop_front();
-    if (entry != tasks_.end() && entry->second.stage == Stage::kToSend) send(*entry, clocks);
-    if (!to_send_.empty() && entry != tasks_.end() && entry->second.stage == Stage::kToSend) return false;  // no room
+    if (entry == tasks_.end() || entry->second.stage != Stage::kToSend) continue;
+    if (!send(*entry, clocks)) return false;  // no room: it is in front again
   }
   const std::size_t before = sent_;
   take(clocks);
@@ -140,19 +140,20 @@ void Exporter::take(const Clocks& clocks) {
       const Task task{parcels_[i], clocks.wall_us(view.enqueued_ns), view.priority, engine::Outbox::is_awaited(view),
                       Stage::kToSend};
       const auto [entry, is_new] = tasks_.try_emplace(wire_id(transcript_.host(), view.id), task);
-      if (is_new) send(*entry, clocks);
+      if (is_new && !send(*entry, clocks)) budget = 0;
     }
-    budget -= n;
+    budget -= std::min<std::uint64_t>(budget, n);
     if (n < most) return;
   }
 }
 
-void Exporter::send(Entry& entry, const Clocks& clocks) {
+// False when there is no room for it. The entry may be gone afterwards.
+bool Exporter::send(Entry& entry, const Clocks& clocks) {
   Task& task = entry.second;
   engine::TaskView view;
   if (!outbox_.view(task.parcel, view)) {  // quarantined, or another's by now
     tasks_.erase(entry.first);
-    return;
+    return true;
   }
   transcript_.write(view, clocks, envelope_);
   const StreamFields fields(envelope_.view());
@@ -164,11 +165,12 @@ void Exporter::send(Entry& entry, const Clocks& clocks) {
   if (queued != Queued::kYes) {
     task.stage = Stage::kToSend;
     to_send_.push_front(entry.first);
-    return;
+    return false;
   }
   task.stage = Stage::kSent;
   ++sent_;
   ++stats_.sent;
+  return true;
 }
 
 void Exporter::on_added(Entry& entry, const Reply& reply) {
@@ -366,6 +368,9 @@ void Exporter::leave() {
       outbox_.leave(task.parcel);
   }
   tasks_.clear();
+  to_send_.clear();
+  awaited_.clear();
+  sent_ = uncertain_ = 0;
 }
 
 }  // namespace stem::federation

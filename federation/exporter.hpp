@@ -61,7 +61,7 @@ class Exporter {
   void drain() { options_.window = 0; }
   // Whether producers should ring us: no worker here wants to be rung first.
   bool rings() const { return options_.policy == Policy::kGlobal || (options_.window > 0 && local_room() == 0); }
-  // Leaves everything to the next gateway.
+  // Leaves everything to the next gateway. No command of ours may be outstanding: their handlers know the tasks.
   void leave();
 
   std::uint32_t queue() const { return queue_; }
@@ -86,7 +86,7 @@ class Exporter {
   void take(const Clocks& clocks);
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
-  void send(Entry& entry, const Clocks& clocks);
+  bool send(Entry& entry, const Clocks& clocks);
   void on_added(Entry& entry, const Reply& reply);
   void confirm(Entry& entry);
   void recover();

@@ -337,8 +337,8 @@ void Gateway::shut_down() {
     turn();
     (void)loop_->run_once(kWatchEndsNs);
   }
-  for (auto& exporter : exporters_) exporter->leave();
   redis_->connection().stop();
+  for (auto& exporter : exporters_) exporter->leave();
 }
 
 void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports) {

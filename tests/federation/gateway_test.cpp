@@ -1,5 +1,6 @@
 // Real gateways, real workers, a real Redis: what becomes of every task when any of them goes away.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <chrono>
 #include <random>
@@ -342,6 +343,25 @@ TEST_F(GatewayTest, ALongStopOfRedisStopsNobody) {
   for (std::uint64_t i = 1; i < 16; ++i) (void)a.enqueue(i);
   EXPECT_TRUE(wait_until([&] { return ran() == 16; })) << "local work waits for Redis";
   server.resume();
+}
+
+// Told to stop while Redis stands still: what is on its way stays for the next gateway.
+TEST_F(GatewayTest, AStopWhileRedisIsSilentLosesNothing) {
+  Host a(server.url(), ledger);
+  a.gateway_options().drain_ns = 50'000'000;
+  a.gateway_options().imports.clear();
+  a.start_gateway();
+  (void)a.enqueue(0);
+  ASSERT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 1; }));
+  server.stop();
+  for (std::uint64_t i = 1; i < 60; ++i) (void)a.enqueue(i);
+  ASSERT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 59; }));
+  a.gateway().signal(SIGTERM);
+  EXPECT_EQ(a.gateway().wait(), 0);
+  server.resume();
+  a.start_gateway();
+  EXPECT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 60; }));
+  EXPECT_EQ(in_redis().first, 60);
 }
 
 TEST_F(GatewayTest, AFlushedDatabaseIsSetUpAgain) {
