@@ -27,6 +27,12 @@ constexpr std::int64_t kPutOffNs = 1'000'000'000;
 constexpr std::string_view kPendingPage = "100";
 constexpr std::size_t kPendingPageEntries = 100;
 
+// Of a task in Redis: what its holder renews in time, and everybody else waits for.
+std::int64_t visibility_ms(const Envelope& envelope, std::int64_t otherwise) {
+  const std::int64_t asked = envelope.visibility_timeout_ms.value_or(0);
+  return asked <= 0 ? otherwise : std::clamp<std::int64_t>(asked, 100, 86'400'000);
+}
+
 std::string number(std::int64_t value) { return fmt::to_string(value); }
 
 // The texts of an entry's fields, and its id; false when it is not an entry.
@@ -47,6 +53,7 @@ struct Importer::End {
   std::string result;        // status JSON
   std::string letter_error;  // of a dead letter its meta JSON; empty when it is none
   std::string reason;
+  std::int64_t attempt = 0;
 };
 
 Importer::Importer(engine::Engine& engine, Redis& redis, Redis& reader, const Keys& keys, std::uint32_t queue,
@@ -289,8 +296,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.lane = lane;
   here.entry = entry;
   here.wanted = envelope.meta.find("\"stem.ignoreResult\":true") == std::string::npos;
-  here.visibility_ns = envelope.visibility_timeout_ms.value_or(options_.visibility_ms) * 1'000'000;
-  here.visibility_ns = std::clamp<std::int64_t>(here.visibility_ns, 100'000'000, 86'400'000'000'000);
+  here.visibility_ns = visibility_ms(envelope, options_.visibility_ms) * 1'000'000;
   // What was pending has been ours for who knows how long.
   here.renewed_ns = pending_read_ ? clocks_.now_ns : clocks_.now_ns - here.visibility_ns;
   here.created_us = envelope.enqueued_at_us;
@@ -364,7 +370,8 @@ bool Importer::read_end(Entry& entry, End& end) {
   end.entry = &entry;
   TaskStatus status;
   status.id = entry.first;
-  status.attempt = task.attempt + failure.attempts;
+  status.attempt = std::max<std::int64_t>(task.attempt, failure.attempts);  // those of other hosts are counted in
+  end.attempt = status.attempt;
   status.created_at_us = task.created_us;
   status.updated_at_us = clocks_.wall_now_us;
   if (state == engine::ResultState::kSucceeded) {
@@ -466,7 +473,7 @@ void Importer::settle_checked(const End& end) {
             fence(*at);  // it is gone from the stream: somebody else ended it
             return;
           }
-          envelope.attempt = std::max(envelope.attempt, at->second.attempt);
+          envelope.attempt = std::max(envelope.attempt, end.attempt);
           std::string made;
           append_dead_letter_json(made, envelope.view(), end.reason, end.letter_error, clocks_.wall_now_us);
           at->second.ending = true;
@@ -625,9 +632,9 @@ void Importer::on_idle(int lane, const Reply& reply) {
       std::vector<TextField> fields;
       Envelope envelope;
       if (!range.is_array() || range.elements.empty() || !fields_of(range.elements[0], entry, fields)) return;
-      std::int64_t visibility_ms = options_.visibility_ms;
-      if (decode_fields(fields, envelope)) visibility_ms = envelope.visibility_timeout_ms.value_or(visibility_ms);
-      if (idle_ms >= visibility_ms) claim(lane, id, visibility_ms, deliveries);
+      if (!decode_fields(fields, envelope)) envelope.visibility_timeout_ms.reset();
+      const std::int64_t least_ms = visibility_ms(envelope, options_.visibility_ms);
+      if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);
     });
   }
 }

@@ -5,6 +5,7 @@
 // an object, as MessagePack or as JSON text, is `args`; any other travels raw. Unique keys, limits and affinity are the origin's and stay there.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,7 +21,11 @@ struct Clocks {
   std::int64_t wall_now_us = 0;  // CLOCK_REALTIME
 
   std::int64_t wall_us(std::int64_t monotonic_ns) const { return wall_now_us + (monotonic_ns - now_ns) / 1000; }
-  std::int64_t monotonic_ns(std::int64_t time_us) const { return now_ns + (time_us - wall_now_us) * 1000; }
+  // The wire names any time from the year 0 to 9999; beyond a hundred years from now all are the same.
+  std::int64_t monotonic_ns(std::int64_t time_us) const {
+    constexpr std::int64_t kMostUs = 100ll * 366 * 86'400 * 1'000'000;
+    return now_ns + std::clamp(time_us - wall_now_us, -kMostUs, kMostUs) * 1000;
+  }
 };
 
 // The id of a task in the cluster. `host` is Transcript::host_of() of its segment.

@@ -1,0 +1,143 @@
+// The importer against a Redis whose answers are the test's: shapes, errors and orders that a real one would need luck
+// or a long time for.
+#include "federation/importer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/dead_letters.hpp"
+#include "engine/query.hpp"
+#include "federation/scripts.hpp"
+#include "tests/federation/scripted_redis.hpp"
+#include "tests/support/attached.hpp"
+#include "tests/support/scratch.hpp"
+
+namespace stem::test {
+namespace {
+
+using federation::Importer;
+using federation::RedisError;
+using shm::State;
+
+using Fields = std::vector<Shape>;
+
+class ImporterTest : public ::testing::Test {
+ protected:
+  ImporterTest()
+      : segment(must_create(small_segment(directory))),
+        worker(segment, shm::Role::kWorker),
+        gateway(segment, shm::Role::kGateway),
+        queue(must_queue(*segment, "q")),
+        clocks{base::monotonic_ns(), 1'700'000'000'000'000} {
+    worker->self().row().serves_all.store(1);
+    Importer::Options options;
+    options.queue = "q";
+    options.consumer = "us";
+    options.prefetch_multiplier = 64;
+    importer = std::make_unique<Importer>(*gateway, redis, reader, keys, queue, options);
+  }
+  ~ImporterTest() override { EXPECT_EQ(broken_invariants(*worker), ""); }
+
+  // Groups are there, nothing is pending, and it reads.
+  void begin() {
+    importer->on_ready(clocks);
+    importer->on_reader_ready(clocks);
+    for (int lane = 0; lane < federation::kLanes; ++lane) ASSERT_TRUE(redis.answer("XGROUP", "OK"));
+    step();
+    for (int lane = 0; lane < federation::kLanes; ++lane) ASSERT_TRUE(reader.answer_nothing("XREADGROUP"));
+    step();
+    ASSERT_EQ(reader.waiting("XREADGROUP"), 1u);
+  }
+  void step(std::int64_t after_ns = 1'000'000) {
+    clocks.now_ns += after_ns;
+    clocks.wall_now_us += after_ns / 1000;
+    (void)importer->step(clocks);
+  }
+  // What a read or a page of pending entries answers with.
+  bool give(const std::string& entry, Fields fields, int lane = 0) {
+    Shape shape(
+        std::vector<Shape>{std::vector<Shape>{keys.stream("q", lane), std::vector<Shape>{entry_of(entry, fields)}}});
+    return reader.answer("XREADGROUP", shape.reply());
+  }
+  static Shape entry_of(const std::string& entry, const Fields& fields) {
+    return std::vector<Shape>{entry, std::vector<Shape>(fields)};
+  }
+  static Fields task(const std::string& id) { return {"id", id, "name", "t", "args", "{}"}; }
+  // The worker runs whatever there is; returns how many.
+  int run_all(bool fail = false) {
+    int n = 0;
+    engine::Lease lease;
+    engine::TaskView view;
+    while (worker->claim(queue, &lease, 1, clocks.now_ns) == 1) {
+      EXPECT_TRUE(worker->view(lease, view));
+      if (worker->begin(lease, view, clocks.now_ns) != engine::Begin::kStart) continue;
+      ++n;
+      if (fail)
+        (void)worker->bury(lease, view, engine::DeadReason::kPermanentFailure, {"broken", "for good"}, clocks.now_ns);
+      else
+        (void)worker->succeed(lease, view, {}, clocks.now_ns);
+    }
+    return n;
+  }
+  static bool names(const ScriptedRedis::Sent& sent, std::string_view word) {
+    return std::find(sent.argv.begin(), sent.argv.end(), word) != sent.argv.end();
+  }
+  bool asks(const ScriptedRedis& connection, std::string_view word) const {
+    return std::any_of(connection.sent.begin(), connection.sent.end(),
+                       [word](const auto& sent) { return names(sent, word); });
+  }
+
+  ScratchDirectory directory;
+  std::shared_ptr<shm::Segment> segment;
+  Attached worker, gateway;
+  std::uint32_t queue;
+  federation::Keys keys{"stem"};
+  ScriptedRedis redis, reader;
+  federation::Clocks clocks;
+  std::unique_ptr<Importer> importer;
+};
+
+TEST_F(ImporterTest, TimesBeyondAllTimeAreStillTimes) {
+  begin();
+  Fields never = task("expires-late");
+  never.insert(never.end(), {"meta", R"({"stem.expiresAt":"9999-12-31T23:59:59Z"})"});
+  ASSERT_TRUE(give("1-0", never));
+  EXPECT_EQ(run_all(), 1) << "it does not expire for a long time";
+  step();
+  Fields late = task("late");
+  late.insert(late.end(), {"notBefore", "9999-12-31T23:59:59Z"});
+  ASSERT_TRUE(give("2-0", late));
+  EXPECT_EQ(run_all(), 0) << "it is not due for a long time";
+  EXPECT_EQ(slots_in(*segment, State::kDelayed), 1u);
+}
+
+TEST_F(ImporterTest, AHugeVisibilityTimeoutIsALongOne) {
+  begin();
+  Fields huge = task("huge");
+  huge.insert(huge.end(), {"visibilityTimeout", "9223372036854775807", "attempt", "9223372036854775807"});
+  ASSERT_TRUE(give("1-0", huge));
+  step(60'000'000'000);  // a minute is nothing of it
+  EXPECT_EQ(redis.waiting("XCLAIM"), 0u) << "renewed after a third";
+  EXPECT_FALSE(asks(redis, federation::kRenewScript)) << "not overdue";
+  EXPECT_EQ(run_all(), 1);
+}
+
+TEST_F(ImporterTest, AttemptsOfOtherHostsCountOnce) {
+  begin();
+  Fields tried = task("tried");
+  tried.insert(tried.end(), {"attempt", "2"});
+  ASSERT_TRUE(give("1-0", tried));
+  EXPECT_EQ(run_all(/*fail=*/true), 1);
+  step();
+  Shape range(std::vector<Shape>{entry_of("1-0", tried)});
+  ASSERT_TRUE(redis.answer("XRANGE", range.reply()));
+  ASSERT_TRUE(asks(redis, federation::kSettleScript));
+  const auto settle = std::find_if(redis.sent.begin(), redis.sent.end(),
+                                   [](const auto& sent) { return names(sent, federation::kSettleScript); });
+  EXPECT_NE(settle->argv[9].find("\"attempt\":3"), std::string::npos) << settle->argv[9];
+  EXPECT_NE(settle->argv[11].find("\"attempt\":3"), std::string::npos) << settle->argv[11];
+}
+
+}  // namespace
+}  // namespace stem::test
