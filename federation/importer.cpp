@@ -24,6 +24,8 @@ constexpr std::string_view kBlockMs = "1000";
 constexpr std::int64_t kPromoteBusyNs = 20'000'000;
 constexpr std::int64_t kPromoteIdleNs = 500'000'000;
 constexpr std::int64_t kPutOffNs = 1'000'000'000;
+constexpr std::int64_t kRefusedPauseNs = 1'000'000'000;
+constexpr std::size_t kMostForeignFields = 1000;  // a script takes no more than some thousand words at once
 constexpr std::string_view kPendingPage = "100";
 constexpr std::size_t kPendingPageEntries = 100;
 
@@ -663,9 +665,8 @@ void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std:
 void Importer::promote() {
   if (promoting_) return;
   promote_at_ns_ = clocks_.now_ns + kPromoteIdleNs;
-  const std::string now_ms = number(clocks_.wall_now_us / 1000);
-  promoting_ = redis_.command({"ZRANGEBYSCORE", delayed_key_, "-inf", now_ms, "LIMIT", "0", kPendingPage},
-                              [this](const Reply& reply) { on_due(reply); }) == Queued::kYes;
+  promoting_ = redis_.command({"EVAL", kDueScript, "1", delayed_key_}, [this](const Reply& reply) { on_due(reply); }) ==
+               Queued::kYes;
 }
 
 void Importer::on_due(const Reply& reply) {
@@ -675,31 +676,46 @@ void Importer::on_due(const Reply& reply) {
   for (const Reply& member : reply.elements) {
     Envelope envelope;
     if (const auto read = decode_json(member.text, envelope); !read) {
-      std::string letter, meta = "{\"error\":";
-      append_json_string(meta, read.error().message);
-      meta += ",\"member\":";
-      append_json_string(meta, member.text);
-      meta += '}';
-      EnvelopeView nothing;
-      nothing.id = "unreadable";
-      nothing.name = "unreadable";
-      nothing.queue = options_.queue;
-      append_dead_letter_json(letter, nothing, "payload-invalid", meta, clocks_.wall_now_us);
-      (void)redis_.command({"EVAL",
-                            "if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then redis.call('LPUSH', KEYS[2], ARGV[2]) "
-                            "end return 1",
-                            "2", delayed_key_, dead_key_, member.text, letter},
-                           [](const Reply&) {});
-      ++stats_.invalid;
-      continue;
+      bury_member(member.text, read.error().message);
+    } else if (envelope.foreign.size() > kMostForeignFields) {
+      bury_member(member.text, "it has more fields than a task may have");
+    } else {
+      promote(member.text, envelope);
     }
-    envelope.not_before_us.reset();
-    const StreamFields fields(envelope.view());
-    const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
-    argv_.assign({"EVAL", kPromoteScript, "2", delayed_key_, streams_[lane], member.text});
-    fields.append_to(argv_);
-    (void)redis_.command(std::span<const std::string_view>(argv_), [](const Reply&) {});
   }
+}
+
+void Importer::promote(std::string_view member, Envelope& envelope) {
+  envelope.not_before_us.reset();
+  const StreamFields fields(envelope.view());
+  const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
+  argv_.assign({"EVAL", kPromoteScript, "2", delayed_key_, streams_[lane], member});
+  fields.append_to(argv_);
+  (void)redis_.command(std::span<const std::string_view>(argv_), [this](const Reply& reply) { on_moved(reply); });
+}
+
+void Importer::bury_member(std::string_view member, std::string_view why) {
+  ++stats_.invalid;
+  std::string letter, meta = "{\"error\":";
+  append_json_string(meta, why);
+  meta += ",\"member\":";
+  append_json_string(meta, member);
+  meta += '}';
+  EnvelopeView nothing;
+  nothing.id = "unreadable";
+  nothing.name = "unreadable";
+  nothing.queue = options_.queue;
+  append_dead_letter_json(letter, nothing, "payload-invalid", meta, clocks_.wall_now_us);
+  (void)redis_.command({"EVAL", kBuryMemberScript, "2", delayed_key_, dead_key_, member, letter},
+                       [this](const Reply& reply) { on_moved(reply); });
+}
+
+// It is where it was when Redis refused, and comes again.
+void Importer::on_moved(const Reply& reply) {
+  if (!reply.is_error()) return;
+  promote_at_ns_ = clocks_.now_ns + kRefusedPauseNs;
+  if (reply.error != RedisError::kLost && reply.error != RedisError::kNotSent)
+    log::warn("Redis refuses to move delayed tasks", {{"queue", options_.queue}, {"error", reply.text}});
 }
 
 }  // namespace stem::federation

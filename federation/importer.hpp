@@ -110,6 +110,9 @@ class Importer {
   void claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries);
   void promote();
   void on_due(const Reply& reply);
+  void promote(std::string_view member, Envelope& envelope);
+  void bury_member(std::string_view member, std::string_view why);
+  void on_moved(const Reply& reply);
   void forget_orphans();
 
   std::uint64_t credit() const;

@@ -5,11 +5,38 @@
 
 namespace stem::federation {
 
-// A due task moves from the delayed set to its lane.
+// Members of the delayed set that are due by the server's clock, as many as fit into one reply; one that would not fit
+// alone is passed over. KEYS delayed set.
+inline constexpr std::string_view kDueScript = R"lua(
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due, room = {}, 16777216
+for page = 0, 9 do
+  local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', page * 10, 10)
+  for _, member in ipairs(members) do
+    if #member <= room then
+      due[#due + 1] = member
+      room = room - #member
+    end
+  end
+  if #members < 10 then break end
+end
+return due)lua";
+
+// A due task moves from the delayed set to its lane. What fails leaves it where it is.
 // KEYS delayed set, stream. ARGV member, then the entry's fields. 1 when it was there.
 inline constexpr std::string_view kPromoteScript = R"lua(
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2))
+redis.call('ZREM', KEYS[1], ARGV[1])
+return 1)lua";
+
+// A member of the delayed set that is no task becomes a dead letter. KEYS delayed set, dead letters. ARGV member,
+// letter. 1 when it was there.
+inline constexpr std::string_view kBuryMemberScript = R"lua(
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+redis.call('ZREM', KEYS[1], ARGV[1])
 return 1)lua";
 
 // An entry ends, if it still is this consumer's: acknowledged, deleted, its result stored, and a dead letter kept

@@ -279,6 +279,25 @@ TEST_F(GatewayTest, WhatOthersWriteIsRunSettledOrRefused) {
   EXPECT_EQ(ask({"ZCARD", keys.delayed("q")}).integer, 0);
 }
 
+// A delayed task that cannot be moved stays what it is, or is a dead letter; it never is nowhere.
+TEST_F(GatewayTest, ADelayedTaskThatCannotMoveIsNotLost) {
+  Host b(server.url(), ledger);
+  (void)ask({"SET", keys.stream("q", 4), "not a stream"});
+  (void)ask({"ZADD", keys.delayed("q"), "1", R"({"id":"a","name":"count","args":{"n":1},"priority":4})"});
+  std::string wide = R"({"id":"b","name":"count","args":{"n":2})";
+  for (int i = 0; i < 5000; ++i) wide += ",\"f" + std::to_string(i) + "\":\"x\"";
+  wide += '}';
+  (void)ask({"ZADD", keys.delayed("q"), "2", wide});
+  (void)ask({"ZADD", keys.delayed("q"), "3", R"({"id":"c","name":"count","args":{"n":3}})"});
+  b.start_worker();
+  b.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ask({"ZCARD", keys.delayed("q")}).integer <= 1; }));
+  EXPECT_TRUE(wait_until([&] { return ask({"LLEN", keys.dead("q")}).integer == 1; }));
+  EXPECT_EQ(ask({"ZSCORE", keys.delayed("q"), R"({"id":"a","name":"count","args":{"n":1},"priority":4})"}).text, "1");
+  (void)ask({"DEL", keys.stream("q", 4)});
+  EXPECT_TRUE(wait_until([&] { return ran() == 2; })) << ran();
+}
+
 // More than one reply may carry: what waits in a stream when an answer was lost, and results that are there together.
 TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
   Host a(server.url(), ledger), b(server.url(), ledger);
