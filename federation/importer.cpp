@@ -115,15 +115,17 @@ void Importer::on_reader_ready(const Clocks& clocks) {
 
 void Importer::make_groups() {
   groups_made_ = false;
+  groups_at_ns_ = clocks_.now_ns + kRefusedPauseNs;
+  groups_failed_ = false;
   for (int lane = 0; lane < kLanes; ++lane) {
     (void)redis_.command({"XGROUP", "CREATE", streams_[lane], group_, "0", "MKSTREAM"},
                          [this, last = lane + 1 == kLanes](const Reply& reply) {
                            if (reply.is_error() && reply.error != RedisError::kBusyGroup) {
-                             if (last)
+                             if (!groups_failed_)
                                log::warn("no consumer group", {{"queue", options_.queue}, {"error", reply.text}});
-                             return;
+                             groups_failed_ = true;
                            }
-                           groups_made_ = groups_made_ || last;
+                           if (last) groups_made_ = !groups_failed_;
                          });
   }
 }
@@ -139,7 +141,8 @@ void Importer::read_pending(int lane, const std::string& after) {
 void Importer::on_pending(int lane, const Reply& reply) {
   --pending_left_;
   if (reply.is_error()) {
-    if (reply.error == RedisError::kNoGroup) make_groups();
+    pending_failed_ = true;  // what is pending there we do not know: all once more
+    refused_read(reply);
     return;
   }
   std::string last;
@@ -152,7 +155,7 @@ void Importer::on_pending(int lane, const Reply& reply) {
     }
   }
   if (n == kPendingPageEntries) return read_pending(lane, last);
-  if (pending_left_ > 0) return;
+  if (pending_left_ > 0 || pending_failed_) return;
   // All are read. What we hold and Redis does not count as ours was told already, or is another's by now.
   std::vector<Entry*> lost;
   for (auto& entry : tasks_)
@@ -191,10 +194,11 @@ int Importer::lane_of(std::string_view key) const {
 
 // Highest lane first. A read gives at most so many of each lane, so ten lanes share what there is room for.
 void Importer::read(const Clocks& clocks) {
-  if (reading_ || !reader_.is_ready() || !groups_made_) return;
+  if (reading_ || !reader_.is_ready() || !groups_made_ || clocks.now_ns < read_at_ns_) return;
   if (!pending_read_) {
-    if (pending_left_ == 0)
-      for (int lane = kLanes - 1; lane >= 0; --lane) read_pending(lane, "0");
+    if (pending_left_ > 0) return;
+    pending_failed_ = false;
+    for (int lane = kLanes - 1; lane >= 0; --lane) read_pending(lane, "0");
     return;
   }
   const std::uint64_t room = credit();
@@ -212,16 +216,22 @@ void Importer::read(const Clocks& clocks) {
                  wait ? kBlockNs : 0) == Queued::kYes;
 }
 
+void Importer::refused_read(const Reply& reply) {
+  if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost || reply.error == RedisError::kNotSent)
+    return;
+  read_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 10;
+  if (reply.error == RedisError::kNoGroup) {  // somebody flushed the database
+    if (groups_made_) make_groups();
+    return;
+  }
+  read_at_ns_ = clocks_.now_ns + kRefusedPauseNs;
+  log::warn("Redis refuses reads", {{"queue", options_.queue}, {"error", reply.text}});
+}
+
 void Importer::on_streams(const Reply& reply) {
   reading_ = false;
   read_something_ = false;
-  if (reply.is_error()) {
-    if (reply.error == RedisError::kNoGroup) make_groups();  // somebody flushed the database
-    if (reply.error == RedisError::kNoGroup || reply.error == RedisError::kUnblocked) return;
-    if (reply.error != RedisError::kLost && reply.error != RedisError::kNotSent)
-      log::warn("Redis refuses reads", {{"queue", options_.queue}, {"error", reply.text}});
-    return;
-  }
+  if (reply.is_error()) return refused_read(reply);
   for (const Reply& stream : reply.elements) {
     if (stream.elements.size() != 2) continue;
     const int lane = lane_of(stream.elements[0].text);
@@ -350,9 +360,9 @@ void Importer::drop_entry(int lane, std::string_view entry) {
 bool Importer::step(const Clocks& clocks) {
   clocks_ = clocks;
   if (redis_.is_ready()) {
-    if (!groups_made_ && clocks.now_ns >= reclaim_at_ns_) make_groups();
+    if (!groups_made_ && clocks.now_ns >= groups_at_ns_) make_groups();
     if (!waiting_.empty()) retry_waiting();
-    tell_ends();
+    if (clocks.now_ns >= tell_at_ns_) tell_ends();
     renew();
     if (!draining_ && groups_made_) {
       if (clocks.now_ns >= reclaim_at_ns_) reclaim();
@@ -451,7 +461,10 @@ void Importer::settle(int lane, const std::vector<End>& ends) {
 void Importer::on_settled(const std::vector<Entry*>& entries, const Reply& reply) {
   for (Entry* entry : entries) {
     entry->second.ending = false;
-    if (!reply.is_integer()) continue;  // once more with the next step
+    if (!reply.is_integer()) {  // once more
+      refused_end(reply);
+      continue;
+    }
     ++stats_.settled;
     finish(*entry);
   }
@@ -467,7 +480,7 @@ void Importer::settle_checked(const End& end) {
     const Queued asked = redis_.command(
         {"XRANGE", from, entry.second.entry, entry.second.entry}, [this, end, at = &entry](const Reply& reply) {
           at->second.ending = false;
-          if (!reply.is_array()) return;
+          if (!reply.is_array()) return refused_end(reply);
           std::string_view id;
           std::vector<TextField> fields;
           Envelope envelope;
@@ -485,7 +498,7 @@ void Importer::settle_checked(const End& end) {
                               group_, options_.consumer, at->second.entry, end.result, ttl, made},
                              [this, at](const Reply& answer) {
                                at->second.ending = false;
-                               if (!answer.is_integer()) return;
+                               if (!answer.is_integer()) return refused_end(answer);
                                if (answer.integer == 0) return fence(*at);
                                ++stats_.settled;
                                ++stats_.dead;
@@ -502,12 +515,20 @@ void Importer::settle_checked(const End& end) {
                       group_, options_.consumer, entry.second.entry, end.result, ttl, ""},
                      [this, at = &entry](const Reply& reply) {
                        at->second.ending = false;
-                       if (!reply.is_integer()) return;
+                       if (!reply.is_integer()) return refused_end(reply);
                        if (reply.integer == 0) return fence(*at);
                        ++stats_.settled;
                        finish(*at);
                      });
   if (told != Queued::kYes) entry.second.ending = false;
+}
+
+// Told again, after a while when it was the server that refused.
+void Importer::refused_end(const Reply& reply) {
+  if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;
+  if (clocks_.now_ns >= tell_at_ns_)
+    log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});
+  tell_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 5;
 }
 
 void Importer::finish(Entry& entry) {

@@ -85,6 +85,7 @@ class Importer {
   void read_pending(int lane, const std::string& after);
   void on_pending(int lane, const Reply& reply);
   void read(const Clocks& clocks);
+  void refused_read(const Reply& reply);
   void on_streams(const Reply& reply);
   void accept(int lane, const Reply& entry);
   void accept(int lane, std::string_view entry, Envelope& envelope);
@@ -99,6 +100,7 @@ class Importer {
   void settle(int lane, const std::vector<End>& ends);
   void settle_checked(const End& end);
   void on_settled(const std::vector<Entry*>& entries, const Reply& reply);
+  void refused_end(const Reply& reply);
   void finish(Entry& entry);
   void fence(Entry& entry);
 
@@ -141,14 +143,15 @@ class Importer {
   std::vector<engine::TaskId> orphans_;  // not ours any more; to be forgotten when they are over
   std::vector<std::string_view> argv_;
   std::vector<std::byte> bytes_;
-  bool groups_made_ = false;
+  bool groups_made_ = false, groups_failed_ = false;
   int pending_left_ = 0;  // lanes whose pending entries are still being read
-  bool pending_read_ = false;
+  bool pending_read_ = false, pending_failed_ = false;
   bool reading_ = false;
   bool read_something_ = false;
   bool draining_ = false;
   bool promoting_ = false;
   std::int64_t reclaim_at_ns_ = 0, promote_at_ns_ = 0;
+  std::int64_t groups_at_ns_ = 0, read_at_ns_ = 0, tell_at_ns_ = 0;  // not before, after a refusal
 };
 
 }  // namespace stem::federation

@@ -139,5 +139,65 @@ TEST_F(ImporterTest, AttemptsOfOtherHostsCountOnce) {
   EXPECT_NE(settle->argv[11].find("\"attempt\":3"), std::string::npos) << settle->argv[11];
 }
 
+// Whatever Redis refuses is asked again after a while, not with every turn.
+TEST_F(ImporterTest, ARefusalIsNotAskedAgainAtOnce) {
+  importer->on_ready(clocks);
+  importer->on_reader_ready(clocks);
+  for (int lane = 0; lane < federation::kLanes; ++lane) ASSERT_TRUE(redis.fail("XGROUP", RedisError::kMisconfigured));
+  step();
+  step();
+  EXPECT_EQ(redis.waiting("XGROUP"), 0u);
+  step(2'000'000'000);
+  EXPECT_EQ(redis.waiting("XGROUP"), 10u) << "but then";
+  while (redis.waiting("XGROUP") > 0) ASSERT_TRUE(redis.answer("XGROUP", "OK"));
+  step();
+  while (reader.waiting("XREADGROUP") > 0) ASSERT_TRUE(reader.answer_nothing("XREADGROUP"));
+  step();
+  ASSERT_TRUE(reader.fail("XREADGROUP", RedisError::kMisconfigured));
+  step();
+  EXPECT_EQ(reader.waiting("XREADGROUP"), 0u);
+  step(2'000'000'000);
+  ASSERT_TRUE(give("1-0", task("a")));
+  EXPECT_EQ(run_all(), 1);
+  redis.sent.clear();
+  step();
+  ASSERT_EQ(redis.waiting("EVAL"), 1u);
+  ASSERT_TRUE(redis.fail("EVAL", RedisError::kOutOfMemory));
+  step();
+  EXPECT_EQ(redis.waiting("EVAL"), 0u);
+  step(300'000'000);
+  EXPECT_TRUE(asks(redis, federation::kSettleManyScript));
+}
+
+// What an earlier gateway imported is given up only when every lane said what is ours.
+TEST_F(ImporterTest, ALaneThatCannotBeReadGivesNothingUp) {
+  {
+    engine::Outbox outbox(*gateway);
+    engine::TaskSpec spec;
+    engine::TaskExtras extras;
+    const std::string origin = Importer::origin("q", 3, "1-0", "a");
+    extras.origin = origin;
+    spec.queue = queue;
+    spec.task = must_task(*segment, "t");
+    spec.extras = &extras;
+    const auto made = outbox.import(spec, clocks.now_ns);
+    ASSERT_EQ(made.status, engine::EnqueueStatus::kOk);
+    importer->adopt(made.id, origin);
+  }
+  importer->on_ready(clocks);
+  importer->on_reader_ready(clocks);
+  for (int lane = 0; lane < federation::kLanes; ++lane) ASSERT_TRUE(redis.answer("XGROUP", "OK"));
+  step();
+  for (int lane = federation::kLanes - 1; lane >= 0; --lane) {
+    if (lane == 3)
+      ASSERT_TRUE(reader.fail("XREADGROUP", RedisError::kNoGroup));
+    else
+      ASSERT_TRUE(reader.answer_nothing("XREADGROUP"));
+  }
+  step();
+  EXPECT_EQ(importer->stats().fenced, 0u);
+  EXPECT_EQ(run_all(), 1);
+}
+
 }  // namespace
 }  // namespace stem::test
