@@ -13,6 +13,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "engine/keeper.hpp"
 #include "federation/iso_time.hpp"
 #include "federation/json_text.hpp"
 #include "federation/redis_connection.hpp"
@@ -26,6 +27,7 @@ namespace {
 
 constexpr std::int64_t kWatchEndsNs = 200'000;  // imported tasks run here: their ends are looked for
 constexpr std::int64_t kLookNs = 2'000'000;     // local workers are rung first, so the backlog is looked at
+constexpr std::int64_t kPredecessorNs = 10'000'000'000;
 constexpr std::int64_t kIdleNs = 50'000'000;
 constexpr std::int64_t kSubscribeNs = 100'000'000;
 constexpr std::int64_t kHeartbeatNs = 10'000'000'000;
@@ -36,6 +38,12 @@ void on_stop(int) { g_stops.fetch_add(1, std::memory_order_relaxed); }
 Clocks read_clocks() {
   const auto wall = std::chrono::system_clock::now().time_since_epoch();
   return {base::monotonic_ns(), std::chrono::duration_cast<std::chrono::microseconds>(wall).count()};
+}
+
+// A queue named twice is one queue: two importers of it would take each other's tasks for lost ones.
+void drop_repeated(std::vector<std::string>& names) {
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
 }
 
 class ConnectedRedis : public Redis {
@@ -99,6 +107,7 @@ class Gateway {
  private:
   Result<void> attach();
   Result<void> refuse_a_second() const;
+  Result<void> sweep_predecessor();
   Result<std::vector<std::uint32_t>> intern(const std::vector<std::string>& names);
   void make_connections();
   void make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports);
@@ -117,6 +126,7 @@ class Gateway {
   std::shared_ptr<shm::Segment> segment_;
   std::unique_ptr<shm::Participant> self_;
   std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<engine::Keeper> keeper_;
   std::unique_ptr<Transcript> transcript_;
   std::unique_ptr<Keys> keys_;
   std::vector<std::unique_ptr<Exporter>> exporters_;
@@ -129,6 +139,7 @@ class Gateway {
   bool in_hand_ = false;  // something is under way
   bool more_ = false;     // there is more to send at once
   bool looks_ = false;    // an exported queue does not ring us
+  std::int64_t keep_at_ns_ = 0;
   std::int64_t subscribe_at_ns_ = 0, heartbeat_at_ns_ = 0;
 };
 
@@ -143,10 +154,36 @@ Result<void> Gateway::attach() {
   if (!self) return self.error();
   self_ = std::move(*self);
   engine_ = std::make_unique<engine::Engine>(*self_);
+  keeper_ = std::make_unique<engine::Keeper>(*engine_);
   transcript_ = std::make_unique<Transcript>(*segment_);
   keys_ = std::make_unique<Keys>(options_.redis_name_space, options_.cluster);
-  (void)engine_->sweep_all(base::monotonic_ns());  // a gateway that was killed leaves its outbox to us
-  return refuse_a_second();
+  if (auto alone = refuse_a_second(); !alone) return alone;
+  return sweep_predecessor();
+}
+
+// A gateway that was killed leaves its outbox to us, once it is swept: by us, or by whoever is at it already. Before
+// that its tasks are nobody's, and would stay so.
+Result<void> Gateway::sweep_predecessor() {
+  const std::uint32_t rows =
+      std::min(segment_->header().roster_used.load(std::memory_order_acquire), segment_->geometry().participant_count);
+  const auto lingers = [&](std::uint32_t i) {
+    const shm::RosterRow& row = segment_->row(i);
+    return i != self_->index() &&
+           row.role.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Role::kGateway) &&
+           shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kFree;
+  };
+  const std::int64_t until = base::monotonic_ns() + kPredecessorNs;
+  (void)engine_->sweep_all(base::monotonic_ns());
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    while (lingers(i)) {
+      if (base::monotonic_ns() >= until || g_stops.load() > 0)
+        return Error{Errc::kRefused,
+                     fmt::format("the gateway before this one, process {}, has not ended yet", segment_->row(i).pid)};
+      ::usleep(1000);
+      (void)engine_->sweep(i, base::monotonic_ns());
+    }
+  }
+  return {};
 }
 
 // Two that start at once may both be refused; never do both stay.
@@ -250,6 +287,7 @@ void Gateway::on_ready() {
 void Gateway::turn() {
   self_->beat();
   const Clocks clocks = read_clocks();
+  keep_at_ns_ = keeper_->step(clocks.now_ns);  // a host without workers has delayed tasks and dead producers too
   in_hand_ = more_ = false;
   for (auto& exporter : exporters_) {
     more_ = exporter->step(clocks) || more_;
@@ -364,6 +402,8 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
 }
 
 Result<void> Gateway::run() {
+  drop_repeated(options_.exports);
+  drop_repeated(options_.imports);
   if (auto attached = attach(); !attached) return attached;
   const auto exports = intern(options_.exports);
   if (!exports) return exports.error();
@@ -387,7 +427,8 @@ Result<void> Gateway::run() {
   while (g_stops.load(std::memory_order_relaxed) == 0) {
     if (!self_->still_ours()) return Error{Errc::kRefused, "the gateway was taken for dead; start it anew"};
     turn();
-    wait(more_ ? 0 : in_hand_ ? kWatchEndsNs : looks_ ? kLookNs : kIdleNs);
+    const std::int64_t longest_ns = in_hand_ ? kWatchEndsNs : looks_ ? kLookNs : kIdleNs;
+    wait(more_ ? 0 : std::clamp<std::int64_t>(keep_at_ns_ - base::monotonic_ns(), 0, longest_ns));
   }
   shut_down();
   log::info("gateway stopped");

@@ -13,6 +13,7 @@
 #include "federation/keys.hpp"
 #include "federation/records.hpp"
 #include "federation/transcript.hpp"
+#include "shm/death.hpp"
 #include "tests/federation/connected.hpp"
 #include "tests/federation/hosts.hpp"
 #include "tests/support/redis_server.hpp"
@@ -277,6 +278,70 @@ TEST_F(GatewayTest, WhatOthersWriteIsRunSettledOrRefused) {
   EXPECT_EQ(status.state, "succeeded");
   EXPECT_EQ(status.payload, "{\"ran\":{\"n\":2}}");
   EXPECT_EQ(ask({"ZCARD", keys.delayed("q")}).integer, 0);
+}
+
+// On a host without workers nobody else would let it go.
+TEST_F(GatewayTest, ADelayedTaskOfAHostWithoutWorkersLeavesWhenItIsDue) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker();
+  b.start_gateway();
+  const std::string_view payload = "{\"n\":5}";
+  engine::TaskSpec spec;
+  spec.queue = a.queue();
+  spec.task = must_task(a.segment(), "count");
+  spec.payload = std::as_bytes(std::span(payload));
+  spec.due_ns = base::monotonic_ns() + 50'000'000;
+  ASSERT_EQ(a.engine()->enqueue(spec, base::monotonic_ns()).status, engine::EnqueueStatus::kOk);
+  EXPECT_TRUE(wait_until([&] { return ledger.runs(5) == 1; }));
+}
+
+// Somebody else is at sweeping the gateway before: what it left is waited for, not passed by.
+TEST_F(GatewayTest, AStartWaitsUntilItsPredecessorIsSwept) {
+  Host a(server.url(), ledger);
+  std::uint32_t dead = 0;
+  {
+    Process before([&] {
+      Attached self(must_attach("test", a.gateway_options().directory), shm::Role::kGateway);
+      engine::Outbox outbox(*self);
+      engine::Parcel parcel;
+      while (outbox.take(a.queue(), &parcel, 1, base::monotonic_ns()) == 0) std::this_thread::yield();
+      return ::raise(SIGKILL);
+    });
+    (void)a.enqueue(1);
+    ASSERT_EQ(before.wait(), 128 + SIGKILL);
+  }
+  for (const auto& one : engine::Query(*a.engine()).workers())
+    if (one.role == shm::Role::kGateway) dead = one.participant;
+  auto sweeping = shm::DeathProof::obtain(a.segment(), dead);
+  ASSERT_TRUE(sweeping);
+  a.start_gateway();
+  EXPECT_FALSE(wait_until(
+      [&] {
+        return ask({"CLIENT", "LIST"}).text.find("stem-gateway") != std::string::npos;
+      },
+      std::chrono::milliseconds(300)));
+  sweeping.reset();
+  a.sweep();
+  EXPECT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 1; }));
+}
+
+TEST_F(GatewayTest, AQueueNamedTwiceIsImportedOnce) {
+  Host b(server.url(), ledger);
+  const std::string stream = keys.stream("q", 0), group = keys.group("q");
+  const std::string consumer = federation::Transcript(b.segment()).host();
+  for (int i = 0; i < 20; ++i) {
+    const std::string id = "t-" + std::to_string(i), args = "{\"n\":" + std::to_string(i) + "}";
+    (void)ask({"XADD", stream, "*", "id", id, "name", "count", "args", args});
+  }
+  (void)ask({"XGROUP", "CREATE", stream, group, "0"});
+  (void)ask({"XREADGROUP", "GROUP", group, consumer, "STREAMS", stream, ">"});  // by a gateway that was killed
+  b.gateway_options().imports = {"q", "q"};
+  b.start_worker();
+  b.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; })) << ran();
+  expect_clean({&b});
+  EXPECT_EQ(ledger.extra(), 0u);
 }
 
 // A delayed task that cannot be moved stays what it is, or is a dead letter; it never is nowhere.
