@@ -192,7 +192,7 @@ TEST_F(OutboxTest, AResultWithoutRoomIsNotAnEmptyOne) {
   Outbox outbox(*gateway);
   const engine::TaskId id = enqueue(1, true);
   Parcel parcel;
-  ASSERT_EQ(outbox.take(queue_, &parcel, 1, kNow), 1u);
+  ASSERT_EQ(outbox.take(queue_, &parcel, 1, imported_, kNow), 1u);
   const std::string large(shm::kMaxPayloadBytes + 1, 'x');
   EXPECT_FALSE(outbox.end(parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(large)), kNow));
   std::vector<std::byte> bytes;
