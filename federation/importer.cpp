@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.hpp"
 #include "engine/control.hpp"
@@ -36,6 +37,8 @@ std::int64_t visibility_ms(const Envelope& envelope, std::int64_t otherwise) {
 }
 
 std::string number(std::int64_t value) { return fmt::to_string(value); }
+
+std::string place(int lane, std::string_view entry) { return fmt::format("{}/{}", lane, entry); }
 
 // The texts of an entry's fields, and its id; false when it is not an entry.
 bool fields_of(const Reply& entry, std::string_view& id, std::vector<TextField>& fields) {
@@ -104,6 +107,7 @@ void Importer::on_ready(const Clocks& clocks) {
   clocks_ = clocks;
   for (auto& [id, task] : tasks_) task.ending = task.renewing = false;
   promoting_ = false;
+  reclaiming_ = 0;
   make_groups();
 }
 
@@ -134,11 +138,11 @@ void Importer::make_groups() {
 void Importer::read_pending(int lane, const std::string& after) {
   const Queued queued = reader_.command(
       {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", kPendingPage, "STREAMS", streams_[lane], after},
-      [this, lane](const Reply& reply) { on_pending(lane, reply); });
+      [this, lane, sent_ns = clocks_.now_ns](const Reply& reply) { on_pending(lane, reply, sent_ns); });
   if (queued == Queued::kYes) ++pending_left_;
 }
 
-void Importer::on_pending(int lane, const Reply& reply) {
+void Importer::on_pending(int lane, const Reply& reply, std::int64_t sent_ns) {
   --pending_left_;
   if (reply.is_error()) {
     pending_failed_ = true;  // what is pending there we do not know: all once more
@@ -151,7 +155,7 @@ void Importer::on_pending(int lane, const Reply& reply) {
     for (const Reply& entry : reply.elements[0].elements[1].elements) {
       ++n;
       if (entry.elements.size() == 2) last = entry.elements[0].text;
-      accept(lane, entry);
+      if (!told_.contains(place(lane, last))) accept(lane, entry, sent_ns);
     }
   }
   if (n == kPendingPageEntries) return read_pending(lane, last);
@@ -198,6 +202,7 @@ void Importer::read(const Clocks& clocks) {
   if (!pending_read_) {
     if (pending_left_ > 0) return;
     pending_failed_ = false;
+    told_.clear();
     for (int lane = kLanes - 1; lane >= 0; --lane) read_pending(lane, "0");
     return;
   }
@@ -212,7 +217,8 @@ void Importer::read(const Clocks& clocks) {
   for (int lane = 0; lane < kLanes; ++lane) argv_.push_back(">");
   clocks_ = clocks;
   reading_ = reader_.command(
-                 std::span<const std::string_view>(argv_), [this](const Reply& reply) { on_streams(reply); },
+                 std::span<const std::string_view>(argv_),
+                 [this, sent_ns = clocks.now_ns](const Reply& reply) { on_streams(reply, sent_ns); },
                  wait ? kBlockNs : 0) == Queued::kYes;
 }
 
@@ -228,7 +234,7 @@ void Importer::refused_read(const Reply& reply) {
   log::warn("Redis refuses reads", {{"queue", options_.queue}, {"error", reply.text}});
 }
 
-void Importer::on_streams(const Reply& reply) {
+void Importer::on_streams(const Reply& reply, std::int64_t sent_ns) {
   reading_ = false;
   read_something_ = false;
   if (reply.is_error()) return refused_read(reply);
@@ -236,12 +242,12 @@ void Importer::on_streams(const Reply& reply) {
     if (stream.elements.size() != 2) continue;
     const int lane = lane_of(stream.elements[0].text);
     if (lane < 0) continue;
-    for (const Reply& entry : stream.elements[1].elements) accept(lane, entry);
+    for (const Reply& entry : stream.elements[1].elements) accept(lane, entry, sent_ns);
     read_something_ = true;
   }
 }
 
-void Importer::accept(int lane, const Reply& entry) {
+void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
   std::string_view id;
   std::vector<TextField> fields;
   if (!fields_of(entry, id, fields)) return;
@@ -265,24 +271,27 @@ void Importer::accept(int lane, const Reply& entry) {
     nothing.queue = options_.queue;
     return refuse(lane, id, "payload-invalid", nothing, meta);
   }
-  accept(lane, id, envelope);
+  accept(lane, id, envelope, since_ns);
 }
 
-void Importer::accept(int lane, std::string_view entry, Envelope& envelope) {
+// `since_ns`: when Redis was asked for it; its lease began then or later.
+void Importer::accept(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns) {
   if (const auto known = tasks_.find(envelope.id); known != tasks_.end()) {
     if (known->second.entry == entry) {
       known->second.confirmed = true;  // ours from before
+      known->second.renewed_ns = std::max(known->second.renewed_ns, since_ns);
     } else {
       ++stats_.duplicates;  // sent twice after a lost answer: the task is here
       drop_entry(lane, entry);
     }
     return;
   }
-  if (!import(lane, entry, envelope)) waiting_.push_back({lane, std::string(entry), std::move(envelope)});
+  if (!import(lane, entry, envelope, since_ns))
+    waiting_.push_back({lane, std::string(entry), std::move(envelope), since_ns});
 }
 
 // False: no room for it now. It stays ours.
-bool Importer::import(int lane, std::string_view entry, const Envelope& envelope) {
+bool Importer::import(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns) {
   shm::Segment& segment = engine_.segment();
   ImportedTask task;
   federation::read(envelope, clocks_, task);
@@ -309,8 +318,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.entry = entry;
   here.wanted = envelope.meta.find("\"stem.ignoreResult\":true") == std::string::npos;
   here.visibility_ns = visibility_ms(envelope, options_.visibility_ms) * 1'000'000;
-  // What was pending has been ours for who knows how long.
-  here.renewed_ns = pending_read_ ? clocks_.now_ns : clocks_.now_ns - here.visibility_ns;
+  here.renewed_ns = since_ns;
   here.created_us = envelope.enqueued_at_us;
   here.attempt = envelope.attempt;
   tasks_.emplace(envelope.id, std::move(here));
@@ -319,12 +327,13 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
 }
 
 void Importer::retry_waiting() {
-  for (std::size_t n = waiting_.size(); n > 0; --n) {
-    Waiting one = std::move(waiting_.front());
+  while (!waiting_.empty()) {
+    const Waiting& one = waiting_.front();
+    const std::int64_t visibility_ns = visibility_ms(one.envelope, options_.visibility_ms) * 1'000'000;
+    // Nobody has renewed it: it may be another's by now. If not, reclaim() finds that it is ours.
+    const bool late = clocks_.now_ns >= one.since_ns + visibility_ns * 9 / 10;
+    if (!late && !import(one.lane, one.entry, one.envelope, one.since_ns)) return;
     waiting_.pop_front();
-    if (import(one.lane, one.entry, one.envelope)) continue;
-    waiting_.push_front(std::move(one));
-    return;
   }
 }
 
@@ -364,8 +373,8 @@ bool Importer::step(const Clocks& clocks) {
     if (!waiting_.empty()) retry_waiting();
     if (clocks.now_ns >= tell_at_ns_) tell_ends();
     renew();
-    if (!draining_ && groups_made_) {
-      if (clocks.now_ns >= reclaim_at_ns_) reclaim();
+    if (!draining_) {
+      if (groups_made_ && clocks.now_ns >= reclaim_at_ns_) reclaim();
       if (clocks.now_ns >= promote_at_ns_) promote();
     }
   }
@@ -532,6 +541,7 @@ void Importer::refused_end(const Reply& reply) {
 }
 
 void Importer::finish(Entry& entry) {
+  if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
   if (!outbox_.forget(entry.second.id)) orphans_.push_back(entry.second.id);
   tasks_.erase(entry.first);
 }
@@ -539,6 +549,7 @@ void Importer::finish(Entry& entry) {
 // Another host has it, or it is over there: what we did with it counts for nothing any more.
 void Importer::fence(Entry& entry) {
   ++stats_.fenced;
+  if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
   const engine::TaskId id = entry.second.id;
   tasks_.erase(entry.first);
   if (outbox_.forget(id)) return;
@@ -546,8 +557,13 @@ void Importer::fence(Entry& entry) {
   orphans_.push_back(id);
 }
 
+// A worker that dies with one gives it back to this host: then it is revoked before it runs again.
 void Importer::forget_orphans() {
-  std::erase_if(orphans_, [this](engine::TaskId id) { return outbox_.forget(id); });
+  std::erase_if(orphans_, [this](engine::TaskId id) {
+    if (outbox_.forget(id)) return true;
+    (void)engine::Control(engine_).revoke(id, /*terminate=*/false, clocks_.now_ns);
+    return false;
+  });
 }
 
 // ---- leases
@@ -633,23 +649,38 @@ void Importer::renew_checked(Entry& entry) {
   entry.second.renewing = queued == Queued::kYes;
 }
 
-// What other hosts hold and have not renewed for as long as the task says.
+// What nobody has renewed for as long as the task says: other hosts' that are gone, and what Redis counts as ours
+// though we know nothing of it, since the reply that gave it to us, or the command that ended it, was lost.
 void Importer::reclaim() {
   reclaim_at_ns_ = clocks_.now_ns + options_.reclaim_every_ns;
-  if (credit() == 0) return;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    (void)redis_.command({"XPENDING", streams_[lane], group_, "IDLE", "100", "-", "+", kPendingPage},
-                         [this, lane](const Reply& reply) { on_idle(lane, reply); });
-  }
+  if (credit() == 0 || reclaiming_ > 0) return;
+  held_.clear();
+  for (const auto& [id, task] : tasks_) held_.insert(place(task.lane, task.entry));
+  for (const Waiting& one : waiting_) held_.insert(place(one.lane, one.entry));
+  visibility_before_ = std::exchange(visibility_of_, {});
+  for (int lane = 0; lane < kLanes; ++lane) look_for_idle(lane, "-");
+}
+
+void Importer::look_for_idle(int lane, const std::string& from) {
+  const Queued queued = redis_.command({"XPENDING", streams_[lane], group_, "IDLE", "100", from, "+", kPendingPage},
+                                       [this, lane](const Reply& reply) { on_idle(lane, reply); });
+  if (queued == Queued::kYes) ++reclaiming_;
 }
 
 void Importer::on_idle(int lane, const Reply& reply) {
-  if (reply.is_error() && reply.error == RedisError::kNoGroup) make_groups();
+  --reclaiming_;
+  if (reply.is_error() && reply.error == RedisError::kNoGroup && groups_made_) make_groups();
   for (const Reply& one : reply.elements) {
-    if (one.elements.size() != 4 || one.elements[1].text == options_.consumer) continue;
+    if (one.elements.size() != 4) continue;
     const std::string id(one.elements[0].text);
+    if (one.elements[1].text == options_.consumer && held_.contains(place(lane, id))) continue;
     const std::int64_t idle_ms = one.elements[2].integer;
     const std::int64_t deliveries = one.elements[3].integer;
+    if (const auto known = visibility_before_.find(place(lane, id)); known != visibility_before_.end()) {
+      visibility_of_.insert(*known);
+      if (idle_ms >= known->second) claim(lane, id, known->second, deliveries);
+      continue;
+    }
     (void)redis_.command({"XRANGE", streams_[lane], id, id}, [this, lane, id, idle_ms, deliveries](const Reply& range) {
       std::string_view entry;
       std::vector<TextField> fields;
@@ -657,28 +688,34 @@ void Importer::on_idle(int lane, const Reply& reply) {
       if (!range.is_array() || range.elements.empty() || !fields_of(range.elements[0], entry, fields)) return;
       if (!decode_fields(fields, envelope)) envelope.visibility_timeout_ms.reset();
       const std::int64_t least_ms = visibility_ms(envelope, options_.visibility_ms);
+      visibility_of_.emplace(place(lane, id), least_ms);
       if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);
     });
   }
+  // Those at the front may be renewed for hours: the lost are behind them.
+  if (reply.elements.size() == kPendingPageEntries && reply.elements.back().elements.size() == 4)
+    look_for_idle(lane, fmt::format("({}", reply.elements.back().elements[0].text));
 }
 
 void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries) {
+  if (credit() == 0) return;
   const std::string least = number(idle_ms);
-  (void)redis_.command(
-      {"XCLAIM", streams_[lane], group_, options_.consumer, least, id}, [this, lane, deliveries](const Reply& reply) {
-        for (const Reply& entry : reply.elements) {
-          std::string_view at;
-          std::vector<TextField> fields;
-          Envelope envelope;
-          if (!fields_of(entry, at, fields)) continue;
-          ++stats_.reclaimed;
-          if (deliveries >= options_.delivery_limit && decode_fields(fields, envelope)) {
-            refuse(lane, at, "poison-pill", envelope.view(), fmt::format("{{\"deliveries\":{}}}", deliveries));
-            continue;
-          }
-          accept(lane, entry);
-        }
-      });
+  (void)redis_.command({"XCLAIM", streams_[lane], group_, options_.consumer, least, id},
+                       [this, lane, deliveries, sent_ns = clocks_.now_ns](const Reply& reply) {
+                         for (const Reply& entry : reply.elements) {
+                           std::string_view at;
+                           std::vector<TextField> fields;
+                           Envelope envelope;
+                           if (!fields_of(entry, at, fields)) continue;
+                           ++stats_.reclaimed;
+                           if (deliveries >= options_.delivery_limit && decode_fields(fields, envelope)) {
+                             refuse(lane, at, "poison-pill", envelope.view(),
+                                    fmt::format("{{\"deliveries\":{}}}", deliveries));
+                             continue;
+                           }
+                           accept(lane, entry, sent_ns);
+                         }
+                       });
 }
 
 // ---- delayed tasks

@@ -10,6 +10,7 @@
 #include <deque>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/outbox.hpp"
@@ -83,13 +84,13 @@ class Importer {
 
   void make_groups();
   void read_pending(int lane, const std::string& after);
-  void on_pending(int lane, const Reply& reply);
+  void on_pending(int lane, const Reply& reply, std::int64_t sent_ns);
   void read(const Clocks& clocks);
   void refused_read(const Reply& reply);
-  void on_streams(const Reply& reply);
-  void accept(int lane, const Reply& entry);
-  void accept(int lane, std::string_view entry, Envelope& envelope);
-  bool import(int lane, std::string_view entry, const Envelope& envelope);
+  void on_streams(const Reply& reply, std::int64_t sent_ns);
+  void accept(int lane, const Reply& entry, std::int64_t since_ns);
+  void accept(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns);
+  bool import(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
   void refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
               std::string_view meta);
   void drop_entry(int lane, std::string_view entry);
@@ -108,6 +109,7 @@ class Importer {
   void renew();
   void renew_checked(Entry& entry);
   void reclaim();
+  void look_for_idle(int lane, const std::string& from);
   void on_idle(int lane, const Reply& reply);
   void claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries);
   void promote();
@@ -138,8 +140,15 @@ class Importer {
     int lane;
     std::string entry;
     Envelope envelope;
+    std::int64_t since_ns;
   };
-  std::deque<Waiting> waiting_;          // ours in Redis; no room here yet
+  std::deque<Waiting> waiting_;  // ours in Redis; no room here yet
+  // Told or given up while the pending entries are read, on another connection: a page may name them still.
+  std::unordered_set<std::string> told_;
+  // Of one look for what nobody renews: what we hold, and the visibility timeouts (ms) of this one and the one before.
+  std::unordered_set<std::string> held_;
+  std::unordered_map<std::string, std::int64_t> visibility_of_, visibility_before_;
+  int reclaiming_ = 0;
   std::vector<engine::TaskId> orphans_;  // not ours any more; to be forgotten when they are over
   std::vector<std::string_view> argv_;
   std::vector<std::byte> bytes_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
 #include "federation/scripts.hpp"
@@ -197,6 +198,91 @@ TEST_F(ImporterTest, ALaneThatCannotBeReadGivesNothingUp) {
   step();
   EXPECT_EQ(importer->stats().fenced, 0u);
   EXPECT_EQ(run_all(), 1);
+}
+
+// A page of pending entries was on its way when Redis heard how one of them ended.
+TEST_F(ImporterTest, WhatWasToldMeanwhileIsNotRunAgain) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  ASSERT_EQ(run_all(), 1);
+  reader.lose();
+  reader.ready = true;
+  importer->on_reader_ready(clocks);
+  step();
+  ASSERT_EQ(reader.waiting("XREADGROUP"), 10u);
+  while (!asks(redis, federation::kSettleManyScript)) redis.sent.pop_front();
+  ASSERT_TRUE(redis.answer("EVAL", 1));
+  for (int lane = federation::kLanes - 1; lane > 0; --lane) ASSERT_TRUE(reader.answer_nothing("XREADGROUP"));
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  EXPECT_EQ(run_all(), 0);
+}
+
+// The segment was full for longer than the lease: it may be another host's by now.
+TEST_F(ImporterTest, WhatWaitedTooLongForRoomIsNotRunUnasked) {
+  begin();
+  std::vector<engine::TaskId> filler;
+  for (;;) {
+    engine::TaskSpec spec;
+    spec.queue = must_queue(*segment, "other");
+    spec.task = must_task(*segment, "t");
+    const auto made = worker->enqueue(spec, clocks.now_ns);
+    if (made.status != engine::EnqueueStatus::kOk) break;
+    filler.push_back(made.id);
+  }
+  Fields brief = task("a");
+  brief.insert(brief.end(), {"visibilityTimeout", "1000"});
+  ASSERT_TRUE(give("1-0", brief));
+  step();
+  EXPECT_EQ(importer->here(), 0u);
+  step(2'000'000'000);
+  for (const engine::TaskId id : filler) (void)engine::Control(*worker).revoke(id, false, clocks.now_ns);
+  step();
+  EXPECT_EQ(run_all(), 0);
+}
+
+// Hours of other hosts' work at the front of a lane do not hide what a lost host held behind it.
+TEST_F(ImporterTest, ALostHostsTaskIsFoundBehindLongOnes) {
+  begin();
+  std::vector<Shape> busy;
+  for (int i = 0; i < 100; ++i)
+    busy.push_back(std::vector<Shape>{std::to_string(i + 1) + "-0", "another host", 5'000, 1});
+  step(3'000'000'000);
+  ASSERT_EQ(redis.waiting("XPENDING"), 10u);
+  Shape page(busy);
+  ASSERT_TRUE(redis.answer("XPENDING", page.reply()));
+  EXPECT_TRUE(asks(redis, "(100-0"));
+}
+
+// The reply that gave it to us was lost on the other connection: nobody else would look for it.
+TEST_F(ImporterTest, WhatIsOursWithoutOurKnowingComesBack) {
+  begin();
+  step(3'000'000'000);
+  Shape page(std::vector<Shape>{std::vector<Shape>{"7-0", "us", 40'000, 1}});
+  ASSERT_TRUE(redis.answer("XPENDING", page.reply()));
+  ASSERT_EQ(redis.waiting("XRANGE"), 1u);
+  Shape range(std::vector<Shape>{entry_of("7-0", task("a"))});
+  ASSERT_TRUE(redis.answer("XRANGE", range.reply()));
+  ASSERT_EQ(redis.waiting("XCLAIM"), 1u);
+  ASSERT_TRUE(redis.answer("XCLAIM", range.reply()));
+  EXPECT_EQ(run_all(), 1);
+}
+
+// It is another host's, and the worker that was asked to stop died with it: it does not run here once more.
+TEST_F(ImporterTest, AFencedTaskDoesNotComeBackWithItsWorkersDeath) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  engine::Lease lease;
+  ASSERT_EQ(worker->claim(queue, &lease, 1, clocks.now_ns), 1u);
+  step(60'000'000'000);
+  ASSERT_TRUE(asks(redis, federation::kRenewScript));
+  while (!asks(redis, federation::kRenewScript) || redis.sent.front().argv[1] != federation::kRenewScript)
+    redis.sent.pop_front();
+  ASSERT_TRUE(redis.answer("EVAL", 0));
+  EXPECT_EQ(importer->stats().fenced, 1u);
+  ASSERT_EQ(worker->release(lease, clocks.now_ns), engine::Settled::kDone);
+  step();
+  EXPECT_EQ(run_all(), 0);
 }
 
 }  // namespace
