@@ -305,7 +305,8 @@ TEST_F(GatewayTest, AStartWaitsUntilItsPredecessorIsSwept) {
       Attached self(must_attach("test", a.gateway_options().directory), shm::Role::kGateway);
       engine::Outbox outbox(*self);
       engine::Parcel parcel;
-      while (outbox.take(a.queue(), &parcel, 1, base::monotonic_ns()) == 0) std::this_thread::yield();
+      std::vector<engine::Lease> imported;
+      while (outbox.take(a.queue(), &parcel, 1, imported, base::monotonic_ns()) == 0) std::this_thread::yield();
       return ::raise(SIGKILL);
     });
     (void)a.enqueue(1);
@@ -379,7 +380,8 @@ TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
     Attached before(must_attach("test", a.gateway_options().directory), shm::Role::kGateway);  // killed before it knew
     engine::Outbox outbox(*before);
     engine::Parcel parcels[16];
-    const std::uint32_t n = outbox.take(a.queue(), parcels, 16, base::monotonic_ns());
+    std::vector<engine::Lease> imported;
+    const std::uint32_t n = outbox.take(a.queue(), parcels, 16, imported, base::monotonic_ns());
     ASSERT_EQ(n, 10u);
     for (std::uint32_t i = 0; i < n; ++i) outbox.leave(parcels[i]);
   }

@@ -27,6 +27,7 @@ class ScriptedRedis : public federation::Redis {
     return federation::Queued::kYes;
   }
   bool is_ready() const override { return ready; }
+  void drop(const std::string& reason) override { drops.push_back(reason); }
 
   // How many commands that are not answered begin with this word.
   std::size_t waiting(std::string_view word) const;
@@ -44,6 +45,7 @@ class ScriptedRedis : public federation::Redis {
 
   bool ready = true;
   std::deque<Sent> sent;
+  std::vector<std::string> drops;  // reasons
 };
 
 // Replies of any shape: text, numbers and arrays of them, which live as long as this.
