@@ -22,6 +22,7 @@ constexpr std::int64_t kAskFirstNs = 1'000'000;
 constexpr std::int64_t kAskMostNs = 50'000'000;
 constexpr std::int64_t kPutOffNs = 1'000'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
+constexpr std::int64_t kLookAgainNs = 2'000'000;
 constexpr std::int64_t kClockSkewUs = 600'000'000;      // hosts and Redis may differ by that much
 constexpr std::string_view kResultBytes = "4194304";    // one result, in its wire form
 constexpr std::string_view kResultsBytes = "16777216";  // all of a reply
@@ -122,7 +123,10 @@ bool Exporter::step(const Clocks& clocks) {
 }
 
 void Exporter::take(const Clocks& clocks) {
-  if (!engine_.has_hint(queue_)) return;
+  if (!engine_.has_hint(queue_)) {
+    look_again_ns_ = clocks.now_ns + kLookAgainNs;
+    return;
+  }
   std::uint64_t budget = may_leave();
   while (budget > 0 && sent_ + uncertain_ + to_send_.size() < options_.window) {
     const auto most = static_cast<std::uint32_t>(std::min<std::uint64_t>(budget, kAtOnce));
@@ -143,6 +147,7 @@ void Exporter::take(const Clocks& clocks) {
       if (is_new && !send(*entry, clocks)) budget = 0;
     }
     budget -= std::min<std::uint64_t>(budget, n);
+    if (n == 0) look_again_ns_ = clocks.now_ns + kLookAgainNs;  // imported ones, or hints of what is gone
     if (n < most) return;
   }
 }

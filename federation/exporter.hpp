@@ -59,8 +59,15 @@ class Exporter {
   bool step(const Clocks& clocks);
   // Takes no more; what is on its way is confirmed.
   void drain() { options_.window = 0; }
-  // Whether producers should ring us: no worker here wants to be rung first.
-  bool rings() const { return options_.policy == Policy::kGlobal || (options_.window > 0 && local_room() == 0); }
+  // Whether producers should ring us: we can do something, and no worker here wants to be rung first.
+  bool rings() const {
+    return redis_.is_ready() && options_.window > 0 && (options_.policy == Policy::kGlobal || local_room() == 0);
+  }
+  // Whether there is something to take, and no reason to wait with it.
+  bool wants(std::int64_t now_ns) const {
+    return fenced_ && redis_.is_ready() && now_ns >= pause_until_ns_ && now_ns >= look_again_ns_ && !refused_ &&
+           sent_ + uncertain_ + to_send_.size() < options_.window && engine_.maybe_ready(queue_) && may_leave() > 0;
+  }
   // Leaves everything to the next gateway. No command of ours may be outstanding: their handlers know the tasks.
   void leave();
 
@@ -123,6 +130,7 @@ class Exporter {
   bool read_failed_ = false;
   bool refused_ = false;
   std::int64_t pause_until_ns_ = 0;
+  std::int64_t look_again_ns_ = 0;  // nothing was found, whatever the marks say
   std::int64_t ask_again_ns_ = 0;
   std::int64_t ask_every_ns_ = 0;
   bool asking_ = false;

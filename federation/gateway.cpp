@@ -307,10 +307,10 @@ void Gateway::listen() {
 
 void Gateway::wait(std::int64_t timeout_ns) {
   shm::set_sleep_bit(*self_);
-  const bool work = std::any_of(exporters_.begin(), exporters_.end(), [this](const auto& exporter) {
-    return engine_->maybe_ready(exporter->queue()) && exporter->may_leave() > 0;
-  });
-  (void)loop_->run_once(work && redis_->is_ready() ? 0 : timeout_ns);
+  const std::int64_t now_ns = base::monotonic_ns();
+  const bool work = std::any_of(exporters_.begin(), exporters_.end(),
+                                [now_ns](const auto& exporter) { return exporter->wants(now_ns); });
+  (void)loop_->run_once(work ? 0 : timeout_ns);
   shm::clear_sleep_bit(*self_);
 }
 

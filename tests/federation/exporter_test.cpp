@@ -110,5 +110,31 @@ TEST_F(ExporterTest, ReadsBackOnlyWhenItIsTold) {
   exporter->leave();
 }
 
+// While Redis refuses, or has enough to answer, the gateway sleeps.
+TEST_F(ExporterTest, WantsNoTurnWhileItCanDoNothing) {
+  auto exporter = make();
+  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "before Redis is ready";
+  exporter->on_ready(clocks);
+  (void)enqueue(1);
+  EXPECT_TRUE(exporter->wants(clocks.now_ns));
+  step(*exporter);
+  ASSERT_TRUE(redis.fail("XADD", RedisError::kOutOfMemory));
+  (void)enqueue(2);
+  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "refused";
+  step(*exporter);
+  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "for a while";
+  step(*exporter, 1'000'000'000);
+  EXPECT_EQ(redis.waiting("XADD"), 2u);
+  step(*exporter);
+  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "all is taken, whatever the marks say";
+  redis.ready = false;
+  (void)enqueue(3);
+  EXPECT_FALSE(exporter->rings()) << "workers here are rung instead";
+  redis.ready = true;
+  EXPECT_TRUE(exporter->rings());
+  redis.lose();
+  exporter->leave();
+}
+
 }  // namespace
 }  // namespace stem::test
