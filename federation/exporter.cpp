@@ -20,7 +20,7 @@ constexpr std::uint32_t kAtOnce = 64;
 constexpr std::size_t kResultsAtOnce = 256;
 constexpr std::int64_t kAskFirstNs = 1'000'000;
 constexpr std::int64_t kAskMostNs = 50'000'000;
-constexpr std::int64_t kPutOffNs = 1'000'000'000;
+constexpr std::int64_t kStandAsideNs = 5'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
 constexpr std::int64_t kLookAgainNs = 2'000'000;
 constexpr std::int64_t kClockSkewUs = 600'000'000;      // hosts and Redis may differ by that much
@@ -133,10 +133,11 @@ void Exporter::take(const Clocks& clocks) {
     imported_.clear();
     const std::uint32_t n = outbox_.take(queue_, parcels_.data(), most, imported_, clocks.now_ns);
     for (const engine::Lease& lease : imported_) {
-      if (give_back_)
+      // It goes back to the cluster when nobody here can run it; otherwise it only stands aside for a moment.
+      if (give_back_ && local_room() == 0)
         give_back_(lease);
       else
-        outbox_.put_off(lease, clocks.now_ns + kPutOffNs);
+        outbox_.put_off(lease, clocks.now_ns + kStandAsideNs);
     }
     for (std::uint32_t i = 0; i < n; ++i) {
       engine::TaskView view;

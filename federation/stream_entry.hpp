@@ -1,0 +1,41 @@
+// Entries of a queue's streams as replies bring them, for both halves of the importer.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "federation/envelope.hpp"
+#include "federation/reply.hpp"
+
+namespace stem::federation {
+
+inline constexpr std::string_view kPendingPage = "100";
+inline constexpr std::size_t kPendingPageEntries = 100;
+inline constexpr std::int64_t kRefusedPauseNs = 1'000'000'000;
+
+// Of a task in Redis: what its holder renews in time, and everybody else waits for.
+inline std::int64_t visibility_ms(const Envelope& envelope, std::int64_t otherwise) {
+  const std::int64_t asked = envelope.visibility_timeout_ms.value_or(0);
+  return asked <= 0 ? otherwise : std::clamp<std::int64_t>(asked, 100, 86'400'000);
+}
+
+inline std::string number(std::int64_t value) { return fmt::to_string(value); }
+
+inline std::string place(int lane, std::string_view entry) { return fmt::format("{}/{}", lane, entry); }
+
+// The texts of an entry's fields, and its id; false when it is not an entry.
+inline bool fields_of(const Reply& entry, std::string_view& id, std::vector<TextField>& fields) {
+  if (!entry.is_array() || entry.elements.size() != 2 || !entry.elements[0].is_text()) return false;
+  id = entry.elements[0].text;
+  fields.clear();
+  const auto& texts = entry.elements[1].elements;
+  for (std::size_t i = 0; i + 1 < texts.size(); i += 2) fields.push_back({texts[i].text, texts[i + 1].text});
+  return true;
+}
+
+}  // namespace stem::federation
