@@ -105,11 +105,11 @@ std::uint64_t Exporter::local_room() const {
 }
 
 bool Exporter::step(const Clocks& clocks) {
-  if (!redis_.is_ready() || !fenced_) return false;
+  if (!redis_.is_ready() || !fenced_) return bring_home(clocks);
   if (uncertain_ > 0 && reading_back_ == 0) recover();
   if (refused_) pause_until_ns_ = clocks.now_ns + kRefusedPauseNs;
   refused_ = false;
-  if (clocks.now_ns < pause_until_ns_) return false;
+  if (clocks.now_ns < pause_until_ns_) return bring_home(clocks);
   while (!to_send_.empty()) {
     const auto entry = tasks_.find(to_send_.front());
     to_send_.pop_front();
@@ -120,6 +120,22 @@ bool Exporter::step(const Clocks& clocks) {
   take(clocks);
   ask_results(clocks);
   return sent_ != before;
+}
+
+// While Redis takes nothing, workers here get back what they have room for and Redis has never seen. Always false.
+bool Exporter::bring_home(const Clocks& clocks) {
+  if (options_.policy != Policy::kLocalFirst || to_send_.empty()) return false;
+  const std::uint64_t room = local_room();
+  std::uint64_t queued = engine_.lanes().queued(queue_);
+  while (!to_send_.empty() && queued < room) {
+    const auto entry = tasks_.find(to_send_.front());
+    to_send_.pop_front();
+    if (entry == tasks_.end() || entry->second.stage != Stage::kToSend) continue;
+    (void)outbox_.give_back(entry->second.parcel, clocks.now_ns);
+    tasks_.erase(entry);
+    ++queued;
+  }
+  return false;
 }
 
 void Exporter::take(const Clocks& clocks) {

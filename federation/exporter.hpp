@@ -91,6 +91,7 @@ class Exporter {
   };
 
   void take(const Clocks& clocks);
+  bool bring_home(const Clocks& clocks);
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
   bool send(Entry& entry, const Clocks& clocks);

@@ -110,6 +110,34 @@ TEST_F(ExporterTest, ReadsBackOnlyWhenItIsTold) {
   exporter->leave();
 }
 
+// What Redis has never seen must not lie in the outbox while workers here have nothing to do.
+TEST_F(ExporterTest, WhatIsRefusedRunsHereWhenThereIsRoom) {
+  Attached worker(segment, shm::Role::kWorker);
+  worker->self().row().serves_all.store(1);
+  auto exporter = make(federation::Policy::kLocalFirst);
+  exporter->on_ready(clocks);
+  for (std::uint64_t i = 0; i < 10; ++i) (void)enqueue(i);
+  step(*exporter);
+  ASSERT_EQ(redis.waiting("XADD"), 6u) << "four stay for the worker";
+  while (redis.waiting("XADD") > 0) ASSERT_TRUE(redis.fail("XADD", RedisError::kOutOfMemory));
+  std::uint64_t ran = 0;
+  for (int turn = 0; turn < 4; ++turn) {
+    engine::Lease leases[8];
+    const std::uint32_t n = worker->claim(queue, leases, 8, clocks.now_ns);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      engine::TaskView view;
+      ASSERT_TRUE(worker->view(leases[i], view));
+      ASSERT_EQ(worker->begin(leases[i], view, clocks.now_ns), engine::Begin::kStart);
+      ASSERT_EQ(worker->succeed(leases[i], view, {}, clocks.now_ns), engine::Settled::kDone);
+    }
+    ran += n;
+    step(*exporter);
+  }
+  EXPECT_EQ(ran, 10u);
+  EXPECT_EQ(redis.waiting("XADD"), 0u);
+  exporter->leave();
+}
+
 // While Redis refuses, or has enough to answer, the gateway sleeps.
 TEST_F(ExporterTest, WantsNoTurnWhileItCanDoNothing) {
   auto exporter = make();
