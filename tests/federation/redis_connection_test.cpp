@@ -266,18 +266,18 @@ TEST(RedisConnection, BackPressureHoldsAndTellsWhenThereIsRoom) {
 TEST(RedisConnection, ABlockingReadIsNotTakenForDeadWithinItsTime) {
   RedisServer server;
   RedisOptions options = Connected::quick(server.url());
-  options.progress_timeout_ns = 100 * kMillisecond;
+  options.progress_timeout_ns = 500 * kMillisecond;
   Connected client(options);
   client->start();
   ASSERT_TRUE(client.wait_ready());
   bool ended = false;
   ASSERT_EQ(client->command(
-                {"XREAD", "BLOCK", "400", "STREAMS", "s", "$"},
+                {"XREAD", "BLOCK", "1200", "STREAMS", "s", "$"},
                 [&](const Reply& reply) {
                   ended = true;
                   EXPECT_TRUE(reply.is_nil());
                 },
-                400 * kMillisecond),
+                1200 * kMillisecond),
             Queued::kYes);
   ASSERT_TRUE(client.turn_until([&] { return ended; }));
   EXPECT_TRUE(client.losses.empty());
