@@ -22,6 +22,8 @@ namespace {
 constexpr std::size_t kEndsAtOnce = 64;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
 constexpr std::string_view kBlockMs = "1000";
+constexpr std::size_t kReplyBytes = 40 << 20;  // that we ask for; a connection takes some more
+constexpr std::size_t kLeastEntryBytes = 4096;
 
 }  // namespace
 
@@ -109,13 +111,15 @@ void Importer::make_groups() {
 
 // What Redis says is ours comes first: a gateway before us, or a reply that was lost.
 void Importer::read_pending(int lane, const std::string& after) {
+  const std::size_t most = std::min(kPendingPageEntries, fitting(1));
+  const std::string count = number(static_cast<std::int64_t>(most));
   const Queued queued = reader_.command(
-      {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", kPendingPage, "STREAMS", streams_[lane], after},
-      [this, lane, sent_ns = clocks_.now_ns](const Reply& reply) { on_pending(lane, reply, sent_ns); });
+      {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", count, "STREAMS", streams_[lane], after},
+      [this, lane, most, sent_ns = clocks_.now_ns](const Reply& reply) { on_pending(lane, reply, most, sent_ns); });
   if (queued == Queued::kYes) ++pending_left_;
 }
 
-void Importer::on_pending(int lane, const Reply& reply, std::int64_t sent_ns) {
+void Importer::on_pending(int lane, const Reply& reply, std::size_t asked, std::int64_t sent_ns) {
   --pending_left_;
   if (reply.is_error()) {
     pending_failed_ = true;  // what is pending there we do not know: all once more
@@ -131,7 +135,7 @@ void Importer::on_pending(int lane, const Reply& reply, std::int64_t sent_ns) {
       if (!told_.contains(place(lane, last))) accept(lane, entry, sent_ns);
     }
   }
-  if (n == kPendingPageEntries) return read_pending(lane, last);
+  if (n == asked) return read_pending(lane, last);
   if (pending_left_ > 0 || pending_failed_) return;
   // All are read. What we hold and Redis does not count as ours was told already, or is another's by now.
   std::vector<Entry*> lost;
@@ -181,7 +185,8 @@ void Importer::read(const Clocks& clocks) {
   }
   const std::uint64_t room = credit();
   if (room == 0) return;
-  const std::string count = number(static_cast<std::int64_t>(std::max<std::uint64_t>(1, room / kLanes)));
+  const std::uint64_t most = std::clamp<std::uint64_t>(room / kLanes, 1, fitting(kLanes));
+  const std::string count = number(static_cast<std::int64_t>(most));
   argv_.assign({"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", count});
   const bool wait = !read_something_;
   if (wait) argv_.insert(argv_.end(), {"BLOCK", kBlockMs});
@@ -195,7 +200,14 @@ void Importer::read(const Clocks& clocks) {
                  wait ? kBlockNs : 0) == Queued::kYes;
 }
 
+// Entries of so many lanes that fit into a reply, by the largest that came lately.
+std::size_t Importer::fitting(std::size_t lanes) const {
+  return std::max<std::size_t>(1, kReplyBytes / (lanes * entry_bytes_));
+}
+
 void Importer::refused_read(const Reply& reply) {
+  // The reply may have been more than a connection takes; then it would be so again.
+  if (reply.error == RedisError::kLost) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
   if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost || reply.error == RedisError::kNotSent)
     return;
   read_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 10;
@@ -211,6 +223,7 @@ void Importer::on_streams(const Reply& reply, std::int64_t sent_ns) {
   reading_ = false;
   read_something_ = false;
   if (reply.is_error()) return refused_read(reply);
+  entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
   for (const Reply& stream : reply.elements) {
     if (stream.elements.size() != 2) continue;
     const int lane = lane_of(stream.elements[0].text);
@@ -224,6 +237,9 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
   std::string_view id;
   std::vector<TextField> fields;
   if (!fields_of(entry, id, fields)) return;
+  std::size_t bytes = 0;
+  for (const TextField& field : fields) bytes += field.name.size() + field.text.size() + 32;
+  entry_bytes_ = std::clamp(bytes, entry_bytes_, kReplyBytes);
   Envelope envelope;
   if (fields.empty()) return drop_entry(lane, id);  // deleted while it was pending
   if (const auto read = decode_fields(fields, envelope); !read) {

@@ -84,7 +84,8 @@ class Importer {
 
   void make_groups();
   void read_pending(int lane, const std::string& after);
-  void on_pending(int lane, const Reply& reply, std::int64_t sent_ns);
+  void on_pending(int lane, const Reply& reply, std::size_t asked, std::int64_t sent_ns);
+  std::size_t fitting(std::size_t lanes) const;
   void read(const Clocks& clocks);
   void refused_read(const Reply& reply);
   void on_streams(const Reply& reply, std::int64_t sent_ns);
@@ -157,6 +158,7 @@ class Importer {
   bool pending_read_ = false, pending_failed_ = false;
   bool reading_ = false;
   bool read_something_ = false;
+  std::size_t entry_bytes_ = 4096;  // of the largest lately
   bool draining_ = false;
   bool promoting_ = false;
   std::int64_t reclaim_at_ns_ = 0, promote_at_ns_ = 0;

@@ -404,6 +404,23 @@ TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
   EXPECT_EQ(engine::read_result(*a.engine(), large, bytes, failure), engine::ResultState::kPending);
 }
 
+TEST_F(GatewayTest, LargeEntriesThatArePendingComeInSmallerPages) {
+  Host b(server.url(), ledger);
+  const std::string stream = keys.stream("q", 0), group = keys.group("q");
+  const std::string consumer = federation::Transcript(b.segment()).host();
+  (void)ask({"XGROUP", "CREATE", stream, group, "0", "MKSTREAM"});
+  for (int i = 0; i < 80; ++i) {
+    const std::string id = "t-" + std::to_string(i);
+    const std::string args = "{\"n\":" + std::to_string(i) + ",\"x\":\"" + std::string(1'000'000, 'x') + "\"}";
+    (void)ask({"XADD", stream, "*", "id", id, "name", "count", "args", args});
+    (void)ask({"XREADGROUP", "GROUP", group, consumer, "STREAMS", stream, ">"});  // by a gateway that was killed
+  }
+  b.start_worker();
+  b.start_gateway();
+  EXPECT_TRUE(wait_until([&] { return ran() == 80; })) << ran();
+  EXPECT_EQ(ledger.extra(), 0u);
+}
+
 TEST_F(GatewayTest, ASecondGatewayOfAHostIsRefused) {
   Host a(server.url(), ledger);
   a.start_gateway();
