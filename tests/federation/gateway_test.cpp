@@ -25,6 +25,9 @@ namespace {
 using shm::Counter;
 using shm::State;
 
+// Only a failure takes that long.
+constexpr std::chrono::seconds kLong(60);
+
 class GatewayTest : public ::testing::Test {
  protected:
   explicit GatewayTest(std::uint64_t numbers = 10'000) : ledger(numbers) {}
@@ -53,14 +56,17 @@ class GatewayTest : public ::testing::Test {
   }
   // Nothing of the work is left anywhere.
   void expect_clean(std::initializer_list<Host*> hosts) {
-    EXPECT_TRUE(wait_until([&] {
-      for (Host* host : hosts)
-        if (slots_in(host->segment(), State::kOutbox) + slots_in(host->segment(), State::kDone) +
-                slots_in(host->segment(), State::kReady) + slots_in(host->segment(), State::kLeased) !=
-            0)
-          return false;
-      return true;
-    })) << "a host holds something still";
+    EXPECT_TRUE(wait_until(
+        [&] {
+          for (Host* host : hosts)
+            if (slots_in(host->segment(), State::kOutbox) + slots_in(host->segment(), State::kDone) +
+                    slots_in(host->segment(), State::kReady) + slots_in(host->segment(), State::kLeased) !=
+                0)
+              return false;
+          return true;
+        },
+        kLong))
+        << "a host holds something still";
     EXPECT_EQ(in_redis(), (std::pair<std::int64_t, std::int64_t>(0, 0)));
     for (Host* host : hosts) EXPECT_EQ(broken_invariants(*host->engine()), "");
   }
@@ -77,7 +83,7 @@ TEST_F(GatewayTest, WorkGoesWhereTheWorkersAreAndNothingIsLeft) {
   b.start_gateway();
   for (std::uint64_t i = 0; i < 200; ++i) (void)a.enqueue(i);
   a.enqueue_many(200, 1000);
-  ASSERT_TRUE(wait_until([&] { return ran() == 1000; })) << ran() << " ran";
+  ASSERT_TRUE(wait_until([&] { return ran() == 1000; }, kLong)) << ran() << " ran";
   expect_clean({&a, &b});
   EXPECT_EQ(ledger.extra(), 0u);
   EXPECT_EQ(a.counter(Counter::kExported), 1000u);
@@ -103,7 +109,7 @@ TEST_F(GatewayTest, WhatFailsForGoodIsADeadLetterInRedis) {
   b.start_worker(Conduct::kFailForGood);
   b.start_gateway();
   const engine::TaskId id = a.enqueue(7, /*keep_result=*/true);
-  ASSERT_TRUE(wait_until([&] { return ask({"LLEN", keys.dead("q")}).integer == 1; }));
+  ASSERT_TRUE(wait_until([&] { return ask({"LLEN", keys.dead("q")}).integer == 1; }, kLong));
   federation::DeadLetter letter;
   const std::string text = ask({"LINDEX", keys.dead("q"), "0"}).text;
   ASSERT_TRUE(decode_json(text, letter).ok()) << text;
@@ -112,11 +118,11 @@ TEST_F(GatewayTest, WhatFailsForGoodIsADeadLetterInRedis) {
   EXPECT_EQ(letter.envelope.priority, 7);
   std::vector<std::byte> bytes;
   engine::FailureRecord failure;
-  ASSERT_TRUE(
-      wait_until([&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kFailed; }));
+  ASSERT_TRUE(wait_until(
+      [&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kFailed; }, kLong));
   EXPECT_EQ(failure.message(), "it never works");
   EXPECT_EQ(in_redis(), (std::pair<std::int64_t, std::int64_t>(0, 0)));
-  EXPECT_TRUE(wait_until([&] { return slots_in(b.segment(), State::kDead) == 0; }));
+  EXPECT_TRUE(wait_until([&] { return slots_in(b.segment(), State::kDead) == 0; }, kLong));
 }
 
 // Gateways of both sides, killed again and again: each task runs, and runs once.
@@ -164,7 +170,7 @@ TEST_F(GatewayTest, RedisKilledAndBackLosesNothing) {
   }
   ASSERT_TRUE(wait_until([&] { return ran() == 2000; }, std::chrono::seconds(60))) << ran();
   EXPECT_EQ(ledger.extra(), 0u);
-  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }));
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }, kLong));
 }
 
 // A whole host goes with tasks in hand: another has them after their visibility timeout.
@@ -174,13 +180,13 @@ TEST_F(GatewayTest, ALostHostsTasksRunElsewhere) {
   b.start_worker(Conduct::kHang);
   b.start_gateway();
   for (std::uint64_t i = 0; i < 20; ++i) (void)a.enqueue(i, false, 500'000'000);
-  ASSERT_TRUE(wait_until([&] { return b.counter(Counter::kImported) > 0 && ran() > 0; }));
+  ASSERT_TRUE(wait_until([&] { return b.counter(Counter::kImported) > 0 && ran() > 0; }, kLong));
   b.kill_workers();
   b.kill_gateway();
   c.start_worker();
   c.start_gateway();
-  ASSERT_TRUE(wait_until([&] { return ran() == 20; })) << ran();
-  EXPECT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }));
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; }, kLong)) << ran();
+  EXPECT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }, kLong));
   EXPECT_LE(ledger.extra(), 1u) << "only what had started on the lost host";
 }
 
@@ -191,12 +197,12 @@ TEST_F(GatewayTest, AHostWithoutWorkersGivesBackWhatWaits) {
   b.start_worker(Conduct::kHang);
   b.start_gateway();
   for (std::uint64_t i = 0; i < 20; ++i) (void)a.enqueue(i);
-  ASSERT_TRUE(wait_until([&] { return b.counter(Counter::kImported) >= 10 && ran() > 0; }));
+  ASSERT_TRUE(wait_until([&] { return b.counter(Counter::kImported) >= 10 && ran() > 0; }, kLong));
   b.kill_workers();
   b.sweep();
   c.start_worker();
   c.start_gateway();
-  ASSERT_TRUE(wait_until([&] { return ran() == 20; })) << ran();
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; }, kLong)) << ran();
   expect_clean({&a, &b, &c});
   EXPECT_EQ(ledger.extra(), 1u) << "only what had started";
   EXPECT_EQ(b.counter(Counter::kExported), 0u) << "they are a's";
@@ -209,18 +215,18 @@ TEST_F(GatewayTest, AHostThatComesBackLateIsFenced) {
   b.start_worker(Conduct::kHang);
   b.start_gateway();
   (void)a.enqueue(3, true, 400'000'000);
-  ASSERT_TRUE(wait_until([&] { return ran() == 1; }));
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }, kLong));
   b.gateway().stop();
   c.start_worker();
   c.start_gateway();
-  ASSERT_TRUE(wait_until([&] { return ledger.runs(3) == 2; })) << "the other host has it";
-  ASSERT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }));
+  ASSERT_TRUE(wait_until([&] { return ledger.runs(3) == 2; }, kLong)) << "the other host has it";
+  ASSERT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }, kLong));
   b.kill_workers();  // its task comes back there, and would run again
   b.sweep();
   b.gateway().resume();
-  EXPECT_TRUE(wait_until([&] {
-    return slots_in(b.segment(), State::kReady) + slots_in(b.segment(), State::kDone) == 0;
-  })) << "the late host gives it up";
+  EXPECT_TRUE(wait_until(
+      [&] { return slots_in(b.segment(), State::kReady) + slots_in(b.segment(), State::kDone) == 0; }, kLong))
+      << "the late host gives it up";
   EXPECT_EQ(ledger.runs(3), 2u);
 }
 
@@ -265,8 +271,8 @@ TEST_F(GatewayTest, WhatOthersWriteIsRunSettledOrRefused) {
           .count() +
       300);
   (void)ask({"ZADD", keys.delayed("q"), due, R"({"id":"dart-3","name":"count","args":{"n":3},"queue":"q"})"});
-  ASSERT_TRUE(wait_until([&] { return ran() == 3; })) << ran();
-  ASSERT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }));
+  ASSERT_TRUE(wait_until([&] { return ran() == 3; }, kLong)) << ran();
+  ASSERT_TRUE(wait_until([&] { return in_redis() == std::pair<std::int64_t, std::int64_t>(0, 0); }, kLong));
   ASSERT_EQ(ask({"LLEN", keys.dead("q")}).integer, 1);
   federation::DeadLetter letter;
   const std::string text = ask({"LINDEX", keys.dead("q"), "0"}).text;
@@ -293,7 +299,7 @@ TEST_F(GatewayTest, ADelayedTaskOfAHostWithoutWorkersLeavesWhenItIsDue) {
   spec.payload = std::as_bytes(std::span(payload));
   spec.due_ns = base::monotonic_ns() + 50'000'000;
   ASSERT_EQ(a.engine()->enqueue(spec, base::monotonic_ns()).status, engine::EnqueueStatus::kOk);
-  EXPECT_TRUE(wait_until([&] { return ledger.runs(5) == 1; }));
+  EXPECT_TRUE(wait_until([&] { return ledger.runs(5) == 1; }, kLong));
 }
 
 // Somebody else is at sweeping the gateway before: what it left is waited for, not passed by.
@@ -324,7 +330,7 @@ TEST_F(GatewayTest, AStartWaitsUntilItsPredecessorIsSwept) {
       std::chrono::milliseconds(300)));
   sweeping.reset();
   a.sweep();
-  EXPECT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 1; }));
+  EXPECT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 1; }, kLong));
 }
 
 TEST_F(GatewayTest, AQueueNamedTwiceIsImportedOnce) {
@@ -340,7 +346,7 @@ TEST_F(GatewayTest, AQueueNamedTwiceIsImportedOnce) {
   b.gateway_options().imports = {"q", "q"};
   b.start_worker();
   b.start_gateway();
-  ASSERT_TRUE(wait_until([&] { return ran() == 20; })) << ran();
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; }, kLong)) << ran();
   expect_clean({&b});
   EXPECT_EQ(ledger.extra(), 0u);
 }
@@ -357,11 +363,11 @@ TEST_F(GatewayTest, ADelayedTaskThatCannotMoveIsNotLost) {
   (void)ask({"ZADD", keys.delayed("q"), "3", R"({"id":"c","name":"count","args":{"n":3}})"});
   b.start_worker();
   b.start_gateway();
-  ASSERT_TRUE(wait_until([&] { return ask({"ZCARD", keys.delayed("q")}).integer <= 1; }));
-  EXPECT_TRUE(wait_until([&] { return ask({"LLEN", keys.dead("q")}).integer == 1; }));
+  ASSERT_TRUE(wait_until([&] { return ask({"ZCARD", keys.delayed("q")}).integer <= 1; }, kLong));
+  EXPECT_TRUE(wait_until([&] { return ask({"LLEN", keys.dead("q")}).integer == 1; }, kLong));
   EXPECT_EQ(ask({"ZSCORE", keys.delayed("q"), R"({"id":"a","name":"count","args":{"n":1},"priority":4})"}).text, "1");
   (void)ask({"DEL", keys.stream("q", 4)});
-  EXPECT_TRUE(wait_until([&] { return ran() == 2; })) << ran();
+  EXPECT_TRUE(wait_until([&] { return ran() == 2; }, kLong)) << ran();
 }
 
 // More than one reply may carry: what waits in a stream when an answer was lost, and results that are there together.
@@ -400,7 +406,7 @@ TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
         [&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kFailed; }));
     EXPECT_EQ(failure.kind(), "result-too-large");
   }
-  EXPECT_TRUE(wait_until([&] { return ask({"XLEN", stream}).integer == 81; })) << "the tenth is sent";
+  EXPECT_TRUE(wait_until([&] { return ask({"XLEN", stream}).integer == 81; }, kLong)) << "the tenth is sent";
   EXPECT_EQ(engine::read_result(*a.engine(), large, bytes, failure), engine::ResultState::kPending);
 }
 
@@ -417,7 +423,7 @@ TEST_F(GatewayTest, LargeEntriesThatArePendingComeInSmallerPages) {
   }
   b.start_worker();
   b.start_gateway();
-  EXPECT_TRUE(wait_until([&] { return ran() == 80; })) << ran();
+  EXPECT_TRUE(wait_until([&] { return ran() == 80; }, kLong)) << ran();
   EXPECT_EQ(ledger.extra(), 0u);
 }
 
@@ -425,11 +431,13 @@ TEST_F(GatewayTest, ASecondGatewayOfAHostIsRefused) {
   Host a(server.url(), ledger);
   a.start_gateway();
   Host* host = &a;
-  ASSERT_TRUE(wait_until([&] {
-    for (const auto& worker : engine::Query(*host->engine()).workers())
-      if (worker.role == shm::Role::kGateway) return true;
-    return false;
-  }));
+  ASSERT_TRUE(wait_until(
+      [&] {
+        for (const auto& worker : engine::Query(*host->engine()).workers())
+          if (worker.role == shm::Role::kGateway) return true;
+        return false;
+      },
+      kLong));
   const auto second = federation::run_gateway(a.gateway_options());
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().message.find("has a gateway already"), std::string::npos) << second.error().message;
@@ -441,10 +449,10 @@ TEST_F(GatewayTest, ALongStopOfRedisStopsNobody) {
   a.start_worker();
   a.start_gateway();
   (void)a.enqueue(0);
-  ASSERT_TRUE(wait_until([&] { return ran() == 1; }));
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }, kLong));
   server.stop();
   for (std::uint64_t i = 1; i < 16; ++i) (void)a.enqueue(i);
-  EXPECT_TRUE(wait_until([&] { return ran() == 16; })) << "local work waits for Redis";
+  EXPECT_TRUE(wait_until([&] { return ran() == 16; }, kLong)) << "local work waits for Redis";
   server.resume();
 }
 
@@ -455,15 +463,15 @@ TEST_F(GatewayTest, AStopWhileRedisIsSilentLosesNothing) {
   a.gateway_options().imports.clear();
   a.start_gateway();
   (void)a.enqueue(0);
-  ASSERT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 1; }));
+  ASSERT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 1; }, kLong));
   server.stop();
   for (std::uint64_t i = 1; i < 60; ++i) (void)a.enqueue(i);
-  ASSERT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 59; }));
+  ASSERT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 59; }, kLong));
   a.gateway().signal(SIGTERM);
   EXPECT_EQ(a.gateway().wait(), 0);
   server.resume();
   a.start_gateway();
-  EXPECT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 60; }));
+  EXPECT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 60; }, kLong));
   EXPECT_EQ(in_redis().first, 60);
 }
 
@@ -473,10 +481,10 @@ TEST_F(GatewayTest, AFlushedDatabaseIsSetUpAgain) {
   b.start_worker();
   b.start_gateway();
   (void)a.enqueue(0);
-  ASSERT_TRUE(wait_until([&] { return ran() == 1; }));
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }, kLong));
   (void)ask({"FLUSHALL"});
   (void)a.enqueue(1);
-  EXPECT_TRUE(wait_until([&] { return ran() == 2; }));
+  EXPECT_TRUE(wait_until([&] { return ran() == 2; }, kLong));
 }
 
 }  // namespace
