@@ -6,11 +6,10 @@
 
 #include "base/log.hpp"
 #include "federation/json_text.hpp"
+#include "federation/local_workers.hpp"
 #include "federation/payload_text.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
-#include "shm/death.hpp"
-#include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 
 namespace stem::federation {
@@ -88,20 +87,7 @@ std::uint64_t Exporter::may_leave() const {
 }
 
 std::uint64_t Exporter::local_room() const {
-  shm::Segment& segment = engine_.segment();
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
-  std::uint64_t room = 0;
-  for (std::uint32_t i = 0; i < rows; ++i) {
-    shm::RosterRow& row = segment.row(i);
-    if (row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
-        shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
-        shm::signalled_dead(row) || row.stop_mode.load(std::memory_order_relaxed) != 0 ||
-        !shm::serves(segment, i, queue_))
-      continue;
-    room += options_.prefetch_multiplier;
-  }
-  return room;
+  return std::uint64_t{local_workers(engine_.segment(), queue_)} * options_.prefetch_multiplier;
 }
 
 bool Exporter::step(const Clocks& clocks) {
@@ -148,9 +134,10 @@ void Exporter::take(const Clocks& clocks) {
     const auto most = static_cast<std::uint32_t>(std::min<std::uint64_t>(budget, kAtOnce));
     imported_.clear();
     const std::uint32_t n = outbox_.take(queue_, parcels_.data(), most, imported_, clocks.now_ns);
+    const bool nobody_here = !imported_.empty() && local_room() == 0;
     for (const engine::Lease& lease : imported_) {
       // It goes back to the cluster when nobody here can run it; otherwise it only stands aside for a moment.
-      if (give_back_ && local_room() == 0)
+      if (give_back_ && nobody_here)
         give_back_(lease);
       else
         outbox_.put_off(lease, clocks.now_ns + kStandAsideNs);

@@ -273,6 +273,8 @@ void Gateway::fence_predecessors() {
       const std::string id(line.substr(3, line.find(' ') - 3));
       if (id != std::to_string(mine)) (void)redis_->command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
     }
+    if (reply.is_error() && reply.error != RedisError::kLost)
+      log::warn("cannot fence a gateway before this one: its user may not CLIENT LIST", {{"error", reply.text}});
     const Clocks clocks = read_clocks();
     for (auto& exporter : exporters_) exporter->on_ready(clocks);
   });
@@ -416,6 +418,7 @@ Result<void> Gateway::run() {
   make_parts(*exports, *imports);
   adopt();
   bridge_ = std::make_unique<DoorbellBridge>(*self_);
+  if (bridge_->fd() < 0) return Error{Errc::kSystem, "eventfd: no descriptor is free; raise the limit (ulimit -n)"};
   listen();
   redis_->connection().start();
   for (auto& reader : readers_) reader->connection().start();

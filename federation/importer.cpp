@@ -8,12 +8,11 @@
 #include "base/log.hpp"
 #include "engine/control.hpp"
 #include "federation/json_text.hpp"
+#include "federation/local_workers.hpp"
 #include "federation/payload_text.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
 #include "federation/stream_entry.hpp"
-#include "shm/death.hpp"
-#include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 
 namespace stem::federation {
@@ -149,20 +148,9 @@ void Importer::on_pending(int lane, const Reply& reply, std::size_t asked, std::
 
 std::uint64_t Importer::credit() const {
   if (draining_) return 0;
-  shm::Segment& segment = engine_.segment();
+  const shm::Segment& segment = engine_.segment();
   if (segment.queue(queue_).paused.load(std::memory_order_relaxed) != 0) return 0;
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
-  std::uint64_t room = 0;
-  for (std::uint32_t i = 0; i < rows; ++i) {
-    shm::RosterRow& row = segment.row(i);
-    if (row.role.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(shm::Role::kWorker) ||
-        shm::row_state(row.status.load(std::memory_order_acquire)) != shm::RowState::kLive ||
-        shm::signalled_dead(row) || row.stop_mode.load(std::memory_order_relaxed) != 0 ||
-        !shm::serves(segment, i, queue_))
-      continue;
-    room += options_.prefetch_multiplier;
-  }
+  const std::uint64_t room = std::uint64_t{local_workers(segment, queue_)} * options_.prefetch_multiplier;
   const std::uint64_t taken = tasks_.size() + waiting_.size() + engine_.lanes().queued(queue_);
   return room > taken ? room - taken : 0;
 }

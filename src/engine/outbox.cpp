@@ -92,6 +92,7 @@ bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::by
   const shm::BlockId block = engine_.store_result({parcel.slot, parcel.word}, bytes);
   if (block == shm::kNoBlock && !bytes.empty()) return false;
   if (!engine_.write_outcome(parcel.slot, parcel.word, kind, block)) return false;
+  // A plain store: only proof of death takes a task from its gateway, so no other life of the slot can be here.
   d.due.store(TaggedWord(parcel.word.grant(), engine_.to_due_us(later_ns(now_ns, ttl))).bits(),
               std::memory_order_release);
   ControlWord settling;
