@@ -3,51 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.hpp"
-#include "federation/json_text.hpp"
 #include "federation/local_workers.hpp"
-#include "federation/payload_text.hpp"
 #include "federation/records.hpp"
-#include "federation/scripts.hpp"
 #include "shm/names.hpp"
 
 namespace stem::federation {
 namespace {
 
 constexpr std::uint32_t kAtOnce = 64;
-constexpr std::size_t kResultsAtOnce = 256;
-constexpr std::int64_t kAskFirstNs = 1'000'000;
-constexpr std::int64_t kAskMostNs = 50'000'000;
 constexpr std::int64_t kStandAsideNs = 5'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
 constexpr std::int64_t kLookAgainNs = 2'000'000;
-constexpr std::int64_t kClockSkewUs = 600'000'000;      // hosts and Redis may differ by that much
-constexpr std::string_view kResultBytes = "4194304";    // one result, in its wire form
-constexpr std::string_view kResultsBytes = "16777216";  // all of a reply
-
-constexpr std::string_view kTooLarge = R"({"type":"result-too-large","message":"a result may have 1 MiB"})";
-
-// "a-b" > "c-d", as Redis orders entry ids.
-bool is_later(std::string_view a, std::string_view b) {
-  const auto part = [](std::string_view id, bool second) {
-    const std::size_t dash = id.find('-');
-    return second ? (dash == id.npos ? std::string_view() : id.substr(dash + 1)) : id.substr(0, dash);
-  };
-  const auto less = [](std::string_view x, std::string_view y) {
-    return x.size() != y.size() ? x.size() < y.size() : x < y;
-  };
-  if (part(a, false) != part(b, false)) return less(part(b, false), part(a, false));
-  return less(part(b, true), part(a, true));
-}
-
-// The bytes that the handler returned, or that one of ours would have.
-std::string result_of(const TaskStatus& status) {
-  if (status.payload_bytes) return *status.payload_bytes;
-  if (status.payload == "null") return {};
-  if (status.meta.find(fmt::format("\"{}\":true", kJsonTextMember)) != std::string::npos) return status.payload;
-  return message_pack_of_json(status.payload).value_or(status.payload);
-}
+constexpr std::int64_t kLookAfterNs = 30'000'000'000;
+constexpr std::size_t kConfirmedKept = 16'384;
+constexpr std::int64_t kReplicasNs = 1'000'000'000;
+constexpr std::string_view kReplicasMs = "1000";
 
 }  // namespace
 
@@ -68,14 +41,35 @@ void Exporter::adopt(const engine::Parcel& parcel, const Clocks& clocks) {
   engine::TaskView view;
   if (!outbox_.view(parcel, view)) return;
   // What the one before us did with it we cannot know: as after a lost answer.
-  Task task{parcel, clocks.wall_us(view.enqueued_ns), view.priority, engine::Outbox::is_awaited(view),
-            Stage::kUncertain};
+  const Task task = make(parcel, view, Stage::kUncertain, clocks);
   if (tasks_.try_emplace(wire_id(transcript_.host(), view.id), task).second) ++uncertain_;
 }
 
-void Exporter::on_ready(const Clocks&) {
+Exporter::Task Exporter::make(const engine::Parcel& parcel, const engine::TaskView& view, Stage stage,
+                              const Clocks& clocks) const {
+  Task task;
+  task.parcel = parcel;
+  task.enqueued_us = clocks.wall_us(view.enqueued_ns);
+  task.lane = std::clamp<int>(view.priority, 0, kLanes - 1);
+  task.wanted = options_.hold == Hold::kUntilDone || engine::Outbox::is_awaited(view);
+  task.stage = stage;
+  return task;
+}
+
+void Exporter::on_ready(const Clocks& clocks) {
+  clocks_ = clocks;
   fenced_ = true;
+  touched_ = false;
   if (uncertain_ > 0 && reading_back_ == 0) recover();
+  look_back();
+  for (auto& [id, task] : tasks_) task.look_ns = 0;  // Redis may have lost them meanwhile
+}
+
+void Exporter::on_lost() {
+  fenced_ = waiting_ = false;
+  for (Entry* entry : written_) entry->second.stage = Stage::kUncertain;
+  uncertain_ += written_.size();
+  written_.clear();
 }
 
 std::uint64_t Exporter::may_leave() const {
@@ -91,6 +85,7 @@ std::uint64_t Exporter::local_room() const {
 }
 
 bool Exporter::step(const Clocks& clocks) {
+  clocks_ = clocks;
   if (!redis_.is_ready() || !fenced_) return bring_home(clocks);
   if (uncertain_ > 0 && reading_back_ == 0) recover();
   if (refused_) pause_until_ns_ = clocks.now_ns + kRefusedPauseNs;
@@ -104,6 +99,7 @@ bool Exporter::step(const Clocks& clocks) {
   }
   const std::size_t before = sent_;
   take(clocks);
+  wait_for_replicas();
   ask_results(clocks);
   return sent_ != before;
 }
@@ -145,8 +141,7 @@ void Exporter::take(const Clocks& clocks) {
     for (std::uint32_t i = 0; i < n; ++i) {
       engine::TaskView view;
       if (!outbox_.view(parcels_[i], view)) continue;
-      const Task task{parcels_[i], clocks.wall_us(view.enqueued_ns), view.priority, engine::Outbox::is_awaited(view),
-                      Stage::kToSend};
+      const Task task = make(parcels_[i], view, Stage::kToSend, clocks);
       const auto [entry, is_new] = tasks_.try_emplace(wire_id(transcript_.host(), view.id), task);
       if (is_new && !send(*entry, clocks)) budget = 0;
     }
@@ -177,6 +172,7 @@ bool Exporter::send(Entry& entry, const Clocks& clocks) {
     return false;
   }
   task.stage = Stage::kSent;
+  touched_ = true;
   ++sent_;
   ++stats_.sent;
   return true;
@@ -186,10 +182,9 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   Task& task = entry.second;
   --sent_;
   if (reply.is_text()) {
-    std::string& last = last_id_[task.lane];
-    if (uncertain_ == 0 && (last.empty() || is_later(reply.text, last))) last = reply.text;
-    confirm(entry);
-    return;
+    const EntryId id = parse_entry_id(reply.text).value_or(EntryId{});
+    if (uncertain_ == 0) last_id_[task.lane] = std::max(last_id_[task.lane], id);
+    return written(entry, id);
   }
   if (reply.error == RedisError::kLost) {
     task.stage = Stage::kUncertain;
@@ -205,168 +200,62 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   refused_ = true;
 }
 
+// The server has it.
+void Exporter::written(Entry& entry, EntryId id) {
+  entry.second.entry = id;
+  if (options_.replicas == 0) return confirm(entry);
+  entry.second.stage = Stage::kWritten;
+  written_.push_back(&entry);
+}
+
+// Redis has it, as far as it must.
 void Exporter::confirm(Entry& entry) {
   Task& task = entry.second;
   ++stats_.confirmed;
   if (task.wanted) {
     task.stage = Stage::kAwaited;
+    task.look_ns = clocks_.now_ns + kLookAfterNs;
     awaited_.push_back(entry.first);
-    ask_every_ns_ = kAskFirstNs;
+    ask_every_ns_ = 0;
     return;
   }
+  std::deque<EntryId>& confirmed = confirmed_[task.lane];
+  confirmed.push_back(task.entry);
+  if (confirmed.size() > kConfirmedKept) confirmed.pop_front();
   (void)outbox_.hand_over(task.parcel);
   tasks_.erase(entry.first);
 }
 
-// ---- after a lost answer
-
-void Exporter::recover() {
-  read_failed_ = false;
-  std::string from[kLanes];
-  bool any[kLanes] = {};
-  for (const auto& [id, task] : tasks_) {
-    if (task.stage != Stage::kUncertain) continue;
-    const int lane = std::clamp(task.lane, 0, kLanes - 1);
-    any[lane] = true;
-    // Redis names entries by its clock: what we know of its last one, or not before the task was made.
-    std::string made = fmt::format("{}-0", std::max<std::int64_t>(0, (task.enqueued_us - kClockSkewUs) / 1000));
-    if (!last_id_[lane].empty() && is_later(last_id_[lane], made)) made = last_id_[lane];
-    if (from[lane].empty() || is_later(from[lane], made)) from[lane] = made;
+// One question for all that was written before it. WAIT speaks of what this connection wrote: after a new one, what
+// was found written is older, so something is written behind it.
+void Exporter::wait_for_replicas() {
+  if (waiting_ || (written_.empty() && sent_ == 0) || options_.replicas == 0) return;
+  if (!touched_) {
+    const std::string key = keys_.stream(options_.queue, 0) + ":written";
+    if (redis_.command({"SET", key, "1", "PX", "60000"}, [](const Reply&) {}) != Queued::kYes) return;
+    touched_ = true;
   }
-  for (int lane = 0; lane < kLanes; ++lane)
-    if (any[lane]) read_back(lane, "(" + from[lane]);
+  const std::string count = fmt::to_string(options_.replicas);
+  waiting_ = redis_.command(
+                 {"WAIT", count, kReplicasMs}, [this](const Reply& reply) { on_replicas(reply); }, kReplicasNs) ==
+             Queued::kYes;
 }
 
-void Exporter::read_back(int lane, const std::string& from) {
-  const std::string key = keys_.stream(options_.queue, lane);
-  const Queued queued = redis_.command({"EVAL", kReadBackScript, "1", key, from},
-                                       [this, lane](const Reply& reply) { on_read_back(lane, reply); });
-  if (queued == Queued::kYes)
-    ++reading_back_;
-  else
-    read_failed_ = true;
-}
-
-void Exporter::on_read_back(int lane, const Reply& reply) {
-  --reading_back_;
-  if (!reply.is_array() || reply.elements.size() != 2) {
-    read_failed_ = true;  // once more with the next step
-    return recovery_step_done();
+// Replies come in order: what is written by now was written before the question.
+void Exporter::on_replicas(const Reply& reply) {
+  waiting_ = false;
+  if (reply.is_integer() && reply.integer >= std::int64_t{options_.replicas}) {
+    too_few_ = false;
+    for (Entry* entry : std::exchange(written_, {})) confirm(*entry);
+    return;
   }
-  for (const Reply& id : reply.elements[1].elements) {
-    const auto entry = tasks_.find(std::string(id.text));
-    if (entry == tasks_.end() || entry->second.stage != Stage::kUncertain) continue;
-    --uncertain_;
-    ++stats_.recovered;
-    confirm(*entry);
-  }
-  const std::string_view more = reply.elements[0].text;
-  if (!more.empty() && uncertain_ > 0) read_back(lane, std::string(more));
-  recovery_step_done();
-}
-
-// All lanes were read. What is not there was never appended, or is over and gone from its stream: then its result is
-// there, since that is stored in the same step.
-void Exporter::recovery_step_done() {
-  if (reading_back_ > 0 || read_failed_) return;
-  for (auto& entry : tasks_) {
-    if (entry.second.stage != Stage::kUncertain) continue;
-    const std::string key = keys_.result(entry.first);
-    const Queued queued = redis_.command({"EXISTS", key}, [this, at = &entry](const Reply& reply) {
-      --reading_back_;
-      if (!reply.is_integer() || at->second.stage != Stage::kUncertain) return;
-      --uncertain_;
-      if (reply.integer != 0) {
-        ++stats_.recovered;
-        confirm(*at);
-      } else {
-        ++stats_.resent;
-        at->second.stage = Stage::kToSend;
-        to_send_.push_back(at->first);
-      }
-    });
-    if (queued != Queued::kYes) return;  // the rest with the next step
-    ++reading_back_;
-  }
-}
-
-// ---- results
-
-void Exporter::ask_results(const Clocks& clocks) {
-  if (asking_ || awaited_.empty() || clocks.now_ns < ask_again_ns_) return;
-  std::vector<std::string> asked, keys;
-  for (std::size_t i = std::min(kResultsAtOnce, awaited_.size()); i > 0; --i) {
-    asked.push_back(awaited_.front());
-    awaited_.push_back(std::move(awaited_.front()));
-    awaited_.pop_front();
-    keys.push_back(keys_.result(asked.back()));
-  }
-  const std::string count = fmt::to_string(keys.size());
-  argv_.assign({"EVAL", kResultsScript, count});
-  argv_.insert(argv_.end(), keys.begin(), keys.end());
-  argv_.insert(argv_.end(), {kResultBytes, kResultsBytes});
-  const Queued queued = redis_.command(
-      std::span<const std::string_view>(argv_),
-      [this, asked = std::move(asked), now = clocks.now_ns](const Reply& reply) { on_results(asked, reply, now); });
-  asking_ = queued == Queued::kYes;
-}
-
-void Exporter::on_results(const std::vector<std::string>& asked, const Reply& reply, std::int64_t now_ns) {
-  asking_ = false;
-  bool found = false;
-  for (std::size_t i = 0; reply.is_array() && i < std::min(asked.size(), reply.elements.size()); ++i) {
-    const auto entry = tasks_.find(asked[i]);
-    if (!reply.elements[i].is_text() || entry == tasks_.end() || entry->second.stage != Stage::kAwaited) continue;
-    found = settle(*entry, reply.elements[i].text, now_ns) || found;
-  }
-  if (found) std::erase_if(awaited_, [this](const std::string& id) { return !tasks_.contains(id); });
-  ask_every_ns_ = found ? kAskFirstNs : std::min(ask_every_ns_ * 2, kAskMostNs);
-  ask_again_ns_ = now_ns + ask_every_ns_;
-}
-
-// True when it was the end of the task.
-bool Exporter::settle(Entry& entry, std::string_view json, std::int64_t now_ns) {
-  TaskStatus status;
-  if (json.empty()) {
-    status.state = "failed";
-    status.error = kTooLarge;
-  } else if (const auto read = decode_json(json, status); !read) {
-    log::warn("a result in Redis makes no sense", {{"task", entry.first}, {"error", read.error().message}});
-    return false;
-  }
-  const std::string result = result_of(status);
-  if (status.state == "succeeded" && result.size() > shm::kMaxPayloadBytes) {
-    status.state = "failed";
-    status.error = kTooLarge;
-  }
-  bool ended = false;
-  if (status.state == "succeeded") {
-    ended = outbox_.end(entry.second.parcel, engine::OutcomeKind::kSucceeded, std::as_bytes(std::span(result)), now_ns);
-  } else if (status.state == "failed" || status.state == "dead" || status.state == "cancelled") {
-    ended = end_badly(entry.second.parcel, status, now_ns);
-  } else {
-    return false;  // queued, running, retried
-  }
-  engine::TaskView view;
-  if (!ended && outbox_.view(entry.second.parcel, view)) return false;  // no room for it now: it is asked for again
-  ++stats_.results;
-  tasks_.erase(entry.first);
-  return true;
-}
-
-bool Exporter::end_badly(const engine::Parcel& parcel, const TaskStatus& status, std::int64_t now_ns) {
-  std::string kind = status.state, message;
-  if (const auto members = json_members(status.error)) {
-    for (const JsonMember& m : *members) {
-      if (m.name == "type" && m.is_string()) kind = json_string_value(m.value);
-      if (m.name == "message" && m.is_string()) message = json_string_value(m.value);
-    }
-  }
-  const auto record =
-      engine::make_failure_record({kind, message}, 0, now_ns, static_cast<std::uint32_t>(status.attempt));
-  const bool cancelled = status.state == "cancelled";
-  return outbox_.end(parcel, cancelled ? engine::OutcomeKind::kCancelled : engine::OutcomeKind::kFailed, record.bytes(),
-                     now_ns);
+  if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;
+  if (!too_few_)
+    log::warn("tasks stay here until enough replicas of Redis have them",
+              {{"queue", options_.queue},
+               {"wanted", options_.replicas},
+               {"have", reply.is_integer() ? fmt::to_string(reply.integer) : std::string(reply.text)}});
+  too_few_ = true;
 }
 
 void Exporter::leave() {
@@ -379,6 +268,8 @@ void Exporter::leave() {
   tasks_.clear();
   to_send_.clear();
   awaited_.clear();
+  asked_.clear();
+  written_.clear();
   sent_ = uncertain_ = 0;
 }
 

@@ -2,7 +2,8 @@
 //
 // A task is in the engine's outbox from before its XADD is queued until Redis has answered: then it ends here, or,
 // where somebody waits for its result, it stays until the result is in Redis. When an answer is lost, the streams are
-// read back, and only what is not there is sent again. Does no I/O of its own and reads no clock.
+// read back, and only what is not there is sent again. What Redis loses later is noticed, and sent again where it
+// still is here. Does no I/O of its own and reads no clock.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "engine/outbox.hpp"
+#include "federation/entry_id.hpp"
 #include "federation/records.hpp"
 #include "federation/redis.hpp"
 #include "federation/transcript.hpp"
@@ -27,12 +29,20 @@ enum class Policy : std::uint8_t {
   kLocalOnly,   // here
 };
 
+// When a task that left is let go here.
+enum class Hold : std::uint8_t {
+  kUntilReceived,  // Redis has it
+  kUntilDone,      // it has ended: whatever Redis loses is sent again
+};
+
 struct ExportStats {
   std::uint64_t sent = 0;       // XADDs, repeated ones too
   std::uint64_t confirmed = 0;  // tasks that Redis has
   std::uint64_t recovered = 0;  // found there after a lost answer
   std::uint64_t resent = 0;     // not found there
   std::uint64_t results = 0;    // that came back
+  std::uint64_t lost = 0;       // gone from Redis without an end, still here, and sent again
+  std::uint64_t let_go = 0;     // confirmed and let go, behind the point to which Redis went back: they may be lost
 };
 
 class Exporter {
@@ -42,6 +52,8 @@ class Exporter {
     Policy policy = Policy::kLocalFirst;
     std::uint32_t window = 4096;            // tasks on their way at once
     std::uint32_t prefetch_multiplier = 4;  // local-first: tasks kept for each local worker
+    Hold hold = Hold::kUntilReceived;
+    std::uint32_t replicas = 0;  // that must have a task before Redis counts as having it
   };
 
   Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const Transcript& transcript, std::uint32_t queue,
@@ -54,7 +66,7 @@ class Exporter {
   // Redis answers (again), and nothing that was sent to it before can arrive any more.
   void on_ready(const Clocks& clocks);
   // The connection ended; its handlers have been called.
-  void on_lost() { fenced_ = false; }
+  void on_lost();
   // Takes and sends what may go; asks for results that are waited for. Returns true when it should be called again soon.
   bool step(const Clocks& clocks);
   // Takes no more; what is on its way is confirmed.
@@ -72,8 +84,8 @@ class Exporter {
   void leave();
 
   std::uint32_t queue() const { return queue_; }
-  std::size_t on_their_way() const { return tasks_.size() - awaited_.size(); }
-  std::size_t awaited() const { return awaited_.size(); }
+  std::size_t on_their_way() const { return tasks_.size() - awaited(); }
+  std::size_t awaited() const { return awaited_.size() + asked_.size(); }
   const ExportStats& stats() const { return stats_; }
   // How many of the queue's tasks may leave now.
   std::uint64_t may_leave() const;
@@ -81,28 +93,46 @@ class Exporter {
   std::uint64_t local_room() const;
 
  private:
-  enum class Stage : std::uint8_t { kToSend, kSent, kUncertain, kAwaited };
+  enum class Stage : std::uint8_t {
+    kToSend,
+    kSent,
+    kWritten,    // Redis has it; its replicas may not
+    kUncertain,  // Redis may have it
+    kAwaited,    // Redis has it, and somebody waits for its end
+  };
   struct Task {
     engine::Parcel parcel;
     std::int64_t enqueued_us = 0;
+    EntryId entry{};           // where it is in its stream, once we know
+    std::int64_t look_ns = 0;  // awaited: when to ask whether Redis still has it
     int lane = 0;
     bool wanted = false;  // somebody waits for its end
+    bool was_there = false;
     Stage stage = Stage::kToSend;
   };
 
+  Task make(const engine::Parcel& parcel, const engine::TaskView& view, Stage stage, const Clocks& clocks) const;
   void take(const Clocks& clocks);
   bool bring_home(const Clocks& clocks);
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
   bool send(Entry& entry, const Clocks& clocks);
   void on_added(Entry& entry, const Reply& reply);
+  void written(Entry& entry, EntryId id);
   void confirm(Entry& entry);
+  void wait_for_replicas();
+  void on_replicas(const Reply& reply);
   void recover();
   void read_back(int lane, const std::string& from);
   void on_read_back(int lane, const Reply& reply);
   void recovery_step_done();
+  void send_again(Entry& entry);
+  void look_back();
+  void on_stream_info(int lane, const Reply& reply);
   void ask_results(const Clocks& clocks);
-  void on_results(const std::vector<std::string>& asked, const Reply& reply, std::int64_t now_ns);
+  void on_results(const Reply& reply, std::int64_t now_ns);
+  void look_after(const std::vector<std::string>& ids);
+  void on_gone(const std::vector<std::string>& ids, const Reply& reply);
   bool settle(Entry& entry, std::string_view json, std::int64_t now_ns);
   bool end_badly(const engine::Parcel& parcel, const TaskStatus& status, std::int64_t now_ns);
 
@@ -114,13 +144,18 @@ class Exporter {
   std::uint32_t queue_;
   Options options_;
   ExportStats stats_;
+  Clocks clocks_;
 
   std::unordered_map<std::string, Task> tasks_;  // by wire id
   std::deque<std::string> to_send_;
   std::deque<std::string> awaited_;  // asked in turn
+  std::vector<std::string> asked_;   // of the awaited: those of the question under way
+  std::vector<Entry*> written_;
   std::size_t sent_ = 0, uncertain_ = 0;
   // Of our last entry that Redis has confirmed, a lane each; stays behind what is uncertain.
-  std::string last_id_[kLanes];
+  EntryId last_id_[kLanes];
+  // What Redis has confirmed lately, a lane each, in order: its fail-over, or its crash, may take the last back.
+  std::deque<EntryId> confirmed_[kLanes];
   bool fenced_ = false;
   std::vector<engine::Parcel> parcels_;
   std::vector<engine::Lease> imported_;
@@ -134,7 +169,9 @@ class Exporter {
   std::int64_t look_again_ns_ = 0;  // nothing was found, whatever the marks say
   std::int64_t ask_again_ns_ = 0;
   std::int64_t ask_every_ns_ = 0;
-  bool asking_ = false;
+  bool waiting_ = false;  // for replicas
+  bool touched_ = true;   // something was written on this connection since it is up
+  bool too_few_ = false;  // replicas; said once
 };
 
 }  // namespace stem::federation

@@ -25,8 +25,10 @@
 namespace stem::federation {
 namespace {
 
-constexpr std::int64_t kWatchEndsNs = 200'000;  // imported tasks run here: their ends are looked for
-constexpr std::int64_t kLookNs = 2'000'000;     // local workers are rung first, so the backlog is looked at
+constexpr std::int64_t kWatchEndsNs = 200'000;    // imported tasks run here: their ends are looked for
+constexpr std::int64_t kWatchIdlyNs = 2'000'000;  // when nothing has come or ended for a while
+constexpr std::int64_t kBusyNs = 20'000'000;
+constexpr std::int64_t kLookNs = 2'000'000;  // local workers are rung first, so the backlog is looked at
 constexpr std::int64_t kPredecessorNs = 10'000'000'000;
 constexpr std::int64_t kIdleNs = 50'000'000;
 constexpr std::int64_t kSubscribeNs = 100'000'000;
@@ -115,6 +117,7 @@ class Gateway {
   void fence_predecessors();
   void on_ready();
   void turn();
+  std::uint64_t events() const;
   void wait(std::int64_t timeout_ns);
   void listen();
   void subscribe(std::int64_t now_ns);
@@ -140,6 +143,8 @@ class Gateway {
   bool more_ = false;     // there is more to send at once
   bool looks_ = false;    // an exported queue does not ring us
   std::int64_t keep_at_ns_ = 0;
+  std::uint64_t events_ = 0;
+  std::int64_t busy_until_ns_ = 0;
   std::int64_t subscribe_at_ns_ = 0, heartbeat_at_ns_ = 0;
 };
 
@@ -205,6 +210,11 @@ Result<void> Gateway::refuse_a_second() const {
 Result<std::vector<std::uint32_t>> Gateway::intern(const std::vector<std::string>& names) {
   std::vector<std::uint32_t> queues;
   for (const std::string& name : names) {
+    if (const auto of = Keys::lane_owner(name); !of.empty())
+      return Error{Errc::kInvalidArgument,
+                   fmt::format("queue {0}: in Redis that is lane {1} of queue {2}; only a queue of another name can be "
+                               "shared",
+                               name, name.back(), of)};
     const auto queue = shm::intern_queue(*segment_, name);
     if (!queue) return queue.error().within("queue " + name);
     queues.push_back(*queue);
@@ -296,8 +306,20 @@ void Gateway::turn() {
     in_hand_ = in_hand_ || exporter->awaited() > 0;
   }
   for (auto& importer : importers_) in_hand_ = importer->step(clocks) || in_hand_;
+  if (const std::uint64_t done = events(); done != events_) {
+    events_ = done;
+    busy_until_ns_ = clocks.now_ns + kBusyNs;
+  }
   if (clocks.now_ns >= subscribe_at_ns_) subscribe(clocks.now_ns);
   if (clocks.now_ns >= heartbeat_at_ns_ && redis_->is_ready()) beat(clocks.now_ns);
+}
+
+// Grows with every task that comes, goes or ends.
+std::uint64_t Gateway::events() const {
+  std::uint64_t n = 0;
+  for (const auto& exporter : exporters_) n += exporter->stats().confirmed + exporter->stats().results;
+  for (const auto& importer : importers_) n += importer->stats().imported + importer->stats().settled;
+  return n;
 }
 
 void Gateway::listen() {
@@ -387,6 +409,8 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.queue = options_.exports[i];
     options.policy = options_.policy;
     options.prefetch_multiplier = options_.prefetch_multiplier;
+    options.hold = options_.hold;
+    options.replicas = options_.wait_replicas;
     exporters_.push_back(
         std::make_unique<Exporter>(*engine_, *redis_, *keys_, *transcript_, exports[i], std::move(options)));
   }
@@ -430,7 +454,8 @@ Result<void> Gateway::run() {
   while (g_stops.load(std::memory_order_relaxed) == 0) {
     if (!self_->still_ours()) return Error{Errc::kRefused, "the gateway was taken for dead; start it anew"};
     turn();
-    const std::int64_t longest_ns = in_hand_ ? kWatchEndsNs : looks_ ? kLookNs : kIdleNs;
+    const std::int64_t watch_ns = base::monotonic_ns() < busy_until_ns_ ? kWatchEndsNs : kWatchIdlyNs;
+    const std::int64_t longest_ns = in_hand_ ? watch_ns : looks_ ? kLookNs : kIdleNs;
     wait(more_ ? 0 : std::clamp<std::int64_t>(keep_at_ns_ - base::monotonic_ns(), 0, longest_ns));
   }
   shut_down();

@@ -25,11 +25,14 @@ struct GatewayOptions {
   std::vector<std::string> exports;
   std::vector<std::string> imports;
   Policy policy = Policy::kLocalFirst;
+  Hold hold = Hold::kUntilReceived;
+  std::uint32_t wait_replicas = 0;  // of Redis, that must have a task before it is let go here
   std::uint32_t prefetch_multiplier = 4;
   std::int64_t drain_ns = 5'000'000'000;  // on a stop: for what runs here to end
 };
 
-// Runs until SIGTERM or SIGINT. What it says goes to the log. Refuses when this segment has a gateway already.
+// Runs until SIGTERM or SIGINT. What it says goes to the log. Refuses when this segment has a gateway already, and
+// queues whose names would be lanes of others (`q:p1`).
 Result<void> run_gateway(const GatewayOptions& options);
 
 }  // namespace stem::federation

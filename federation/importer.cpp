@@ -19,6 +19,7 @@ namespace stem::federation {
 namespace {
 
 constexpr std::size_t kEndsAtOnce = 64;
+constexpr std::size_t kEndsBytes = 1 << 20;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
 constexpr std::string_view kBlockMs = "1000";
 constexpr std::size_t kReplyBytes = 40 << 20;  // that we ask for; a connection takes some more
@@ -108,33 +109,70 @@ void Importer::make_groups() {
   }
 }
 
-// What Redis says is ours comes first: a gateway before us, or a reply that was lost.
-void Importer::read_pending(int lane, const std::string& after) {
-  const std::size_t most = std::min(kPendingPageEntries, fitting(1));
-  const std::string count = number(static_cast<std::int64_t>(most));
-  const Queued queued = reader_.command(
-      {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", count, "STREAMS", streams_[lane], after},
-      [this, lane, most, sent_ns = clocks_.now_ns](const Reply& reply) { on_pending(lane, reply, most, sent_ns); });
-  if (queued == Queued::kYes) ++pending_left_;
+// What Redis says is ours comes first: a gateway before us, or a reply that was lost. Only what we do not hold is
+// read: reading counts as a delivery.
+void Importer::look_at_pending(int lane, const std::string& from) {
+  const Queued queued =
+      reader_.command({"XPENDING", streams_[lane], group_, from, "+", kPendingPage, options_.consumer},
+                      [this, lane](const Reply& reply) { on_pending(lane, reply); });
+  if (queued == Queued::kYes)
+    ++pending_left_;
+  else
+    pending_failed_ = true;
 }
 
-void Importer::on_pending(int lane, const Reply& reply, std::size_t asked, std::int64_t sent_ns) {
+void Importer::on_pending(int lane, const Reply& reply) {
+  --pending_left_;
+  if (!reply.is_array()) {
+    pending_failed_ = true;  // what is pending there we do not know: all once more
+    return refused_read(reply);
+  }
+  std::unordered_map<std::string_view, Task*> held;
+  for (auto& [id, task] : tasks_)
+    if (task.lane == lane) held.emplace(task.entry, &task);
+  for (const Reply& one : reply.elements) {
+    if (one.elements.size() != 4) continue;
+    const std::string_view entry = one.elements[0].text;
+    if (const auto known = held.find(entry); known != held.end())
+      known->second->confirmed = true;  // ours from before
+    else if (!told_.contains(place(lane, entry)))
+      read_pending(lane, entry, one.elements[3].integer);
+  }
+  if (reply.elements.size() == kPendingPageEntries && reply.elements.back().elements.size() == 4)
+    look_at_pending(lane, fmt::format("({}", reply.elements.back().elements[0].text));
+  pending_step_done();
+}
+
+// One at a time, however large they are. The next one that is ours comes in place of one that is not any more.
+void Importer::read_pending(int lane, std::string_view entry, std::int64_t deliveries) {
+  EntryId before = parse_entry_id(entry).value_or(EntryId{});
+  if (!before.is_known()) return;
+  before = before.sequence > 0 ? EntryId{before.ms, before.sequence - 1} : EntryId{before.ms - 1, ~std::uint64_t{0}};
+  const Queued queued = reader_.command(
+      {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", "1", "STREAMS", streams_[lane], before.text()},
+      [this, lane, deliveries, sent_ns = clocks_.now_ns](const Reply& reply) {
+        on_pending_entry(lane, reply, deliveries, sent_ns);
+      });
+  if (queued == Queued::kYes)
+    ++pending_left_;
+  else
+    pending_failed_ = true;
+}
+
+void Importer::on_pending_entry(int lane, const Reply& reply, std::int64_t deliveries, std::int64_t sent_ns) {
   --pending_left_;
   if (reply.is_error()) {
-    pending_failed_ = true;  // what is pending there we do not know: all once more
-    refused_read(reply);
-    return;
+    pending_failed_ = true;
+    return refused_read(reply);
   }
-  std::string last;
-  std::size_t n = 0;
-  if (reply.is_array() && reply.elements.size() == 1 && reply.elements[0].elements.size() == 2) {
-    for (const Reply& entry : reply.elements[0].elements[1].elements) {
-      ++n;
-      if (entry.elements.size() == 2) last = entry.elements[0].text;
-      if (!told_.contains(place(lane, last))) accept(lane, entry, sent_ns);
-    }
-  }
-  if (n == asked) return read_pending(lane, last);
+  if (reply.is_array() && reply.elements.size() == 1 && reply.elements[0].elements.size() == 2)
+    for (const Reply& entry : reply.elements[0].elements[1].elements)
+      if (entry.elements.size() == 2 && !told_.contains(place(lane, entry.elements[0].text)))
+        accept_again(lane, entry, deliveries, sent_ns);
+  pending_step_done();
+}
+
+void Importer::pending_step_done() {
   if (pending_left_ > 0 || pending_failed_) return;
   // All are read. What we hold and Redis does not count as ours was told already, or is another's by now.
   std::vector<Entry*> lost;
@@ -144,6 +182,16 @@ void Importer::on_pending(int lane, const Reply& reply, std::size_t asked, std::
   pending_read_ = true;
 }
 
+// An entry that was delivered before. Those who had it were lost with it; so many cannot have been lost by chance.
+void Importer::accept_again(int lane, const Reply& entry, std::int64_t deliveries, std::int64_t since_ns) {
+  std::string_view at;
+  std::vector<TextField> fields;
+  Envelope envelope;
+  if (deliveries >= options_.delivery_limit && fields_of(entry, at, fields) && decode_fields(fields, envelope))
+    return refuse(lane, at, "poison-pill", envelope.view(), fmt::format("{{\"deliveries\":{}}}", deliveries));
+  accept(lane, entry, since_ns);
+}
+
 // ---- reading
 
 std::uint64_t Importer::credit() const {
@@ -151,7 +199,8 @@ std::uint64_t Importer::credit() const {
   const shm::Segment& segment = engine_.segment();
   if (segment.queue(queue_).paused.load(std::memory_order_relaxed) != 0) return 0;
   const std::uint64_t room = std::uint64_t{local_workers(segment, queue_)} * options_.prefetch_multiplier;
-  const std::uint64_t taken = tasks_.size() + waiting_.size() + engine_.lanes().queued(queue_);
+  // Neither more of others than there is room for, nor more of all that waits.
+  const std::uint64_t taken = waiting_.size() + std::max(tasks_.size(), std::size_t{engine_.lanes().queued(queue_)});
   return room > taken ? room - taken : 0;
 }
 
@@ -168,7 +217,8 @@ void Importer::read(const Clocks& clocks) {
     if (pending_left_ > 0) return;
     pending_failed_ = false;
     told_.clear();
-    for (int lane = kLanes - 1; lane >= 0; --lane) read_pending(lane, "0");
+    waiting_.clear();  // they come again, too
+    for (int lane = kLanes - 1; lane >= 0; --lane) look_at_pending(lane, "-");
     return;
   }
   const std::uint64_t room = credit();
@@ -198,6 +248,7 @@ void Importer::refused_read(const Reply& reply) {
   if (reply.error == RedisError::kLost) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
   if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost || reply.error == RedisError::kNotSent)
     return;
+  if (reply.error == RedisError::kReadOnly) return reader_.drop("it became a replica");
   read_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 10;
   if (reply.error == RedisError::kNoGroup) {  // somebody flushed the database
     if (groups_made_) make_groups();
@@ -255,7 +306,7 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
 void Importer::accept(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns) {
   if (const auto known = tasks_.find(envelope.id); known != tasks_.end()) {
     if (known->second.entry == entry) {
-      known->second.confirmed = true;  // ours from before
+      known->second.confirmed = true;
       known->second.renewed_ns = std::max(known->second.renewed_ns, since_ns);
     } else {
       ++stats_.duplicates;  // sent twice after a lost answer: the task is here
@@ -401,47 +452,51 @@ bool Importer::read_end(Entry& entry, End& end) {
   return true;
 }
 
+// As many as Redis takes now. What it does not take is not looked at again before there is room.
 void Importer::tell_ends() {
-  std::vector<End> on_time_ends;
+  std::vector<End> ends[kLanes];
+  std::size_t bytes[kLanes] = {};
   for (auto& entry : tasks_) {
     Task& task = entry.second;
     if (task.ending || !task.confirmed) continue;
     End end;
     if (!read_end(entry, end)) continue;
     task.ending = true;
-    if (on_time(task) && end.reason.empty()) {
-      on_time_ends.push_back(std::move(end));
-      if (on_time_ends.size() == kEndsAtOnce) break;
-    } else {
+    if (!on_time(task) || !end.reason.empty()) {
       settle_checked(end);
+      if (!task.ending) break;
+      continue;
     }
+    const int lane = task.lane;
+    bytes[lane] += end.result.size();
+    ends[lane].push_back(std::move(end));
+    if (ends[lane].size() < kEndsAtOnce && bytes[lane] < kEndsBytes) continue;
+    if (!settle(lane, std::exchange(ends[lane], {}))) break;
+    bytes[lane] = 0;
   }
-  for (int lane = 0; lane < kLanes && !on_time_ends.empty(); ++lane) settle(lane, on_time_ends);
+  for (int lane = 0; lane < kLanes; ++lane)
+    if (!ends[lane].empty()) (void)settle(lane, ends[lane]);
 }
 
-// Several of a lane at once.
-void Importer::settle(int lane, const std::vector<End>& ends) {
+// Several of a lane at once. False: there is no room for them now.
+bool Importer::settle(int lane, const std::vector<End>& ends) {
   std::vector<std::string> keys, ttls;
   std::vector<Entry*> entries;
   for (const End& end : ends) {
-    if (end.entry->second.lane != lane) continue;
     entries.push_back(end.entry);
     keys.push_back(keys_.result(end.entry->first));
     ttls.push_back(number(end.entry->second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms));
   }
-  if (entries.empty()) return;
   const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 1));
   argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane]});
   argv_.insert(argv_.end(), keys.begin(), keys.end());
   argv_.push_back(group_);
-  std::size_t i = 0;
-  for (const End& end : ends) {
-    if (end.entry->second.lane != lane) continue;
-    argv_.insert(argv_.end(), {end.entry->second.entry, end.result, ttls[i++]});
-  }
+  for (std::size_t i = 0; i < ends.size(); ++i)
+    argv_.insert(argv_.end(), {ends[i].entry->second.entry, ends[i].result, ttls[i]});
   const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
                                        [this, entries](const Reply& reply) { on_settled(entries, reply); });
   for (Entry* entry : entries) entry->second.ending = queued == Queued::kYes;
+  return queued == Queued::kYes;
 }
 
 void Importer::on_settled(const std::vector<Entry*>& entries, const Reply& reply) {
@@ -512,6 +567,7 @@ void Importer::settle_checked(const End& end) {
 // Told again, after a while when it was the server that refused.
 void Importer::refused_end(const Reply& reply) {
   if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;
+  if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
   if (clocks_.now_ns >= tell_at_ns_)
     log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});
   tell_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 5;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/outbox.hpp"
+#include "federation/entry_id.hpp"
 #include "federation/redis.hpp"
 #include "federation/transcript.hpp"
 
@@ -83,13 +84,17 @@ class Importer {
   struct End;
 
   void make_groups();
-  void read_pending(int lane, const std::string& after);
-  void on_pending(int lane, const Reply& reply, std::size_t asked, std::int64_t sent_ns);
+  void look_at_pending(int lane, const std::string& from);
+  void on_pending(int lane, const Reply& reply);
+  void read_pending(int lane, std::string_view entry, std::int64_t deliveries);
+  void on_pending_entry(int lane, const Reply& reply, std::int64_t deliveries, std::int64_t sent_ns);
+  void pending_step_done();
   std::size_t fitting(std::size_t lanes) const;
   void read(const Clocks& clocks);
   void refused_read(const Reply& reply);
   void on_streams(const Reply& reply, std::int64_t sent_ns);
   void accept(int lane, const Reply& entry, std::int64_t since_ns);
+  void accept_again(int lane, const Reply& entry, std::int64_t deliveries, std::int64_t since_ns);
   void accept(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns);
   bool import(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
   void refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
@@ -99,7 +104,7 @@ class Importer {
 
   void tell_ends();
   bool read_end(Entry& entry, End& end);
-  void settle(int lane, const std::vector<End>& ends);
+  bool settle(int lane, const std::vector<End>& ends);
   void settle_checked(const End& end);
   void on_settled(const std::vector<Entry*>& entries, const Reply& reply);
   void refused_end(const Reply& reply);
@@ -154,7 +159,7 @@ class Importer {
   std::vector<std::string_view> argv_;
   std::vector<std::byte> bytes_;
   bool groups_made_ = false, groups_failed_ = false;
-  int pending_left_ = 0;  // lanes whose pending entries are still being read
+  int pending_left_ = 0;  // commands about what is pending that are not answered
   bool pending_read_ = false, pending_failed_ = false;
   bool reading_ = false;
   bool read_something_ = false;

@@ -137,16 +137,15 @@ void Importer::on_idle(int lane, const Reply& reply) {
       if (idle_ms >= known->second) claim(lane, id, known->second, deliveries);
       continue;
     }
-    (void)redis_.command({"XRANGE", streams_[lane], id, id}, [this, lane, id, idle_ms, deliveries](const Reply& range) {
-      std::string_view entry;
-      std::vector<TextField> fields;
-      Envelope envelope;
-      if (!range.is_array() || range.elements.empty() || !fields_of(range.elements[0], entry, fields)) return;
-      if (!decode_fields(fields, envelope)) envelope.visibility_timeout_ms.reset();
-      const std::int64_t least_ms = visibility_ms(envelope, options_.visibility_ms);
-      visibility_of_.emplace(place(lane, id), least_ms);
-      if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);
-    });
+    (void)redis_.command({"EVAL", kVisibilityScript, "1", streams_[lane], id},
+                         [this, lane, id, idle_ms, deliveries](const Reply& reply) {
+                           if (!reply.is_text()) return;
+                           Envelope asked;
+                           asked.visibility_timeout_ms = number_of(reply.text);
+                           const std::int64_t least_ms = visibility_ms(asked, options_.visibility_ms);
+                           visibility_of_.emplace(place(lane, id), least_ms);
+                           if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);
+                         });
   }
   // Those at the front may be renewed for hours: the lost are behind them.
   if (reply.elements.size() == kPendingPageEntries && reply.elements.back().elements.size() == 4)
@@ -159,17 +158,9 @@ void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std:
   (void)redis_.command({"XCLAIM", streams_[lane], group_, options_.consumer, least, id},
                        [this, lane, deliveries, sent_ns = clocks_.now_ns](const Reply& reply) {
                          for (const Reply& entry : reply.elements) {
-                           std::string_view at;
-                           std::vector<TextField> fields;
-                           Envelope envelope;
-                           if (!fields_of(entry, at, fields)) continue;
+                           if (entry.elements.size() != 2) continue;
                            ++stats_.reclaimed;
-                           if (deliveries >= options_.delivery_limit && decode_fields(fields, envelope)) {
-                             refuse(lane, at, "poison-pill", envelope.view(),
-                                    fmt::format("{{\"deliveries\":{}}}", deliveries));
-                             continue;
-                           }
-                           accept(lane, entry, sent_ns);
+                           accept_again(lane, entry, deliveries, sent_ns);
                          }
                        });
 }

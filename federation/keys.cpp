@@ -33,6 +33,12 @@ std::string Keys::paired(std::string_view kind, std::string_view key) const {
   return joined(name_space_, ":", kind, ":", key);
 }
 
+std::string_view Keys::lane_owner(std::string_view queue) {
+  const std::size_t n = queue.size();
+  const bool is_lane = n > 3 && queue.substr(n - 3, 2) == ":p" && queue[n - 1] >= '1' && queue[n - 1] <= '9';
+  return is_lane ? queue.substr(0, n - 3) : std::string_view();
+}
+
 std::string Keys::stream(std::string_view queue, int priority) const {
   std::string key = of_queue("stream", queue);
   const int lane = std::clamp(priority, 0, kLanes - 1);

@@ -14,6 +14,9 @@ class Keys {
   // With `cluster`, what is changed together starts with the same {hash tag}, so that it lies in one slot.
   explicit Keys(std::string_view name_space = "stem", bool cluster = false);
 
+  // The queue whose lane has the key that a queue of this name would have: `mail` for `mail:p1`; empty for most.
+  static std::string_view lane_owner(std::string_view queue);
+
   // `priority` is clamped to 0..9; lane 0 has no suffix.
   std::string stream(std::string_view queue, int priority) const;
   std::string group(std::string_view queue) const;

@@ -40,15 +40,17 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 return 1)lua";
 
 // An entry ends, if it still is this consumer's: acknowledged, deleted, its result stored, and a dead letter kept
-// where there is one. KEYS stream, dead letters, result. ARGV group, consumer, entry, result, its TTL in ms, letter
+// where there is one. What gives memory back comes first: a Redis that is full refuses a script's first write only
+// when that takes memory, and so drains. KEYS stream, dead letters, result. ARGV group, consumer, entry, result, its TTL in ms, letter
 // (empty = none). 1 when it was ours, 0 when it is another's or over.
 inline constexpr std::string_view kSettleScript = R"lua(
 local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
-if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[6]) end
-redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
+if ARGV[6] ~= '' then redis.call('LLEN', KEYS[2]) end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 redis.call('XDEL', KEYS[1], ARGV[3])
+redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
+if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[6]) end
 return 1)lua";
 
 // Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without
@@ -56,9 +58,9 @@ return 1)lua";
 inline constexpr std::string_view kSettleManyScript = R"lua(
 for i = 2, #KEYS do
   local at = 3 * i - 4
-  redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[at + 2])
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
   redis.call('XDEL', KEYS[1], ARGV[at])
+  redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[at + 2])
 end
 return #KEYS - 1)lua";
 
@@ -81,22 +83,49 @@ if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
 redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'JUSTID')
 return 1)lua";
 
+// The visibility timeout that an entry asks for, without its payload: empty when it names none, nil when there is no
+// such entry. KEYS stream. ARGV entry.
+inline constexpr std::string_view kVisibilityScript = R"lua(
+local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+if #entry == 0 then return false end
+local fields = entry[1][2]
+for i = 1, #fields, 2 do
+  if fields[i] == 'visibilityTimeout' and #fields[i + 1] <= 20 then return fields[i + 1] end
+end
+return '')lua";
+
 // The task ids of a stream's entries, without what they carry: a reply of a thousand payloads would be refused.
-// KEYS stream. ARGV where to begin. Answers with the entry to go on behind (empty = the end) and the ids.
+// KEYS stream. ARGV where to begin. Answers with the entry to go on behind (empty = the end), the ids, and the
+// entries that have them.
 inline constexpr std::string_view kReadBackScript = R"lua(
-local from, ids = ARGV[1], {}
+local from, ids, places = ARGV[1], {}, {}
 for page = 1, 50 do
   local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 20)
   for _, entry in ipairs(entries) do
     from = '(' .. entry[1]
     local fields = entry[2]
     for i = 1, #fields, 2 do
-      if fields[i] == 'id' and #fields[i + 1] <= 64 then ids[#ids + 1] = fields[i + 1] end
+      if fields[i] == 'id' and #fields[i + 1] <= 64 then
+        ids[#ids + 1] = fields[i + 1]
+        places[#places + 1] = entry[1]
+        break
+      end
     end
   end
-  if #entries < 20 then return {'', ids} end
+  if #entries < 20 then return {'', ids, places} end
 end
-return {from, ids})lua";
+return {from, ids, places})lua";
+
+// Which tasks are neither in their stream nor have a result. KEYS of each its stream and its result. ARGV of each its
+// entry (empty = not known). 1 where it is gone, 0 where not.
+inline constexpr std::string_view kGoneScript = R"lua(
+local gone = {}
+for i = 1, #ARGV do
+  local here = redis.call('EXISTS', KEYS[2 * i]) == 1
+  if not here and ARGV[i] ~= '' then here = #redis.call('XRANGE', KEYS[2 * i - 1], ARGV[i], ARGV[i]) > 0 end
+  gone[i] = here and 0 or 1
+end
+return gone)lua";
 
 // Results, as many as fit into one reply: nil what is not there or has no room in this one, empty what is too large.
 // KEYS results. ARGV most bytes of one, most bytes of all.

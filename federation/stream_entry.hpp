@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +24,14 @@ inline constexpr std::int64_t kRefusedPauseNs = 1'000'000'000;
 inline std::int64_t visibility_ms(const Envelope& envelope, std::int64_t otherwise) {
   const std::int64_t asked = envelope.visibility_timeout_ms.value_or(0);
   return asked <= 0 ? otherwise : std::clamp<std::int64_t>(asked, 100, 86'400'000);
+}
+
+// Nothing for text that is no number of 64 bits.
+inline std::optional<std::int64_t> number_of(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (bad != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
 }
 
 inline std::string number(std::int64_t value) { return fmt::to_string(value); }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "federation/records.hpp"
+#include "federation/scripts.hpp"
 #include "tests/federation/scripted_redis.hpp"
 #include "tests/support/attached.hpp"
 #include "tests/support/scratch.hpp"
@@ -28,10 +29,12 @@ class ExporterTest : public ::testing::Test {
 
   ~ExporterTest() override { EXPECT_EQ(broken_invariants(*producer), ""); }
 
-  std::unique_ptr<Exporter> make(federation::Policy policy = federation::Policy::kGlobal) {
+  std::unique_ptr<Exporter> make(federation::Policy policy = federation::Policy::kGlobal,
+                                 const std::function<void(Exporter::Options&)>& change = nullptr) {
     Exporter::Options options;
     options.queue = "q";
     options.policy = policy;
+    if (change) change(options);
     return std::make_unique<Exporter>(*gateway, redis, keys, transcript, queue, options);
   }
   std::string enqueue(std::uint64_t number, bool keep_result = false) {
@@ -162,6 +165,158 @@ TEST_F(ExporterTest, WantsNoTurnWhileItCanDoNothing) {
   EXPECT_TRUE(exporter->rings());
   redis.lose();
   exporter->leave();
+}
+
+// ---- what Redis loses after it had it
+
+Shape list(std::vector<Shape> elements) { return Shape(std::move(elements)); }
+
+// The commands that wait for an answer and contain this text.
+std::size_t waiting_with(const ScriptedRedis& redis, std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(redis.sent.begin(), redis.sent.end(), [&](const auto& one) {
+    return std::any_of(one.argv.begin(), one.argv.end(), [&](const std::string& word) { return word == text; });
+  }));
+}
+
+TEST_F(ExporterTest, AnAwaitedTaskThatRedisLostIsSentAgain) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  const std::string id = enqueue(1, /*keep_result=*/true);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  step(*exporter);
+  ASSERT_EQ(waiting_with(redis, std::string(federation::kResultsScript)), 1u);
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  step(*exporter, 10'000'000);
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  EXPECT_EQ(waiting_with(redis, std::string(federation::kGoneScript)), 0u) << "it has only just left";
+
+  step(*exporter, 40'000'000'000);  // long awaited
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  ASSERT_EQ(waiting_with(redis, "1700000000000-5"), 1u);
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // still in its stream
+  step(*exporter, 40'000'000'000);
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));  // gone
+  step(*exporter);
+  ASSERT_EQ(waiting_with(redis, "(1700000000000-5"), 1u) << "somebody may have put it back behind its place";
+  ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
+  ASSERT_TRUE(redis.answer("EXISTS", 0));
+  step(*exporter);
+  EXPECT_TRUE(sends(id));
+  EXPECT_EQ(exporter->stats().lost, 1u);
+  redis.lose();
+  exporter->leave();
+}
+
+TEST_F(ExporterTest, AnAwaitedTaskThatWasPutBackIsNotSentAgain) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  const std::string id = enqueue(1, /*keep_result=*/true);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  step(*exporter, 40'000'000'000);
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("EVAL", list({"", list({Shape(id)}), list({Shape("1700000000050-0")})}).reply()));
+  step(*exporter);
+  EXPECT_FALSE(sends(id));
+  EXPECT_EQ(exporter->awaited(), 1u);
+  EXPECT_EQ(exporter->stats().lost, 0u);
+  redis.lose();
+  exporter->leave();
+}
+
+// Half a day later its result may have come and gone: it must not run once more.
+TEST_F(ExporterTest, AnEndThatNobodyKeptIsAFailureAndNoSecondRun) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  const std::string id = enqueue(1, /*keep_result=*/true);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  step(*exporter, 13ll * 3600 * 1'000'000'000);
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
+  ASSERT_TRUE(redis.answer("EXISTS", 0));
+  step(*exporter);
+  EXPECT_FALSE(sends(id));
+  EXPECT_EQ(exporter->awaited() + exporter->on_their_way(), 0u);
+}
+
+// A fail-over to a replica that was behind: what was let go is counted, the new end of the stream is the end.
+TEST_F(ExporterTest, EntriesThatRedisTookBackAreCounted) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  for (std::uint64_t i = 0; i < 3; ++i) (void)enqueue(i);
+  step(*exporter);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(redis.answer("XADD", "170000000000" + std::to_string(i) + "-0"));
+  redis.lose();
+  exporter->on_lost();
+  redis.ready = true;
+  exporter->on_ready(clocks);
+  ASSERT_TRUE(redis.answer("XINFO", list({"length", 1, "last-generated-id", "1700000000000-0"}).reply()));
+  EXPECT_EQ(exporter->stats().let_go, 2u);
+  const std::string lost = enqueue(4);
+  step(*exporter);
+  ASSERT_TRUE(sends(lost));
+  redis.lose();
+  exporter->on_lost();
+  redis.ready = true;
+  exporter->on_ready(clocks);
+  EXPECT_EQ(waiting_with(redis, "(1700000000000-0"), 1u) << "the lost one is behind the new end";
+  exporter->leave();
+}
+
+TEST_F(ExporterTest, HeldUntilDoneATaskIsLetGoWithItsEnd) {
+  auto exporter = make(federation::Policy::kGlobal, [](auto& options) { options.hold = federation::Hold::kUntilDone; });
+  exporter->on_ready(clocks);
+  (void)enqueue(1);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  step(*exporter);
+  EXPECT_EQ(exporter->awaited(), 1u);
+  ASSERT_TRUE(redis.answer("EVAL", list({R"({"id":"x","state":"succeeded"})"}).reply()));
+  EXPECT_EQ(exporter->awaited(), 0u);
+  EXPECT_EQ(gateway->lanes().queued(queue), 0u);
+}
+
+TEST_F(ExporterTest, ATaskStaysUntilEnoughReplicasHaveIt) {
+  auto exporter = make(federation::Policy::kGlobal, [](auto& options) { options.replicas = 2; });
+  exporter->on_ready(clocks);
+  (void)enqueue(1);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  ASSERT_TRUE(redis.answer("WAIT", 1));
+  EXPECT_EQ(exporter->on_their_way(), 1u) << "one is not two";
+  step(*exporter);
+  ASSERT_EQ(redis.waiting("XADD"), 0u) << "it is not sent twice";
+  ASSERT_TRUE(redis.answer("WAIT", 2));
+  EXPECT_EQ(exporter->on_their_way(), 0u);
+  EXPECT_EQ(exporter->stats().confirmed, 1u);
+}
+
+// WAIT counts what its connection wrote; after a new one that is nothing.
+TEST_F(ExporterTest, WhatIsFoundWrittenIsWaitedForBehindAWriteOfItsConnection) {
+  auto exporter = make(federation::Policy::kGlobal, [](auto& options) { options.replicas = 1; });
+  exporter->on_ready(clocks);
+  const std::string id = enqueue(1);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  redis.lose();  // the WAIT
+  exporter->on_lost();
+  redis.ready = true;
+  exporter->on_ready(clocks);
+  ASSERT_TRUE(redis.answer("EVAL", list({"", list({Shape(id)}), list({Shape("1700000000000-5")})}).reply()));
+  EXPECT_EQ(exporter->on_their_way(), 1u);
+  step(*exporter);
+  ASSERT_GE(redis.sent.size(), 2u);
+  EXPECT_EQ(redis.sent[redis.sent.size() - 2].argv[0], "SET");
+  EXPECT_EQ(redis.sent.back().argv[0], "WAIT");
+  ASSERT_TRUE(redis.answer("WAIT", 1));
+  EXPECT_EQ(exporter->on_their_way(), 0u);
 }
 
 }  // namespace

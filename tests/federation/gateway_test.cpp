@@ -410,7 +410,7 @@ TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
   EXPECT_EQ(engine::read_result(*a.engine(), large, bytes, failure), engine::ResultState::kPending);
 }
 
-TEST_F(GatewayTest, LargeEntriesThatArePendingComeInSmallerPages) {
+TEST_F(GatewayTest, LargeEntriesThatArePendingComeOneByOne) {
   Host b(server.url(), ledger);
   const std::string stream = keys.stream("q", 0), group = keys.group("q");
   const std::string consumer = federation::Transcript(b.segment()).host();

@@ -39,6 +39,11 @@ class ScriptedRedis : public federation::Redis {
   bool answer(std::string_view word, std::int64_t number);
   bool answer(std::string_view word, std::string_view text);
   bool answer_nothing(std::string_view word) { return answer(word, federation::Reply{}); }
+  bool answer_empty(std::string_view word) {
+    federation::Reply reply;
+    reply.kind = federation::Reply::Kind::kArray;
+    return answer(word, reply);
+  }
   bool fail(std::string_view word, federation::RedisError error);
   // The connection ends: every answer is lost.
   void lose();
@@ -59,6 +64,11 @@ class Shape {
     reply_.integer = number;
   }
   Shape(std::vector<Shape> elements) : elements_(std::move(elements)) { reply_.kind = federation::Reply::Kind::kArray; }
+  static Shape nil() {
+    Shape shape(0);
+    shape.reply_ = {};
+    return shape;
+  }
   const federation::Reply& reply();
 
  private:

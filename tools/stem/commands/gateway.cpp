@@ -12,12 +12,14 @@ namespace stem::cli {
 namespace {
 
 struct GatewayStartOptions {
-  std::string redis;
   std::vector<std::string> exports;
   std::vector<std::string> imports;
   std::string node;
   std::string policy = "local-first";
   std::string redis_namespace;
+  std::uint64_t wait_replicas = 0;
+  bool hold_until_done = false;
+  bool any_certificate = false;
 };
 
 Result<federation::Policy> parse_policy(std::string_view text) {
@@ -41,24 +43,37 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   options.node = chosen.node.empty() ? context.namespace_name : chosen.node;
   if (options.exports.empty() && options.imports.empty())
     return refuse({Errc::kInvalidArgument, "nothing to do; give --export QUEUE, --import QUEUE or both"});
-  const auto url = federation::parse_redis_url(chosen.redis);
+  const std::string& broker = context.config.text("broker_url");
+  const bool is_default = context.config.value("broker_url").origin == Origin::kDefault;
+  const auto url = federation::parse_redis_url(is_default ? "redis://127.0.0.1:6379" : broker);
   if (!url) return refuse(url.error().within("--redis"));
   options.redis = *url;
   const auto policy = parse_policy(chosen.policy);
   if (!policy) return refuse(policy.error());
   options.policy = *policy;
+  options.hold = chosen.hold_until_done ? federation::Hold::kUntilDone : federation::Hold::kUntilReceived;
+  if (chosen.wait_replicas > 1000) return refuse({Errc::kInvalidArgument, "--wait-replicas: no Redis has so many"});
+  options.wait_replicas = static_cast<std::uint32_t>(chosen.wait_replicas);
+  options.tls = {.ca_file = context.config.text("tls.ca_cert"),
+                 .certificate_file = context.config.text("tls.client_cert"),
+                 .key_file = context.config.text("tls.client_key"),
+                 .check_certificate = !chosen.any_certificate};
   if (const auto ended = federation::run_gateway(options); !ended) return refuse(ended.error());
   return kExitOk;
 }
 
 Run build_gateway_start(CommandLine& line) {
   auto options = std::make_shared<GatewayStartOptions>();
-  options->redis = "redis://127.0.0.1:6379";
-  line.text("--redis", &options->redis, "where Redis is: redis://, rediss:// or unix://").named("URL");
+  line.setting("--redis", "broker_url");
   line.texts("--export", &options->exports, "tasks of this queue may run on other hosts").named("QUEUE");
   line.texts("--import", &options->imports, "tasks of this queue may come from other hosts").named("QUEUE");
   line.text("--policy", &options->policy, "where exported tasks run: local-first, global or local-only")
       .named("POLICY");
+  line.flag("--hold-until-done", &options->hold_until_done,
+            "keep a task here until it has ended elsewhere: whatever Redis loses is sent again");
+  line.count("--wait-replicas", &options->wait_replicas, "let a task go only when so many replicas of Redis have it")
+      .named("N");
+  line.flag("--any-certificate", &options->any_certificate, "rediss:// to any server, without checking who it is");
   line.text("--node", &options->node, "name to show for this host").named("NAME");
   line.text("--redis-namespace", &options->redis_namespace,
             "prefix of the keys in Redis, the same on all hosts (default: the namespace)")
