@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/log.hpp"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::size_t kEndsAtOnce = 64;
 constexpr std::size_t kEndsBytes = 1 << 20;
+constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
 constexpr std::string_view kBlockMs = "1000";
 constexpr std::size_t kReplyBytes = 40 << 20;  // that we ask for; a connection takes some more
@@ -97,15 +99,16 @@ void Importer::make_groups() {
   groups_at_ns_ = clocks_.now_ns + kRefusedPauseNs;
   groups_failed_ = false;
   for (int lane = 0; lane < kLanes; ++lane) {
-    (void)redis_.command({"XGROUP", "CREATE", streams_[lane], group_, "0", "MKSTREAM"},
-                         [this, last = lane + 1 == kLanes](const Reply& reply) {
-                           if (reply.is_error() && reply.error != RedisError::kBusyGroup) {
-                             if (!groups_failed_)
-                               log::warn("no consumer group", {{"queue", options_.queue}, {"error", reply.text}});
-                             groups_failed_ = true;
-                           }
-                           if (last) groups_made_ = !groups_failed_;
-                         });
+    (void)redis_.command(
+        {"XGROUP", "CREATE", streams_[lane], group_, "0", "MKSTREAM"},
+        [this, last = lane + 1 == kLanes](const Reply& reply) {
+          // A full Redis refuses before it looks; a read says when there is no group.
+          if (reply.is_error() && reply.error != RedisError::kBusyGroup && reply.error != RedisError::kOutOfMemory) {
+            if (!groups_failed_) log::warn("no consumer group", {{"queue", options_.queue}, {"error", reply.text}});
+            groups_failed_ = true;
+          }
+          if (last) groups_made_ = !groups_failed_;
+        });
   }
 }
 
@@ -210,7 +213,8 @@ int Importer::lane_of(std::string_view key) const {
   return -1;
 }
 
-// Highest lane first. A read gives at most so many of each lane, so ten lanes share what there is room for.
+// Highest lane first. A read gives at most so many of each lane, so the lanes it asks share what there is room for:
+// every other read asks only those that had something lately, and so has more for each.
 void Importer::read(const Clocks& clocks) {
   if (reading_ || !reader_.is_ready() || !groups_made_ || clocks.now_ns < read_at_ns_) return;
   if (!pending_read_) {
@@ -223,14 +227,23 @@ void Importer::read(const Clocks& clocks) {
   }
   const std::uint64_t room = credit();
   if (room == 0) return;
-  const std::uint64_t most = std::clamp<std::uint64_t>(room / kLanes, 1, fitting(kLanes));
-  const std::string count = number(static_cast<std::int64_t>(most));
+  if (asks_all_ || busy_lanes_ == 0) {
+    asked_lanes_ = kAllLanes;
+    asks_all_ = false;
+  } else {
+    asked_lanes_ = busy_lanes_;
+    asks_all_ = true;
+  }
+  const auto lanes = static_cast<std::uint64_t>(std::popcount(asked_lanes_));
+  const std::string count =
+      number(static_cast<std::int64_t>(std::clamp<std::uint64_t>(room / lanes, 1, fitting(lanes))));
   argv_.assign({"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", count});
-  const bool wait = !read_something_;
+  const bool wait = busy_lanes_ == 0;
   if (wait) argv_.insert(argv_.end(), {"BLOCK", kBlockMs});
   argv_.push_back("STREAMS");
-  for (int lane = kLanes - 1; lane >= 0; --lane) argv_.push_back(streams_[lane]);
-  for (int lane = 0; lane < kLanes; ++lane) argv_.push_back(">");
+  for (int lane = kLanes - 1; lane >= 0; --lane)
+    if ((asked_lanes_ >> lane & 1) != 0) argv_.push_back(streams_[lane]);
+  for (std::uint64_t i = 0; i < lanes; ++i) argv_.push_back(">");
   clocks_ = clocks;
   reading_ = reader_.command(
                  std::span<const std::string_view>(argv_),
@@ -260,7 +273,7 @@ void Importer::refused_read(const Reply& reply) {
 
 void Importer::on_streams(const Reply& reply, std::int64_t sent_ns) {
   reading_ = false;
-  read_something_ = false;
+  busy_lanes_ &= ~asked_lanes_;
   if (reply.is_error()) return refused_read(reply);
   entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
   for (const Reply& stream : reply.elements) {
@@ -268,7 +281,7 @@ void Importer::on_streams(const Reply& reply, std::int64_t sent_ns) {
     const int lane = lane_of(stream.elements[0].text);
     if (lane < 0) continue;
     for (const Reply& entry : stream.elements[1].elements) accept(lane, entry, sent_ns);
-    read_something_ = true;
+    busy_lanes_ |= 1u << lane;
   }
 }
 

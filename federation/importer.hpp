@@ -162,8 +162,9 @@ class Importer {
   int pending_left_ = 0;  // commands about what is pending that are not answered
   bool pending_read_ = false, pending_failed_ = false;
   bool reading_ = false;
-  bool read_something_ = false;
-  std::size_t entry_bytes_ = 4096;  // of the largest lately
+  std::uint32_t asked_lanes_ = 0, busy_lanes_ = 0;  // a bit each: of this read; that had something lately
+  bool asks_all_ = true;                            // the next read
+  std::size_t entry_bytes_ = 4096;                  // of the largest lately
   bool draining_ = false;
   bool promoting_ = false;
   std::int64_t reclaim_at_ns_ = 0, promote_at_ns_ = 0;

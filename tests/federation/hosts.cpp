@@ -56,6 +56,7 @@ Host::Host(const std::string& redis_url, RunLedger& ledger)
 
 void Host::start_gateway() {
   gateway_ = Process([this] {
+    if (before_gateway_ && !before_gateway_()) return 1;
     const auto ended = federation::run_gateway(options_);
     if (!ended) std::fprintf(stderr, "gateway: %s\n", ended.error().message.c_str());
     return ended ? 0 : 1;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -42,6 +43,8 @@ class Host {
 
   // Options to change before the gateway starts.
   federation::GatewayOptions& gateway_options() { return options_; }
+  // Runs in every gateway's process before anything else; false ends it.
+  void before_gateway(std::function<bool()> body) { before_gateway_ = std::move(body); }
   void start_gateway();
   void kill_gateway() { gateway_.kill(); }
   Process& gateway() { return gateway_; }
@@ -68,6 +71,7 @@ class Host {
   std::unique_ptr<Attached> attached_;
   RunLedger& ledger_;
   federation::GatewayOptions options_;
+  std::function<bool()> before_gateway_;
   std::uint32_t queue_ = 0;
   std::uint32_t task_ = 0;
   Process gateway_;

@@ -1,0 +1,222 @@
+// Faults of Redis and of the network: what becomes of every task.
+#include "base/clock.hpp"
+#include "engine/outbox.hpp"
+#include "engine/query.hpp"
+#include "federation/transcript.hpp"
+#include "tests/federation/gateway_fixture.hpp"
+#include "tests/support/private_network.hpp"
+#include "tests/support/slow_link.hpp"
+
+namespace stem::test {
+namespace {
+
+using shm::Counter;
+using shm::State;
+
+// The importer's reader of this host waits for entries: it has looked at what was pending.
+bool reads(const std::string& clients, const std::string& host) {
+  const std::size_t at = clients.find("name=stem-gateway:" + host + ":reader:0 ");
+  if (at == std::string::npos) return false;
+  return clients.substr(at, clients.find('\n', at) - at).find("cmd=xreadgroup") != std::string::npos;
+}
+
+TEST_F(GatewayTest, RestartsDuringOneTaskAreNoDeliveries) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker(Conduct::kHang);
+  b.start_gateway();
+  (void)a.enqueue(1, true);
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }, kLong));
+  const std::string host = federation::Transcript(b.segment()).host();
+  for (int restart = 0; restart < 20; ++restart) {
+    b.kill_gateway();
+    b.start_gateway();
+    ASSERT_TRUE(wait_until([&] { return reads(ask({"CLIENT", "LIST"}).text, host); }, kLong)) << restart;
+  }
+  const std::string stream = keys.stream("q", 1), group = keys.group("q");
+  const OwnedReply pending = ask({"XPENDING", stream, group, "-", "+", "10"});
+  ASSERT_EQ(pending.elements.size(), 1u);
+  EXPECT_EQ(pending.elements[0].elements[3].integer, 1) << "times delivered";
+  EXPECT_EQ(ask({"LLEN", keys.dead("q")}).integer, 0);
+}
+
+// Beyond maxmemory Redis takes no task, but it takes the ends of those it has, and so comes below it.
+TEST_F(GatewayTest, AFullRedisDrains) {
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  for (std::uint64_t i = 0; i < 50; ++i) (void)a.enqueue(i, i % 2 == 0);
+  ASSERT_TRUE(wait_until([&] { return in_redis().first == 50; }, kLong));
+  (void)ask({"CONFIG", "SET", "maxmemory", "1"});
+  ASSERT_NE(ask({"SET", "x", "y"}).text.find("OOM"), std::string::npos);
+  b.start_worker();
+  b.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ran() == 50; }, kLong)) << ran();
+  expect_clean_streams();
+  EXPECT_EQ(ledger.extra(), 0u);
+  (void)ask({"CONFIG", "SET", "maxmemory", "0"});
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }, kLong)) << "results come home";
+}
+
+// With AOF `everysec` a crash may take back what Redis had confirmed. Held until they are done, no tasks are lost.
+TEST_F(GatewayTest, RedisKilledWithAofEverySecondLosesNothingThatIsHeld) {
+  RedisServer::Options options;
+  options.arguments = {"--appendonly", "yes", "--appendfsync", "everysec"};
+  RedisServer durable(options);
+  Host a(durable.url(), ledger), b(durable.url(), ledger);
+  a.gateway_options().hold = federation::Hold::kUntilDone;
+  b.start_worker();
+  a.start_gateway();
+  b.start_gateway();
+  for (int round = 0; round < 4; ++round) {
+    a.enqueue_many(static_cast<std::uint64_t>(round) * 500, static_cast<std::uint64_t>(round + 1) * 500);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30 + 40 * round));
+    durable.kill();
+    durable.restart();
+  }
+  ASSERT_TRUE(wait_until([&] { return ran() == 2000; }, kLong)) << ran();
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }, kLong));
+  EXPECT_EQ(broken_invariants(*a.engine()), "");
+}
+
+// ---- a fail-over to a replica that was behind
+
+class FailOver : public GatewayTest {
+ protected:
+  FailOver()
+      : master_({.tcp = true, .arguments = {}}),
+        replica_({.tcp = true,
+                  .arguments = {"--replicaof", "127.0.0.1", std::to_string(master_.port()),
+                                "--repl-diskless-sync-delay", "0"}}),
+        sentinel_(
+            {.tcp = true,
+             .arguments = {"--sentinel"},
+             .configuration = {"sentinel monitor boss 127.0.0.1 " + std::to_string(master_.port()) + " 1",
+                               "sentinel down-after-milliseconds boss 300", "sentinel failover-timeout boss 2000"}}) {
+    EXPECT_TRUE(wait_until(
+        [&] {
+          return at(replica_.url(), {"INFO", "replication"}).text.find("link_status:up") != std::string::npos;
+        },
+        kLong));
+    EXPECT_TRUE(wait_until(
+        [&] {
+          return !at(sentinel_.tcp_url(), {"SENTINEL", "REPLICAS", "boss"}).elements.empty();
+        },
+        kLong));
+  }
+  std::string url() const { return "redis+sentinel://127.0.0.1:" + std::to_string(sentinel_.port()) + "/boss"; }
+  static OwnedReply at(const std::string& url, std::vector<std::string_view> argv) {
+    Connected client(Connected::quick(url));
+    client->start();
+    if (!client.wait_ready()) return {};
+    return client.ask(std::move(argv));
+  }
+
+  // The replica has what it has, and gets no more.
+  void fall_behind() {
+    const std::string stream = keys.stream("q", 0);
+    ASSERT_TRUE(wait_until([&] { return at(replica_.url(), {"XLEN", stream}).integer == 500; }, kLong));
+    (void)at(replica_.url(), {"CONFIG", "SET", "masterauth", "not the password"});
+    (void)at(replica_.url(), {"CONFIG", "SET", "masteruser", "nobody"});
+    (void)at(master_.url(), {"CLIENT", "KILL", "TYPE", "replica"});
+  }
+
+  RedisServer master_, replica_, sentinel_;
+};
+
+TEST_F(FailOver, WhatItLosesIsSentAgainWhereItIsHeld) {
+  Host a(url(), ledger), b(url(), ledger);
+  a.gateway_options().hold = federation::Hold::kUntilDone;
+  a.start_gateway();
+  a.enqueue_many(0, 500);
+  ASSERT_TRUE(wait_until([&] { return at(master_.url(), {"XLEN", keys.stream("q", 0)}).integer == 500; }, kLong));
+  fall_behind();
+  a.enqueue_many(500, 1000);
+  ASSERT_TRUE(wait_until([&] { return at(master_.url(), {"XLEN", keys.stream("q", 0)}).integer == 1000; }, kLong));
+  EXPECT_EQ(at(replica_.url(), {"XLEN", keys.stream("q", 0)}).integer, 500) << "nothing would be lost";
+  master_.kill();
+  b.start_worker();
+  b.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ran() == 1000; }, kLong)) << ran();
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }, kLong));
+  EXPECT_EQ(ledger.extra(), 0u);
+}
+
+// A task is let go when the replica has it; until then it stays here, and is sent again to the new master.
+TEST_F(FailOver, LosesNothingThatWaitedForItsReplicas) {
+  Host a(url(), ledger), b(url(), ledger);
+  a.gateway_options().wait_replicas = 1;
+  a.start_gateway();
+  a.enqueue_many(0, 500);
+  ASSERT_TRUE(wait_until([&] { return a.counter(Counter::kExported) == 500; }, kLong));
+  fall_behind();
+  a.enqueue_many(500, 1000);
+  ASSERT_TRUE(wait_until([&] { return at(master_.url(), {"XLEN", keys.stream("q", 0)}).integer == 1000; }, kLong));
+  EXPECT_EQ(a.counter(Counter::kExported), 500u) << "no replica has them";
+  EXPECT_EQ(at(replica_.url(), {"XLEN", keys.stream("q", 0)}).integer, 500) << "nothing would be lost";
+  master_.kill();
+  b.start_worker();
+  b.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ran() == 1000; }, kLong)) << ran();
+  EXPECT_EQ(ledger.extra(), 0u);
+}
+
+// ---- the network
+
+TEST_F(GatewayTest, ASlowLinkIsOnlySlow) {
+  RedisServer far({.tcp = true, .arguments = {}});
+  SlowLink link(far.port(), std::chrono::milliseconds(40));
+  const std::string url = "redis://127.0.0.1:" + std::to_string(link.port());
+  Host a(url, ledger), b(url, ledger);
+  b.start_worker();
+  a.start_gateway();
+  b.start_gateway();
+  link.start();
+  const engine::TaskId awaited = a.enqueue(0, /*keep_result=*/true);
+  a.enqueue_many(1, 300);
+  ASSERT_TRUE(wait_until([&] { return ran() == 300; }, kLong)) << ran();
+  std::vector<std::byte> bytes;
+  engine::FailureRecord failure;
+  EXPECT_TRUE(wait_until(
+      [&] { return engine::read_result(*a.engine(), awaited, bytes, failure) == engine::ResultState::kSucceeded; },
+      kLong));
+  EXPECT_TRUE(wait_until([&] { return slots_in(b.segment(), State::kDone) == 0; }, kLong));
+  EXPECT_EQ(ledger.extra(), 0u);
+}
+
+// Cut off for longer than its lease, with a task in hand and another host to take it: when the network is whole again,
+// what the cut-off host says of it counts for nothing.
+TEST_F(GatewayTest, AHostThatWasCutOffIsFenced) {
+  ASSERT_TRUE(enter_private_network()) << "this test wants to be root, or user namespaces";
+  RedisServer::Options options{.tcp = true, .arguments = {"--bind", "0.0.0.0", "--protected-mode", "no"}};
+  RedisServer shared(options);
+  const std::string port = std::to_string(shared.port());
+  Host a(shared.url(), ledger), b("redis://10.77.0.1:" + port, ledger), c(shared.url(), ledger);
+  b.before_gateway(enter_private_network);
+  a.gateway_options().imports.clear();
+  a.start_gateway();
+  b.start_worker(Conduct::kHang);
+  b.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return is_in_another_network(b.gateway().pid()); }, kLong));
+  Cable cable(b.gateway().pid());
+  const engine::TaskId id = a.enqueue(3, true, 500'000'000);
+  ASSERT_TRUE(wait_until([&] { return ran() == 1; }, kLong));
+
+  cable.cut();
+  c.start_worker();
+  c.start_gateway();
+  ASSERT_TRUE(wait_until([&] { return ledger.runs(3) == 2; }, kLong)) << "the other host has it";
+  std::vector<std::byte> bytes;
+  engine::FailureRecord failure;
+  ASSERT_TRUE(wait_until(
+      [&] { return engine::read_result(*a.engine(), id, bytes, failure) == engine::ResultState::kSucceeded; }, kLong));
+  b.kill_workers();  // its task comes back there, and would run again
+  b.sweep();
+  cable.mend();
+  EXPECT_TRUE(wait_until(
+      [&] { return slots_in(b.segment(), State::kReady) + slots_in(b.segment(), State::kDone) == 0; }, kLong))
+      << "the host that was cut off gives it up";
+  EXPECT_EQ(ledger.runs(3), 2u);
+}
+
+}  // namespace
+}  // namespace stem::test
