@@ -14,9 +14,9 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
-#include "federation/iso_time.hpp"
-#include "federation/json_text.hpp"
+#include "federation/gateway_status.hpp"
 #include "federation/redis_connection.hpp"
+#include "federation/registry.hpp"
 #include "io/loop.hpp"
 #include "shm/death.hpp"
 #include "shm/doorbell.hpp"
@@ -32,7 +32,7 @@ constexpr std::int64_t kLookNs = 2'000'000;  // local workers are rung first, so
 constexpr std::int64_t kPredecessorNs = 10'000'000'000;
 constexpr std::int64_t kIdleNs = 50'000'000;
 constexpr std::int64_t kSubscribeNs = 100'000'000;
-constexpr std::int64_t kHeartbeatNs = 10'000'000'000;
+constexpr std::int64_t kStatusEveryNs = 1'000'000'000;
 
 std::atomic<int> g_stops{0};
 void on_stop(int) { g_stops.fetch_add(1, std::memory_order_relaxed); }
@@ -121,7 +121,8 @@ class Gateway {
   void wait(std::int64_t timeout_ns);
   void listen();
   void subscribe(std::int64_t now_ns);
-  void beat(std::int64_t now_ns);
+  void report(const Clocks& clocks);
+  void note_queues();
   void shut_down();
   std::string client_name() const { return "stem-gateway:" + transcript_->host(); }
 
@@ -145,7 +146,10 @@ class Gateway {
   std::int64_t keep_at_ns_ = 0;
   std::uint64_t events_ = 0;
   std::int64_t busy_until_ns_ = 0;
-  std::int64_t subscribe_at_ns_ = 0, heartbeat_at_ns_ = 0;
+  std::int64_t subscribe_at_ns_ = 0, status_at_ns_ = 0;
+  GatewayStatus status_;
+  bool status_told_ = true;  // whether its file can be written
+  std::unique_ptr<Registry> registry_;
 };
 
 Result<void> Gateway::attach() {
@@ -229,13 +233,29 @@ void Gateway::make_connections() {
   redis.tls = options_.tls;
   redis.client_name = client_name();
   const std::string shown = options_.redis.shown();
+  status_.node = options_.node;
+  status_.host = transcript_->host();
+  status_.pid = ::getpid();
+  status_.name_space = options_.name_space;
+  status_.redis = shown;
+  status_.redis_name_space = options_.redis_name_space;
+  status_.started_us = status_.since_us = read_clocks().wall_now_us;
   RedisEvents events;
   events.ready = [this](const Session&) { on_ready(); };
+  events.failed = [this](const std::string& reason) {
+    status_.last_fault = reason;
+    status_.last_fault_us = read_clocks().wall_now_us;
+    status_at_ns_ = 0;
+  };
   events.lost = [this, shown](const std::string& reason) {
+    status_.connected = false;
+    status_.since_us = read_clocks().wall_now_us;
+    ++status_.losses;
     for (auto& exporter : exporters_) exporter->on_lost();
     log::warn("gateway lost Redis; local work goes on", {{"redis", shown}, {"reason", reason}});
   };
   redis_ = std::make_unique<ConnectedRedis>(*loop_, redis, std::move(events));
+  registry_ = std::make_unique<Registry>(*engine_, *redis_, *keys_);
   for (std::size_t i = 0; i < options_.imports.size(); ++i) {
     redis.client_name = client_name() + ":reader:" + std::to_string(i);
     RedisEvents reader;
@@ -292,6 +312,10 @@ void Gateway::fence_predecessors() {
 
 void Gateway::on_ready() {
   const Clocks clocks = read_clocks();
+  status_.connected = true;
+  status_.since_us = clocks.wall_now_us;
+  status_at_ns_ = 0;
+  registry_->beat_now();
   for (auto& importer : importers_) importer->on_ready(clocks);
   fence_predecessors();
 }
@@ -311,7 +335,7 @@ void Gateway::turn() {
     busy_until_ns_ = clocks.now_ns + kBusyNs;
   }
   if (clocks.now_ns >= subscribe_at_ns_) subscribe(clocks.now_ns);
-  if (clocks.now_ns >= heartbeat_at_ns_ && redis_->is_ready()) beat(clocks.now_ns);
+  report(clocks);
 }
 
 // Grows with every task that comes, goes or ends.
@@ -354,36 +378,42 @@ void Gateway::subscribe(std::int64_t now_ns) {
   }
 }
 
-// ns:worker:heartbeat:W and its index, as Stem's tools read them.
-void Gateway::beat(std::int64_t now_ns) {
-  heartbeat_at_ns_ = now_ns + kHeartbeatNs;
-  ExportStats out;
-  ImportStats in;
-  std::size_t inflight = 0;
-  for (const auto& exporter : exporters_) {
-    out.confirmed += exporter->stats().confirmed;
-    out.results += exporter->stats().results;
+void Gateway::note_queues() {
+  status_.queues.clear();
+  for (std::size_t i = 0; i < exporters_.size(); ++i) {
+    QueueReport& queue = status_.queues.emplace_back();
+    queue.name = options_.exports[i];
+    queue.exports = true;
+    queue.on_their_way = exporters_[i]->on_their_way();
+    queue.awaited = exporters_[i]->awaited();
+    queue.out = exporters_[i]->stats();
   }
-  for (const auto& importer : importers_) {
-    in.imported += importer->stats().imported;
-    in.settled += importer->stats().settled;
-    in.dead += importer->stats().dead;
-    in.fenced += importer->stats().fenced;
-    inflight += importer->here();
+  for (std::size_t i = 0; i < importers_.size(); ++i) {
+    auto at = std::find_if(status_.queues.begin(), status_.queues.end(),
+                           [&](const QueueReport& queue) { return queue.name == options_.imports[i]; });
+    if (at == status_.queues.end()) {
+      at = status_.queues.emplace(at);
+      at->name = options_.imports[i];
+    }
+    at->imports = true;
+    at->here = importers_[i]->here();
+    at->in = importers_[i]->stats();
   }
-  std::string json = "{\"version\":\"1\",\"workerId\":";
-  const std::string id = "gateway:" + options_.node;
-  append_json_string(json, id);
-  json += ",\"namespace\":";
-  append_json_string(json, options_.redis_name_space);
-  json += ",\"timestamp\":\"" + iso_time(read_clocks().wall_now_us) + "\"";
-  json += fmt::format(
-      R"(,"inflight":{},"extras":{{"host":"{}","pid":{},"exported":{},"results":{},"imported":{},"settled":{},"dead":{},"fenced":{}}}}})",
-      inflight, transcript_->host(), ::getpid(), out.confirmed, out.results, in.imported, in.settled, in.dead,
-      in.fenced);
-  (void)redis_->command({"SET", keys_->worker_heartbeat(id), json, "PX", "60000"}, [](const Reply&) {});
-  (void)redis_->command({"SADD", keys_->worker_heartbeats(), id}, [](const Reply&) {});
-  (void)redis_->command({"PUBLISH", keys_->heartbeat_channel(), json}, [](const Reply&) {});
+}
+
+// What others see of us: on this host every second, elsewhere with each heartbeat.
+void Gateway::report(const Clocks& clocks) {
+  const bool file = clocks.now_ns >= status_at_ns_;
+  if (!file && !registry_->is_due(clocks.now_ns)) return;
+  note_queues();
+  registry_->step(status_, clocks);
+  if (!file) return;
+  status_at_ns_ = clocks.now_ns + kStatusEveryNs;
+  status_.written_us = clocks.wall_now_us;
+  const auto written = write_status_file(*segment_, status_);
+  if (written || !status_told_) return;
+  status_told_ = false;  // once
+  log::warn("the gateway's state cannot be shown on this host", {{"error", written.error().message}});
 }
 
 void Gateway::shut_down() {
@@ -395,12 +425,13 @@ void Gateway::shut_down() {
            std::any_of(importers_.begin(), importers_.end(), [](const auto& i) { return i->here() > 0; });
   };
   for (auto& exporter : exporters_) exporter->drain();
-  while (busy() && redis_->is_ready() && base::monotonic_ns() < until && g_stops.load() < 2) {
+  while ((!registry_->leave() || busy()) && redis_->is_ready() && base::monotonic_ns() < until && g_stops.load() < 2) {
     turn();
     (void)loop_->run_once(kWatchEndsNs);
   }
   redis_->connection().stop();
   for (auto& exporter : exporters_) exporter->leave();
+  remove_status_file(*segment_);
 }
 
 void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports) {

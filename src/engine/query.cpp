@@ -116,11 +116,11 @@ std::vector<QueueStats> Query::queues() const {
   return all;
 }
 
-std::vector<WorkerStats> Query::workers() const {
+std::vector<WorkerStats> Query::workers(HeldBy held_by) const {
   std::vector<WorkerStats> all;
   const std::uint64_t keeper = segment_.header().keeper.load(std::memory_order_acquire);
   std::vector<std::uint32_t> held(segment_.geometry().participant_count + 1);
-  for (std::uint32_t slot = 0; slot < slots_used(segment_); ++slot) {
+  for (std::uint32_t slot = 0; held_by == HeldBy::kSlab && slot < slots_used(segment_); ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
     if (word.state() == State::kLeased && word.owner() < held.size()) held[word.owner()] += tasks_in(d, word);
@@ -140,7 +140,7 @@ std::vector<WorkerStats> Query::workers() const {
     w.tid = row.tid;
     w.cpu = row.cpu.load(std::memory_order_relaxed);
     w.heartbeat = row.heartbeat.load(std::memory_order_relaxed);
-    w.inflight = held[i + 1];
+    w.inflight = held_by == HeldBy::kSlab ? held[i + 1] : row.inflight.load(std::memory_order_relaxed);
     const std::uint64_t current = row.current.load(std::memory_order_acquire);
     if (current != 0) w.current = TaskId{segment_.epoch(), current};
     w.current_since_ns = row.current_since_ns.load(std::memory_order_relaxed);

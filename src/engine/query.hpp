@@ -44,7 +44,7 @@ struct WorkerStats {
   std::uint32_t pid = 0, tid = 0;
   std::int32_t cpu = -1;
   std::uint64_t heartbeat = 0;
-  std::uint32_t inflight = 0;  // leases it holds, by the slab
+  std::uint32_t inflight = 0;  // leases it holds
   TaskId current;
   std::int64_t current_since_ns = 0;
   std::uint64_t rss_bytes = 0;
@@ -84,13 +84,16 @@ struct TaskInfo {
   std::vector<std::byte> result;
 };
 
+// Whose word counts for how many leases a worker holds: the slab's, all of which is read, or that of its last claim.
+enum class HeldBy : std::uint8_t { kSlab, kClaim };
+
 class Query {
  public:
   explicit Query(Engine& engine) : engine_(engine), segment_(engine.segment()) {}
 
   // All queues; one scan of the slab.
   std::vector<QueueStats> queues() const;
-  std::vector<WorkerStats> workers() const;
+  std::vector<WorkerStats> workers(HeldBy held_by = HeldBy::kSlab) const;
   std::vector<TaskNameStats> task_names() const;
   // Empty when the id was never used here or its task is over and forgotten.
   std::optional<TaskInfo> task(TaskId id) const;

@@ -13,6 +13,7 @@ std::vector<Command> config_commands();
 std::vector<Command> doctor_commands();
 std::vector<Command> engine_commands();  // see engine_commands.hpp
 std::vector<Command> gateway_commands();
+std::vector<Command> observe_federation_commands();
 std::vector<Command> version_commands();
 std::vector<Command> worker_control_commands();
 std::vector<Command> worker_start_commands();

@@ -1,5 +1,6 @@
 // `stem gateway start`: joins this host with others through Redis, in the foreground.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <memory>
 
@@ -29,6 +30,13 @@ Result<federation::Policy> parse_policy(std::string_view text) {
   return Error{Errc::kInvalidArgument, fmt::format("--policy: '{}' is none of local-first, global, local-only", text)};
 }
 
+// One that no other host of the cluster has, even where several share a machine.
+std::string default_node(const std::string& name_space) {
+  char host[256] = {};
+  const bool known = ::gethostname(host, sizeof host - 1) == 0 && host[0] != '\0';
+  return known ? fmt::format("{}.{}", host, name_space) : name_space;
+}
+
 int refuse(const Error& error) {
   print_error("gateway start: " + error.message);
   return error.code == Errc::kInvalidArgument ? kExitUsage : kExitFailed;
@@ -40,7 +48,7 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   options.redis_name_space = chosen.redis_namespace.empty() ? context.namespace_name : chosen.redis_namespace;
   options.exports = chosen.exports;
   options.imports = chosen.imports;
-  options.node = chosen.node.empty() ? context.namespace_name : chosen.node;
+  options.node = chosen.node.empty() ? default_node(context.namespace_name) : chosen.node;
   if (options.exports.empty() && options.imports.empty())
     return refuse({Errc::kInvalidArgument, "nothing to do; give --export QUEUE, --import QUEUE or both"});
   const std::string& broker = context.config.text("broker_url");
@@ -74,7 +82,8 @@ Run build_gateway_start(CommandLine& line) {
   line.count("--wait-replicas", &options->wait_replicas, "let a task go only when so many replicas of Redis have it")
       .named("N");
   line.flag("--any-certificate", &options->any_certificate, "rediss:// to any server, without checking who it is");
-  line.text("--node", &options->node, "name to show for this host").named("NAME");
+  line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")
+      .named("NAME");
   line.text("--redis-namespace", &options->redis_namespace,
             "prefix of the keys in Redis, the same on all hosts (default: the namespace)")
       .named("NAME");
