@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/log.hpp"
 #include "federation/gateway.hpp"
@@ -11,6 +12,8 @@
 
 namespace stem::cli {
 namespace {
+
+constexpr std::uint64_t kMostPrefetch = 65'536;
 
 struct GatewayStartOptions {
   std::vector<std::string> exports;
@@ -21,6 +24,7 @@ struct GatewayStartOptions {
   std::uint64_t wait_replicas = 0;
   bool hold_until_done = false;
   bool any_certificate = false;
+  std::optional<std::uint64_t> prefetch_multiplier;
 };
 
 Result<federation::Policy> parse_policy(std::string_view text) {
@@ -66,6 +70,13 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
                  .certificate_file = context.config.text("tls.client_cert"),
                  .key_file = context.config.text("tls.client_key"),
                  .check_certificate = !chosen.any_certificate};
+  constexpr std::string_view kPrefetch = "worker.prefetch_multiplier";
+  if (chosen.prefetch_multiplier || context.config.value(kPrefetch).origin != Origin::kDefault) {
+    const std::uint64_t wanted = chosen.prefetch_multiplier.value_or(context.config.whole_number(kPrefetch));
+    if (wanted == 0 || wanted > kMostPrefetch)
+      return refuse({Errc::kInvalidArgument, fmt::format("--prefetch-multiplier: 1 to {}", kMostPrefetch)});
+    options.prefetch_multiplier = static_cast<std::uint32_t>(wanted);
+  }
   if (const auto ended = federation::run_gateway(options); !ended) return refuse(ended.error());
   return kExitOk;
 }
@@ -82,6 +93,9 @@ Run build_gateway_start(CommandLine& line) {
   line.count("--wait-replicas", &options->wait_replicas, "let a task go only when so many replicas of Redis have it")
       .named("N");
   line.flag("--any-certificate", &options->any_certificate, "rediss:// to any server, without checking who it is");
+  line.count("--prefetch-multiplier", &options->prefetch_multiplier,
+             "tasks from other hosts that may wait here, for each local worker (default 4)")
+      .named("N");
   line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")
       .named("NAME");
   line.text("--redis-namespace", &options->redis_namespace,
