@@ -1,92 +1,16 @@
 // Redis lists and Streams through hiredis, on a Unix socket, persistence off: Redis at its fastest.
 #include <fmt/format.h>
-#include <hiredis/hiredis.h>
 
-#include <array>
 #include <initializer_list>
 #include <memory>
 
 #include "bench/failure.hpp"
 #include "bench/peer.hpp"
-#include "bench/server_process.hpp"
+#include "bench/redis_client.hpp"
 
 namespace stem::bench {
 
 namespace {
-
-using Reply = std::unique_ptr<redisReply, decltype(&freeReplyObject)>;
-
-std::string_view text_of(const redisReply& reply) { return {reply.str, reply.len}; }
-
-class RedisClient {
- public:
-  explicit RedisClient(const std::string& socket_path) : context_(redisConnectUnix(socket_path.c_str()), redisFree) {
-    if (!context_ || context_->err != 0) fail("connect");
-  }
-
-  // Adds a command to the pipeline.
-  void append(std::initializer_list<std::string_view> words) { append_words(std::span(words.begin(), words.size())); }
-
-  void append_words(std::span<const std::string_view> words) {
-    arguments_.clear();
-    lengths_.clear();
-    for (const std::string_view word : words) {
-      arguments_.push_back(word.data());
-      lengths_.push_back(word.size());
-    }
-    const auto count = static_cast<int>(words.size());
-    if (redisAppendCommandArgv(context_.get(), count, arguments_.data(), lengths_.data()) != REDIS_OK) {
-      fail("append");
-    }
-  }
-
-  // The next reply of the pipeline; sends what has not been sent.
-  Reply reply() {
-    void* raw = nullptr;
-    if (redisGetReply(context_.get(), &raw) != REDIS_OK) fail("reply");
-    Reply result(static_cast<redisReply*>(raw), freeReplyObject);
-    if (result->type == REDIS_REPLY_ERROR) throw Failure("redis: " + std::string(text_of(*result)));
-    return result;
-  }
-
-  Reply command(std::initializer_list<std::string_view> words) {
-    append(words);
-    return reply();
-  }
-
- private:
-  [[noreturn]] void fail(const char* what) const {
-    throw Failure(fmt::format("redis: {}: {}", what, context_ ? context_->errstr : "no memory"));
-  }
-
-  std::unique_ptr<redisContext, decltype(&redisFree)> context_;
-  std::vector<const char*> arguments_;
-  std::vector<std::size_t> lengths_;
-};
-
-class RedisServer {
- public:
-  RedisServer()
-      : socket_(directory_.path() + "/redis.sock"),
-        process_({find_program("redis-server").value(), "--port", "0", "--unixsocket", socket_, "--save", "",
-                  "--appendonly", "no", "--daemonize", "no", "--dir", directory_.path()},
-                 directory_.path() + "/redis.log", [this] { return answers(); }) {}
-
-  const std::string& socket() const noexcept { return socket_; }
-
- private:
-  bool answers() const {
-    try {
-      return text_of(*RedisClient(socket_).command({"PING"})) == "PONG";
-    } catch (const Failure&) {
-      return false;  // not listening yet, or still loading
-    }
-  }
-
-  TemporaryDirectory directory_;
-  std::string socket_;
-  ServerProcess process_;
-};
 
 // Sends tasks `pipeline` at a time; `append` puts one task into the pipeline.
 void produce_pipelined(RedisClient& redis, const Work& work, std::uint64_t pipeline,
