@@ -250,17 +250,25 @@ std::uint32_t slots_for(const LifeCycle& shape) {
 
 }  // namespace
 
-Measured life_cycle_rate(CpuPair cpus, const LifeCycle& shape) {
+shm::SegmentOptions segment_for(const LifeCycle& shape) {
   shm::SegmentOptions options;
   options.slot_count = slots_for(shape);
-  Scene scene(options);
+  return options;
+}
+
+Measured life_cycle_rate(CpuPair cpus, const LifeCycle& shape) {
+  return life_cycle_rate(cpus, shape, Scene(segment_for(shape)));
+}
+
+Measured life_cycle_rate(CpuPair cpus, const LifeCycle& shape, const Scene& scene,
+                         const std::vector<Role>& companions) {
   Shared<Stage> stage;
   const std::uint64_t depth = std::max<std::uint64_t>(shape.depth / shape.producers, shape.batch);
   const std::uint64_t first = shape.fill_first ? depth : 0;
   const std::uint64_t share = shape.tasks / shape.producers + first;
   const std::uint32_t parties = shape.producers + 1;
 
-  std::vector<Role> roles;
+  std::vector<Role> roles = companions;
   for (std::uint32_t p = 0; p < shape.producers; ++p) {
     roles.push_back({shape.pin_producers ? cpus.first : kAnyCpu, [&, p] {
                        Seat seat(scene, shm::Role::kClient, fmt::format("producer {}", p));

@@ -7,6 +7,7 @@
 
 #include "bench/measure.hpp"
 #include "bench/processes.hpp"
+#include "bench/scene.hpp"
 
 namespace stem::bench {
 
@@ -28,5 +29,10 @@ struct LifeCycle {
 // Tasks per second as the worker counts them, with the hand-off before and after in the worker and the
 // first producer. Throws Failure when a task was lost, came twice or had wrong bytes.
 Measured life_cycle_rate(CpuPair cpus, const LifeCycle& shape);
+
+// The same in a segment that others use, too; `companions` run beside it, and end by themselves.
+Measured life_cycle_rate(CpuPair cpus, const LifeCycle& shape, const Scene& scene,
+                         const std::vector<Role>& companions = {});
+shm::SegmentOptions segment_for(const LifeCycle& shape);
 
 }  // namespace stem::bench

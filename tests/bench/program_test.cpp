@@ -68,7 +68,8 @@ TEST_P(Usage, IsExitCodeTwoWithAReason) {
 INSTANTIATE_TEST_SUITE_P(Wrong, Usage,
                          ::testing::Values("", "flor", "floor --nonsense", "floor --runs 0", "floor --runs many",
                                            "floor --cpus 0", "floor --cpus 0,0", "floor --cpus 0,9999",
-                                           "peers --only kafka", "peers --payload-bytes 3"));
+                                           "peers --only kafka", "federation --only nonsense", "federation --tasks 1",
+                                           "peers --payload-bytes 3"));
 
 TEST(Program, AFileThatCannotBeWrittenIsExitCodeSeventy) {
   const Outcome outcome = run(std::string(kSmallFloor) + " --json /nonexistent/directory/file");
@@ -112,6 +113,36 @@ TEST(Program, JsonOnStandardOutputStandsAlone) {
   EXPECT_EQ(rows[0].at("ratio_redis_lists_100"), 1.0);
   EXPECT_GT(rows[1].at("tasks_per_s").get<double>(), 0);
   EXPECT_THAT(outcome.err, HasSubstr("$ stem-bench peers"));
+}
+
+TEST(Program, FederationMeasuresEachFigureBesideItsFloor) {
+  const Outcome outcome =
+      run("federation --runs 1 --tasks 4000 --starts 10 --local-tasks 200000 --passing-tasks 3000 --only export --only "
+          "import --only start --only passing --json -");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto tables = nlohmann::json::parse(outcome.out).at("tables");
+  for (const char* figure : {"export", "import", "start"}) {
+    bool found = false;
+    for (const auto& row : tables.at("ratio").at("rows")) {
+      if (row.at("name") != figure) continue;
+      found = true;
+      EXPECT_GT(row.at("ratio").get<double>(), 0) << figure;
+    }
+    EXPECT_TRUE(found) << figure;
+  }
+  const auto& memory = tables.at("memory").at("rows");
+  ASSERT_EQ(memory.size(), 3u);
+  EXPECT_EQ(memory[2].at("tasks"), 3000);
+  EXPECT_GT(memory[2].at("import_own_bytes").get<double>(), 0);
+  EXPECT_THAT(outcome.err, HasSubstr("0 entries were left in the stream and 0 pending"));
+}
+
+TEST(Program, LocalWorkIsMeasuredBesideAGateway) {
+  const Outcome outcome = run("federation --runs 1 --tasks 2000 --local-tasks 10000000 --only local --json -");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto rows = nlohmann::json::parse(outcome.out).at("tables").at("ratio").at("rows");
+  ASSERT_EQ(rows.size(), 3u);
+  for (const auto& row : rows) EXPECT_GT(row.at("ratio").get<double>(), 0) << row.at("name");
 }
 
 // Ctrl-C in the middle: the server is stopped and its directory removed.
