@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "federation/plain_value.hpp"
+
 namespace stem::federation {
 namespace {
 
@@ -46,6 +48,7 @@ std::string packed(const ordered_json& value) {
 }  // namespace
 
 std::optional<std::string> json_of_message_pack(std::string_view bytes) {
+  if (auto plain = plain_json(bytes)) return plain;
   if (!is_shallow(bytes, ordered_json::input_format_t::msgpack)) return std::nullopt;
   const ordered_json value = ordered_json::from_msgpack(bytes.begin(), bytes.end(), /*strict=*/true,
                                                         /*allow_exceptions=*/false);
@@ -58,6 +61,7 @@ std::optional<std::string> json_of_message_pack(std::string_view bytes) {
 }
 
 std::optional<std::string> message_pack_of_json(std::string_view text) {
+  if (auto plain = plain_message_pack(text)) return plain;
   if (!is_shallow(text, ordered_json::input_format_t::json)) return std::nullopt;
   const ordered_json value = ordered_json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) return std::nullopt;

@@ -1,0 +1,15 @@
+// The values that most tasks carry, from MessagePack to JSON and back in one pass: objects and lists of few members,
+// plain ASCII strings, integers, true, false, null. Each answers only when it is sure that the library would say the
+// same, byte for byte; for everything else it says nothing, and the library is asked.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace stem::federation {
+
+std::optional<std::string> plain_json(std::string_view message_pack);
+std::optional<std::string> plain_message_pack(std::string_view json);
+
+}  // namespace stem::federation
