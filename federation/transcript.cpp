@@ -141,7 +141,13 @@ void read_meta(std::string_view meta, const Clocks& clocks, ImportedTask& into) 
 
 }  // namespace
 
-std::string wire_id(std::string_view host, engine::TaskId id) { return fmt::format("{}-{}", host, to_string(id)); }
+std::string wire_id(std::string_view host, engine::TaskId id) {
+  const std::string task = to_string(id);
+  std::string text;
+  text.reserve(host.size() + 1 + task.size());
+  text.append(host).append(1, '-').append(task);
+  return text;
+}
 
 Transcript::Transcript(const shm::Segment& segment)
     : segment_(segment), host_(fmt::format("{:016x}", segment.header().created_realtime_ns)) {}

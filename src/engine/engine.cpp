@@ -1,7 +1,6 @@
 #include "engine/engine.hpp"
 
 #include <charconv>
-#include <cstdio>
 #include "engine/affinity.hpp"
 
 namespace stem::engine {
@@ -30,8 +29,12 @@ Engine::~Engine() {
 }
 
 std::string to_string(TaskId id) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%08x-%016llx", id.epoch, static_cast<unsigned long long>(id.handle));
+  std::string text(25, '-');  // as often as tasks pass a gateway: by hand
+  const auto write = [&text](std::size_t from, std::size_t digits, std::uint64_t number) {
+    for (std::size_t i = from + digits; i-- > from; number >>= 4) text[i] = "0123456789abcdef"[number & 15];
+  };
+  write(0, 8, id.epoch);
+  write(9, 16, id.handle);
   return text;
 }
 
