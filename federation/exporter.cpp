@@ -160,6 +160,10 @@ bool Exporter::send(Entry& entry, const Clocks& clocks) {
     return true;
   }
   transcript_.write(view, clocks, envelope_);
+  if (options_.signer != nullptr) {
+    if (const auto signed_ = options_.signer->sign(envelope_); !signed_)
+      return end_unsigned(entry, signed_.error(), clocks);
+  }
   const StreamFields fields(envelope_.view());
   const std::string key = keys_.stream(options_.queue, task.lane);
   argv_.assign({"XADD", key, "*"});
@@ -175,6 +179,15 @@ bool Exporter::send(Entry& entry, const Clocks& clocks) {
   touched_ = true;
   ++sent_;
   ++stats_.sent;
+  return true;
+}
+
+// It cannot be signed, so every host would refuse it: it fails here. Always true.
+bool Exporter::end_unsigned(Entry& entry, const Error& why, const Clocks& clocks) {
+  log::warn("a task cannot be signed", {{"queue", options_.queue}, {"task", entry.first}, {"error", why.message}});
+  const auto record = engine::make_failure_record({"signature-invalid", why.message}, 0, clocks.now_ns, 0);
+  (void)outbox_.end(entry.second.parcel, engine::OutcomeKind::kFailed, record.bytes(), clocks.now_ns);
+  tasks_.erase(entry.first);
   return true;
 }
 

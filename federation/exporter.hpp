@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "federation/entry_id.hpp"
 #include "federation/records.hpp"
 #include "federation/redis.hpp"
+#include "federation/signing.hpp"
 #include "federation/transcript.hpp"
 
 namespace stem::federation {
@@ -54,6 +56,7 @@ class Exporter {
     std::uint32_t prefetch_multiplier = 4;  // local-first: tasks kept for each local worker
     Hold hold = Hold::kUntilReceived;
     std::uint32_t replicas = 0;  // that must have a task before Redis counts as having it
+    std::shared_ptr<const Signer> signer;  // of what leaves; nullptr: nothing is signed here
   };
 
   Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const Transcript& transcript, std::uint32_t queue,
@@ -117,6 +120,7 @@ class Exporter {
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
   bool send(Entry& entry, const Clocks& clocks);
+  bool end_unsigned(Entry& entry, const Error& why, const Clocks& clocks);
   void on_added(Entry& entry, const Reply& reply);
   void written(Entry& entry, EntryId id);
   void confirm(Entry& entry);

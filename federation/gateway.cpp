@@ -439,6 +439,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     Exporter::Options options;
     options.queue = options_.exports[i];
     options.policy = options_.policy;
+    options.signer = options_.signer;
     options.prefetch_multiplier = options_.prefetch_multiplier;
     options.hold = options_.hold;
     options.replicas = options_.wait_replicas;
@@ -449,6 +450,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     Importer::Options options;
     options.queue = options_.imports[i];
     options.consumer = transcript_->host();
+    options.signer = options_.signer;
     options.prefetch_multiplier = options_.prefetch_multiplier;
     importers_.push_back(
         std::make_unique<Importer>(*engine_, *redis_, *readers_[i], *keys_, imports[i], std::move(options)));
@@ -461,6 +463,9 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
 Result<void> Gateway::run() {
   drop_repeated(options_.exports);
   drop_repeated(options_.imports);
+  if (options_.signer != nullptr && !options_.signer->can_sign() && !options_.exports.empty())
+    return Error{Errc::kInvalidArgument,
+                 "what is exported is signed; STEM_SIGNING_ACTIVE_KEY and STEM_SIGNING_PRIVATE_KEYS are wanted"};
   if (auto attached = attach(); !attached) return attached;
   const auto exports = intern(options_.exports);
   if (!exports) return exports.error();

@@ -312,7 +312,19 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
     nothing.queue = options_.queue;
     return refuse(lane, id, "payload-invalid", nothing, meta);
   }
+  if (const auto checked = check_signature(envelope); !checked) {
+    ++stats_.unsigned_;
+    return refuse(lane, id, "signature-invalid", envelope.view(), error_json(checked.error().message));
+  }
   accept(lane, id, envelope, since_ns);
+}
+
+// Also: signed for this queue. Whoever can write to Redis could put another queue's task here.
+Result<void> Importer::check_signature(const Envelope& envelope) const {
+  if (options_.signer == nullptr) return {};
+  if (auto verified = options_.signer->verify(envelope.view()); !verified) return verified;
+  if (envelope.queue == options_.queue) return {};
+  return Error{Errc::kRefused, fmt::format("it was signed for queue '{:.64}'", envelope.queue)};
 }
 
 // `since_ns`: when Redis was asked for it; its lease began then or later.
@@ -336,6 +348,8 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   shm::Segment& segment = engine_.segment();
   ImportedTask task;
   federation::read(envelope, clocks_, task);
+  // Put there by Redis's clock after its time: whatever ours says, it is due.
+  if (envelope.not_before_us && entry_ms(entry) >= *envelope.not_before_us / 1000) task.spec.due_ns = 0;
   const auto name = shm::intern_task(segment, envelope.name);
   if (!name) {
     const std::string meta = "{\"error\":\"this host knows no more task names, or not such a name\"}";
@@ -384,13 +398,7 @@ void Importer::refuse(int lane, std::string_view entry, std::string_view reason,
   ++stats_.dead;
   std::string letter;
   append_dead_letter_json(letter, envelope, reason, meta, clocks_.wall_now_us);
-  TaskStatus status;
-  status.id = envelope.id;
-  status.state = "failed";
-  status.error = fmt::format(R"({{"type":"{}","message":"{}"}})", reason, reason);
-  status.created_at_us = status.updated_at_us = clocks_.wall_now_us;
-  std::string result;
-  append_json(result, status);
+  const std::string result = refused_status(envelope.id, reason, clocks_.wall_now_us);
   const std::string ttl = number(options_.result_ttl_ms);
   const std::string key = keys_.result(envelope.id);
   // Lost on the way, the entry is read again among our pending ones.
@@ -458,7 +466,7 @@ bool Importer::read_end(Entry& entry, End& end) {
     status.error = error;
     if (state == engine::ResultState::kDead) {
       end.reason = engine::to_string(static_cast<engine::DeadReason>(failure.reason));
-      end.letter_error = "{\"error\":" + error + '}';
+      end.letter_error = fmt::format("{{\"error\":{},\"attempt\":{}}}", error, end.attempt);
     }
   }
   append_json(end.result, status);
@@ -542,7 +550,8 @@ void Importer::settle_checked(const End& end) {
             fence(*at);  // it is gone from the stream: somebody else ended it
             return;
           }
-          envelope.attempt = std::max(envelope.attempt, end.attempt);
+          // A signed envelope stays what was signed, so that it can be run again: its attempts stand in `meta`.
+          if (!is_signed(envelope.view())) envelope.attempt = std::max(envelope.attempt, end.attempt);
           std::string made;
           append_dead_letter_json(made, envelope.view(), end.reason, end.letter_error, clocks_.wall_now_us);
           at->second.ending = true;

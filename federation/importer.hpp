@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -16,6 +17,7 @@
 #include "engine/outbox.hpp"
 #include "federation/entry_id.hpp"
 #include "federation/redis.hpp"
+#include "federation/signing.hpp"
 #include "federation/transcript.hpp"
 
 namespace stem::federation {
@@ -26,6 +28,7 @@ struct ImportStats {
   std::uint64_t dead = 0;        // of these, became dead letters
   std::uint64_t duplicates = 0;  // dropped: the task was here already
   std::uint64_t invalid = 0;     // entries that are no envelope
+  std::uint64_t unsigned_ = 0;   // envelopes that are not signed, or wrongly
   std::uint64_t reclaimed = 0;   // from hosts that were silent
   std::uint64_t fenced = 0;      // lost to another host
   std::uint64_t returned = 0;    // to their lane, because nobody here had room
@@ -42,6 +45,8 @@ class Importer {
     std::int64_t marker_ttl_ms = 3'600'000;  // of results that nobody wants: that they ended must be known a while
     std::int64_t reclaim_every_ns = 2'000'000'000;
     std::uint32_t delivery_limit = 16;  // hosts that took it and were lost
+    // What comes is to be signed; nullptr: signatures say nothing here.
+    std::shared_ptr<const Signer> signer;
   };
 
   // `reader` is a connection of its own: its reads block.
@@ -99,6 +104,7 @@ class Importer {
   bool import(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
   void refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
               std::string_view meta);
+  Result<void> check_signature(const Envelope& envelope) const;
   void drop_entry(int lane, std::string_view entry);
   void retry_waiting();
 
@@ -122,6 +128,7 @@ class Importer {
   void on_due(const Reply& reply);
   void promote(std::string_view member, Envelope& envelope);
   void bury_member(std::string_view member, std::string_view why);
+  void bury_unsigned(std::string_view member, const Envelope& envelope, const Error& why);
   void on_moved(const Reply& reply);
   void forget_orphans();
 

@@ -184,6 +184,8 @@ void Importer::on_due(const Reply& reply) {
       bury_member(member.text, read.error().message);
     } else if (envelope.foreign.size() > kMostForeignFields) {
       bury_member(member.text, "it has more fields than a task may have");
+    } else if (const auto checked = check_signature(envelope); !checked) {
+      bury_unsigned(member.text, envelope, checked.error());
     } else {
       promote(member.text, envelope);
     }
@@ -191,7 +193,8 @@ void Importer::on_due(const Reply& reply) {
 }
 
 void Importer::promote(std::string_view member, Envelope& envelope) {
-  envelope.not_before_us.reset();
+  // What is signed stays as it is; a time that is over says nothing any more.
+  if (!is_signed(envelope.view())) envelope.not_before_us.reset();
   const StreamFields fields(envelope.view());
   const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
   argv_.assign({"EVAL", kPromoteScript, "2", delayed_key_, streams_[lane], member});
@@ -213,6 +216,18 @@ void Importer::bury_member(std::string_view member, std::string_view why) {
   append_dead_letter_json(letter, nothing, "payload-invalid", meta, clocks_.wall_now_us);
   (void)redis_.command({"EVAL", kBuryMemberScript, "2", delayed_key_, dead_key_, member, letter},
                        [this](const Reply& reply) { on_moved(reply); });
+}
+
+void Importer::bury_unsigned(std::string_view member, const Envelope& envelope, const Error& why) {
+  ++stats_.unsigned_;
+  ++stats_.dead;
+  std::string letter;
+  append_dead_letter_json(letter, envelope.view(), "signature-invalid", error_json(why.message), clocks_.wall_now_us);
+  const std::string key = keys_.result(envelope.id), ttl = number(options_.result_ttl_ms);
+  const std::string result = refused_status(envelope.id, "signature-invalid", clocks_.wall_now_us);
+  (void)redis_.command({"EVAL", kRefuseMemberScript, "3", delayed_key_, dead_key_, key, member, letter, result, ttl},
+                       [this](const Reply& reply) { on_moved(reply); });
+  log::warn("a delayed task was refused", {{"queue", options_.queue}, {"task", envelope.id}, {"error", why.message}});
 }
 
 // It is where it was when Redis refused, and comes again.

@@ -39,6 +39,15 @@ redis.call('LPUSH', KEYS[2], ARGV[2])
 redis.call('ZREM', KEYS[1], ARGV[1])
 return 1)lua";
 
+// A member of the delayed set that is refused becomes a dead letter, and has a result. KEYS delayed set, dead letters,
+// result. ARGV member, letter, result, its TTL in ms. 1 when it was there.
+inline constexpr std::string_view kRefuseMemberScript = R"lua(
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+redis.call('LPUSH', KEYS[2], ARGV[2])
+redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
+redis.call('ZREM', KEYS[1], ARGV[1])
+return 1)lua";
+
 // An entry ends, if it still is this consumer's: acknowledged, deleted, its result stored, and a dead letter kept
 // where there is one. What gives memory back comes first: a Redis that is full refuses a script's first write only
 // when that takes memory, and so drains. KEYS stream, dead letters, result. ARGV group, consumer, entry, result, its TTL in ms, letter

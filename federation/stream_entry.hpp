@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "federation/envelope.hpp"
+#include "federation/json_record.hpp"
+#include "federation/records.hpp"
 #include "federation/reply.hpp"
 
 namespace stem::federation {
@@ -37,6 +39,28 @@ inline std::optional<std::int64_t> number_of(std::string_view text) {
 inline std::string number(std::int64_t value) { return fmt::to_string(value); }
 
 inline std::string place(int lane, std::string_view entry) { return fmt::format("{}/{}", lane, entry); }
+
+// When it was appended, by Redis's clock: ids begin with that time. 0 when it is no such id.
+inline std::int64_t entry_ms(std::string_view id) { return parse_wire_number(id.substr(0, id.find('-'))).value_or(0); }
+
+// As a dead letter's meta.
+inline std::string error_json(std::string_view message) {
+  std::string json = "{\"error\":";
+  append_json_string(json, message);
+  return json += '}';
+}
+
+// The result of a task that never was one here.
+inline std::string refused_status(std::string_view id, std::string_view reason, std::int64_t now_us) {
+  TaskStatus status;
+  status.id = id;
+  status.state = "failed";
+  status.error = fmt::format(R"({{"type":"{}","message":"{}"}})", reason, reason);
+  status.created_at_us = status.updated_at_us = now_us;
+  std::string json;
+  append_json(json, status);
+  return json;
+}
 
 // The texts of an entry's fields, and its id; false when it is not an entry.
 inline bool fields_of(const Reply& entry, std::string_view& id, std::vector<TextField>& fields) {
