@@ -81,6 +81,7 @@ TEST(Config, EveryVariableOfTheReferenceIsRead) {
                                                      {"STEM_SIGNING_KEYS", "k:QQ=="},
                                                      {"STEM_SIGNING_ACTIVE_KEY", "k"},
                                                      {"STEM_SIGNING_PUBLIC_KEYS", "k:Qg=="},
+                                                     {"STEM_SIGNING_PRIVATE_KEYS", "k:Qw=="},
                                                      {"STEM_TLS_CA_CERT", "/ca"},
                                                      {"STEM_TLS_CLIENT_CERT", "/cert"},
                                                      {"STEM_TLS_CLIENT_KEY", "/key"},

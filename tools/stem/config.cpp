@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 
 #include "base/check.hpp"
 #include "base/units.hpp"
@@ -37,6 +38,13 @@ ConfigValues from_environment() {
     values[std::string(setting.key)] = {text, Origin::kEnvironment, std::string(setting.environment)};
   }
   return values;
+}
+
+void wipe_keys(ConfigValues& values) {
+  for (auto& [key, value] : values) {
+    if (const Setting* setting = find_setting(key); setting != nullptr && setting->kind == SettingKind::kKeys)
+      ::explicit_bzero(value.text.data(), value.text.size());
+  }
 }
 
 // A default may name another setting: "shm://{namespace}".
@@ -82,16 +90,21 @@ Result<Config> Config::resolve(const ConfigValues& flags, const std::optional<st
   config.values_ = defaults();
   if (file || access(kDefaultFile, F_OK) == 0) {
     config.file_ = file.value_or(kDefaultFile);
-    const auto values = read_config_file(config.file_);
+    auto values = read_config_file(config.file_);
     if (!values.ok()) return values.error();
     lay_over(config.values_, *values);
+    wipe_keys(*values);
   }
-  lay_over(config.values_, from_environment());
+  ConfigValues environment = from_environment();
+  lay_over(config.values_, environment);
+  wipe_keys(environment);
   lay_over(config.values_, flags);
   if (const auto checked = check(config.values_); !checked.ok()) return checked.error();
   fill_in_placeholders(config.values_);
   return config;
 }
+
+Config::~Config() { wipe_keys(values_); }
 
 const ConfigValue& Config::value(std::string_view key) const {
   const auto it = values_.find(key);

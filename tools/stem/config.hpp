@@ -28,6 +28,13 @@ using ConfigValues = std::map<std::string, ConfigValue, std::less<>>;
 
 class Config {
  public:
+  Config() = default;
+  Config(const Config&) = default;
+  Config(Config&&) = default;
+  Config& operator=(const Config&) = default;
+  Config& operator=(Config&&) = default;
+  ~Config();  // wipes keys
+
   // `flags` are values that the command line gave. `file` is what --config named; without it
   // ./stem.toml is read if it is there. Every value is checked; the error says where it stands.
   static Result<Config> resolve(const ConfigValues& flags, const std::optional<std::string>& file);

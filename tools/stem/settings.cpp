@@ -15,7 +15,7 @@ namespace {
 
 using enum SettingKind;
 
-const std::array<Setting, 21> kSettings{{
+const std::array<Setting, 22> kSettings{{
     {"namespace", "STEM_NAMESPACE", kName, "stem", "which segment, and the prefix of Redis keys"},
     {"broker_url", "STEM_BROKER_URL", kUrl, "shm://{namespace}",
      "where tasks are: shm://NAME; redis:// or rediss:// for the gateway"},
@@ -38,9 +38,10 @@ const std::array<Setting, 21> kSettings{{
      "",
      "how envelopes are signed",
      {"hmac-sha256", "ed25519"}},
-    {"signing.keys", "STEM_SIGNING_KEYS", kKeys, "", "signing keys, id:base64,..."},
+    {"signing.keys", "STEM_SIGNING_KEYS", kKeys, "", "secrets of hmac-sha256, id:base64,..."},
     {"signing.active_key", "STEM_SIGNING_ACTIVE_KEY", kText, "", "id of the key that signs"},
-    {"signing.public_keys", "STEM_SIGNING_PUBLIC_KEYS", kKeys, "", "verifying keys, id:base64,..."},
+    {"signing.public_keys", "STEM_SIGNING_PUBLIC_KEYS", kKeys, "", "verifying keys of ed25519, id:base64,..."},
+    {"signing.private_keys", "STEM_SIGNING_PRIVATE_KEYS", kKeys, "", "signing keys of ed25519, id:base64,..."},
     {"tls.ca_cert", "STEM_TLS_CA_CERT", kPath, "", "certificate authority for rediss://"},
     {"tls.client_cert", "STEM_TLS_CLIENT_CERT", kPath, "", "client certificate for rediss://"},
     {"tls.client_key", "STEM_TLS_CLIENT_KEY", kPath, "", "key of the client certificate"},

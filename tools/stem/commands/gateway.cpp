@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "federation/gateway.hpp"
 #include "tools/stem/commands/commands.hpp"
+#include "tools/stem/signing.hpp"
 #include "tools/stem/terminal.hpp"
 
 namespace stem::cli {
@@ -25,6 +26,7 @@ struct GatewayStartOptions {
   bool hold_until_done = false;
   bool any_certificate = false;
   std::optional<std::uint64_t> prefetch_multiplier;
+  SigningFlags signing;
 };
 
 Result<federation::Policy> parse_policy(std::string_view text) {
@@ -77,6 +79,9 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
       return refuse({Errc::kInvalidArgument, fmt::format("--prefetch-multiplier: 1 to {}", kMostPrefetch)});
     options.prefetch_multiplier = static_cast<std::uint32_t>(wanted);
   }
+  auto signer = make_signer(chosen.signing, context);
+  if (!signer) return refuse(signer.error());
+  options.signer = *signer;
   if (const auto ended = federation::run_gateway(options); !ended) return refuse(ended.error());
   return kExitOk;
 }
@@ -101,22 +106,27 @@ Run build_gateway_start(CommandLine& line) {
   line.text("--redis-namespace", &options->redis_namespace,
             "prefix of the keys in Redis, the same on all hosts (default: the namespace)")
       .named("NAME");
+  declare_signing_flags(line, &options->signing);
   return [options](const Context& context) { return start_gateway(*options, context); };
 }
 
 }  // namespace
 
 std::vector<Command> gateway_commands() {
-  return {{.path = "gateway start",
-           .group = Group::kRun,
-           .help = "Join this host with others through Redis",
-           .details =
-               "Runs in the foreground, one process a host. A task that leaves is let go here when Redis has it; "
-               "a task that comes is acknowledged there when it has ended here. The gateway, Redis and the "
-               "network may go away at any time: local work goes on, and nothing is lost.",
-           .examples = {{"stem gateway start --redis redis://broker --export mail --import mail",
-                         "share queue mail with every host that does the same"}},
-           .build = build_gateway_start}};
+  return {
+      {.path = "gateway start",
+       .group = Group::kRun,
+       .help = "Join this host with others through Redis",
+       .details =
+           "Runs in the foreground, one process a host. A task that leaves is let go here when Redis has it; "
+           "a task that comes is acknowledged there when it has ended here. The gateway, Redis and the "
+           "network may go away at any time: local work goes on, and nothing is lost. With keys (--signing-keys-file, "
+           "STEM_SIGNING_KEYS and so on) what leaves is signed, and what comes unsigned becomes a dead letter.",
+       .examples = {{"stem gateway start --redis redis://broker --export mail --import mail",
+                     "share queue mail with every host that does the same"},
+                    {"stem gateway start --import mail --signing-keys-file keys --signing-active-key k1",
+                     "run only what a host with the same keys has signed"}},
+       .build = build_gateway_start}};
 }
 
 }  // namespace stem::cli

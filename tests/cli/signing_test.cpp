@@ -1,0 +1,68 @@
+// Keys of `stem gateway start`: what is half, open to others or wrong is refused before anything starts, and no secret
+// is ever shown.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "tests/cli/run_stem.hpp"
+
+namespace stem::cli_test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kSecret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+constexpr const char* kPublic = "wRfHwRnSKMj5vPSA1hwa1XJ9X+mtsE8TL9q/xXB8eYo=";
+
+Outcome start(std::vector<std::string> flags, const RunOptions& options = {}) {
+  flags.insert(flags.begin(), {"gateway", "start", "--redis", "unix:///nowhere"});
+  const Outcome outcome = run_stem(flags, options);
+  EXPECT_THAT(outcome.out + outcome.err, Not(HasSubstr(kSecret)));
+  return outcome;
+}
+
+TEST(GatewaySigning, AFileThatOthersMayReadIsRefused) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.write("keys", std::string("k1:") + kSecret + "\n");
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  const Outcome outcome = start({"--import", "q", "--signing-keys-file", path, "--signing-active-key", "k1"});
+  EXPECT_EQ(outcome.exit_code, 70);
+  EXPECT_THAT(outcome.err, HasSubstr(path + ": has mode 0644; secrets want 0600"));
+}
+
+TEST(GatewaySigning, ASettingsFileWithSecretsIsItsOwnersAlone) {
+  const TemporaryDirectory directory;
+  const std::string path =
+      directory.write("stem.toml", std::string("[signing]\nactive_key = \"k1\"\nkeys = \"k1:") + kSecret + "\"\n");
+  ASSERT_EQ(::chmod(path.c_str(), 0640), 0);
+  const Outcome outcome = start({"--import", "q"}, {.directory = directory.path()});
+  EXPECT_EQ(outcome.exit_code, 70);
+  EXPECT_THAT(outcome.err, HasSubstr("has mode 0640; a file with signing.keys wants 0600"));
+}
+
+TEST(GatewaySigning, HalfAConfigurationIsNotNone) {
+  const Outcome algorithm = start({"--import", "q", "--signing-algorithm", "ed25519"});
+  EXPECT_EQ(algorithm.exit_code, 2);
+  EXPECT_THAT(algorithm.err, HasSubstr("STEM_SIGNING_PUBLIC_KEYS is wanted"));
+  const Outcome no_active =
+      start({"--import", "q"}, {.environment = {{"STEM_SIGNING_KEYS", std::string("k1:") + kSecret}}});
+  EXPECT_EQ(no_active.exit_code, 2);
+  EXPECT_THAT(no_active.err, HasSubstr("STEM_SIGNING_ACTIVE_KEY is wanted"));
+  const Outcome damaged =
+      start({"--import", "q"},
+            {.environment = {{"STEM_SIGNING_KEYS", std::string("k1:x") + kSecret}, {"STEM_SIGNING_ACTIVE_KEY", "k1"}}});
+  EXPECT_EQ(damaged.exit_code, 2);
+  EXPECT_THAT(damaged.err, HasSubstr("STEM_SIGNING_KEYS: key 'k1' is not base64"));
+}
+
+TEST(GatewaySigning, WhoCannotSignDoesNotExport) {
+  const Outcome outcome =
+      start({"--export", "q"}, {.environment = {{"STEM_SIGNING_ALGORITHM", "ed25519"},
+                                                {"STEM_SIGNING_PUBLIC_KEYS", std::string("e1:") + kPublic}}});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("STEM_SIGNING_PRIVATE_KEYS"));
+}
+
+}  // namespace
+}  // namespace stem::cli_test
