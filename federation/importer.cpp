@@ -334,8 +334,7 @@ void Importer::accept(int lane, std::string_view entry, Envelope& envelope, std:
       known->second.confirmed = true;
       known->second.renewed_ns = std::max(known->second.renewed_ns, since_ns);
     } else {
-      ++stats_.duplicates;  // sent twice after a lost answer: the task is here
-      drop_entry(lane, entry);
+      two_of(lane, entry, envelope, since_ns);
     }
     return;
   }
@@ -381,8 +380,33 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   return true;
 }
 
+// Two entries of one task. Either it was sent twice after a lost answer, or it was put back into its lane, by us or by
+// somebody who took it from us, and the older one is over. Redis knows.
+void Importer::two_of(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns) {
+  const Task& known = tasks_.at(envelope.id);
+  (void)redis_.command(
+      {"EVAL", kDropSecondScript, "2", streams_[known.lane], streams_[lane], group_, options_.consumer, known.entry,
+       entry},
+      [this, lane, entry = std::string(entry), envelope, since_ns, first = known.entry](const Reply& reply) {
+        if (!reply.is_integer()) return;  // ours without our knowing: reclaim() finds it
+        if (reply.integer != 0) {
+          ++stats_.duplicates;
+          return;
+        }
+        const auto found = tasks_.find(envelope.id);
+        if (found != tasks_.end() && found->second.entry == first) fence(*found);
+        waiting_.push_back({lane, entry, envelope, since_ns});
+      });
+}
+
 void Importer::retry_waiting() {
   while (!waiting_.empty()) {
+    if (tasks_.contains(waiting_.front().envelope.id)) {
+      Waiting again = std::move(waiting_.front());
+      waiting_.pop_front();
+      accept(again.lane, again.entry, again.envelope, again.since_ns);
+      continue;
+    }
     const Waiting& one = waiting_.front();
     const std::int64_t visibility_ns = visibility_ms(one.envelope, options_.visibility_ms) * 1'000'000;
     // Nobody has renewed it: it may be another's by now. If not, reclaim() finds that it is ours.

@@ -106,6 +106,7 @@ class Importer {
               std::string_view meta);
   Result<void> check_signature(const Envelope& envelope) const;
   void drop_entry(int lane, std::string_view entry);
+  void two_of(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
   void retry_waiting();
 
   void tell_ends();

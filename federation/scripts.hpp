@@ -73,6 +73,15 @@ for i = 2, #KEYS do
 end
 return #KEYS - 1)lua";
 
+// Of two entries of one task, both given to this consumer, the second is dropped while the first is pending for it.
+// KEYS streams of the two. ARGV group, consumer, first, second. 1 when it was dropped.
+inline constexpr std::string_view kDropSecondScript = R"lua(
+local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
+if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
+redis.call('XACK', KEYS[2], ARGV[1], ARGV[4])
+redis.call('XDEL', KEYS[2], ARGV[4])
+return 1)lua";
+
 // An entry goes back to the end of its lane, if it still is this consumer's. KEYS stream. ARGV group, consumer, entry.
 // 1 or 0.
 inline constexpr std::string_view kReturnScript = R"lua(

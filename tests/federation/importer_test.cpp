@@ -288,5 +288,35 @@ TEST_F(ImporterTest, AFencedTaskDoesNotComeBackWithItsWorkersDeath) {
   EXPECT_EQ(run_all(), 0);
 }
 
+// It was put back into its lane, and comes to us again before we have heard that it was.
+TEST_F(ImporterTest, WhatWasPutBackIsNoDuplicate) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  ASSERT_TRUE(give("2-0", task("a")));
+  step();
+  EXPECT_FALSE(asks(redis, "XACK")) << "it may be the only one there is";
+  while (!names(redis.sent.front(), federation::kDropSecondScript)) redis.sent.pop_front();
+  ASSERT_TRUE(redis.answer("EVAL", 0));
+  step();
+  step();
+  EXPECT_EQ(importer->stats().duplicates, 0u);
+  EXPECT_EQ(importer->here(), 1u);
+  EXPECT_EQ(run_all(), 1) << "the second one; the first was revoked";
+}
+
+TEST_F(ImporterTest, WhatWasSentTwiceRunsOnce) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  ASSERT_TRUE(give("2-0", task("a")));
+  step();
+  while (!names(redis.sent.front(), federation::kDropSecondScript)) redis.sent.pop_front();
+  ASSERT_TRUE(redis.answer("EVAL", 1));
+  step();
+  EXPECT_EQ(importer->stats().duplicates, 1u);
+  EXPECT_EQ(run_all(), 1);
+}
+
 }  // namespace
 }  // namespace stem::test
