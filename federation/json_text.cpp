@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.hpp"
+#include "federation/plain_value.hpp"
 
 namespace stem::federation {
 namespace {
@@ -76,6 +77,7 @@ class Splitter {
 // The library stops at a NUL as if the text ended there, and skips a byte order mark; both hide what follows or stands
 // before, so neither is JSON here.
 bool accepted(std::string_view text) {
+  if (plain_message_pack(text)) return true;
   return !text.starts_with('\xef') && text.find('\0') == std::string_view::npos && json::accept(text);
 }
 
