@@ -63,13 +63,15 @@ if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[6]) end
 return 1)lua";
 
 // Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without
-// asking. Repeating it changes nothing. KEYS stream, results. ARGV group, then for each entry, result, TTL in ms.
+// asking, and with one word to Redis for all of them where it takes one. Repeating it changes nothing. KEYS stream,
+// results. ARGV group, then for each entry, result, TTL in ms.
 inline constexpr std::string_view kSettleManyScript = R"lua(
+local entries = {}
+for i = 2, #KEYS do entries[i - 1] = ARGV[3 * i - 4] end
+redis.call('XACK', KEYS[1], ARGV[1], unpack(entries))
+redis.call('XDEL', KEYS[1], unpack(entries))
 for i = 2, #KEYS do
-  local at = 3 * i - 4
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[at])
-  redis.call('XDEL', KEYS[1], ARGV[at])
-  redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[at + 2])
+  redis.call('SET', KEYS[i], ARGV[3 * i - 3], 'PX', ARGV[3 * i - 2])
 end
 return #KEYS - 1)lua";
 
