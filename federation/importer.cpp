@@ -470,13 +470,14 @@ bool Importer::read_end(Entry& entry, End& end) {
   status.updated_at_us = clocks_.wall_now_us;
   if (state == engine::ResultState::kSucceeded) {
     status.state = "succeeded";
-    const std::string_view bytes(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
-    if (auto json = json_of_message_pack(bytes)) {
+    const std::string_view bytes(reinterpret_cast<const char*>(bytes_.data()), task.wanted ? bytes_.size() : 0);
+    if (bytes.empty()) {  // nothing, or nothing that anybody asks for
+    } else if (auto json = json_of_message_pack(bytes)) {
       status.payload = std::move(*json);
     } else if (is_json(bytes)) {
       status.payload = bytes;
       status.meta = fmt::format("{{\"{}\":true}}", kJsonTextMember);
-    } else if (!bytes.empty()) {
+    } else {
       status.payload_bytes = bytes;
     }
   } else {
