@@ -18,6 +18,7 @@ namespace stem::bench {
 
 namespace {
 
+constexpr std::int64_t kSpinNs = 50'000;
 constexpr std::int64_t kParkNs = 20'000'000;
 
 std::string program_beside(const char* name) {
@@ -52,6 +53,18 @@ std::vector<std::string> gateway_command(const Scene& host, const RedisServer& r
   for (const std::string& queue : options.exports) command.insert(command.end(), {"--export", queue});
   for (const std::string& queue : options.imports) command.insert(command.end(), {"--import", queue});
   return command;
+}
+
+// As a worker process does.
+void idle(Seat& seat) {
+  engine::Engine& engine = seat.engine();
+  const std::int64_t until = base::monotonic_ns() + kSpinNs;
+  while (base::monotonic_ns() < until) {
+    if (engine.has_hint(seat.queue())) return;
+    cpu_relax();
+  }
+  engine.lanes().clear_marks(seat.queue());
+  shm::sleep_for_work(seat.participant(), kParkNs, [&] { return engine.maybe_ready(seat.queue()); });
 }
 
 }  // namespace
@@ -156,10 +169,7 @@ void serve(Seat& seat, const std::atomic<std::uint32_t>& stop,
     seat.participant().beat();
     const std::int64_t now_ns = base::monotonic_ns();
     const std::uint32_t n = engine.claim(seat.queue(), leases, std::size(leases), now_ns);
-    if (n == 0) {
-      engine.lanes().clear_marks(seat.queue());
-      shm::sleep_for_work(seat.participant(), kParkNs, [&] { return engine.maybe_ready(seat.queue()); });
-    }
+    if (n == 0) idle(seat);
     for (std::uint32_t i = 0; i < n; ++i) {
       if (!engine.view(leases[i], view) || engine.begin(leases[i], view, now_ns) != engine::Begin::kStart)
         throw Failure("a task was lost before it started");
