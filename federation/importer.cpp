@@ -20,6 +20,7 @@ namespace stem::federation {
 namespace {
 
 constexpr std::size_t kEndsAtOnce = 64;
+constexpr int kReadsAtOnce = 2;
 constexpr std::size_t kEndsBytes = 1 << 20;
 constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
@@ -216,7 +217,9 @@ int Importer::lane_of(std::string_view key) const {
 // Highest lane first. A read gives at most so many of each lane, so the lanes it asks share what there is room for:
 // every other read asks only those that had something lately, and so has more for each.
 void Importer::read(const Clocks& clocks) {
-  if (reading_ || !reader_.is_ready() || !groups_made_ || clocks.now_ns < read_at_ns_) return;
+  const bool wait = busy_lanes_ == 0;
+  if (reads_ >= (wait ? 1 : kReadsAtOnce) || !reader_.is_ready() || !groups_made_ || clocks.now_ns < read_at_ns_)
+    return;
   if (!pending_read_) {
     if (pending_left_ > 0) return;
     pending_failed_ = false;
@@ -225,30 +228,38 @@ void Importer::read(const Clocks& clocks) {
     for (int lane = kLanes - 1; lane >= 0; --lane) look_at_pending(lane, "-");
     return;
   }
-  const std::uint64_t room = credit();
-  if (room == 0) return;
-  if (asks_all_ || busy_lanes_ == 0) {
-    asked_lanes_ = kAllLanes;
+  std::uint64_t room = credit();
+  if (room <= asked_) return;
+  room -= asked_;
+  if (reads_ == 0 && !wait) room = (room + 1) / 2;  // Redis has the next read while we take in this one
+  std::uint32_t from = busy_lanes_;
+  if (asks_all_ || wait) {
+    from = kAllLanes;
     asks_all_ = false;
   } else {
-    asked_lanes_ = busy_lanes_;
     asks_all_ = true;
   }
-  const auto lanes = static_cast<std::uint64_t>(std::popcount(asked_lanes_));
-  const std::string count =
-      number(static_cast<std::int64_t>(std::clamp<std::uint64_t>(room / lanes, 1, fitting(lanes))));
+  const auto lanes = static_cast<std::uint64_t>(std::popcount(from));
+  const std::uint64_t each = std::clamp<std::uint64_t>(room / lanes, 1, fitting(lanes));
+  const std::string count = number(static_cast<std::int64_t>(each));
   argv_.assign({"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", count});
-  const bool wait = busy_lanes_ == 0;
   if (wait) argv_.insert(argv_.end(), {"BLOCK", kBlockMs});
   argv_.push_back("STREAMS");
   for (int lane = kLanes - 1; lane >= 0; --lane)
-    if ((asked_lanes_ >> lane & 1) != 0) argv_.push_back(streams_[lane]);
+    if ((from >> lane & 1) != 0) argv_.push_back(streams_[lane]);
   for (std::uint64_t i = 0; i < lanes; ++i) argv_.push_back(">");
   clocks_ = clocks;
-  reading_ = reader_.command(
-                 std::span<const std::string_view>(argv_),
-                 [this, sent_ns = clocks.now_ns](const Reply& reply) { on_streams(reply, sent_ns); },
-                 wait ? kBlockNs : 0) == Queued::kYes;
+  const Queued queued = reader_.command(
+      std::span<const std::string_view>(argv_),
+      [this, from, asked = each * lanes, sent_ns = clocks.now_ns](const Reply& reply) {
+        --reads_;
+        asked_ -= asked;
+        on_streams(from, reply, sent_ns);
+      },
+      wait ? kBlockNs : 0);
+  if (queued != Queued::kYes) return;
+  ++reads_;
+  asked_ += each * lanes;
 }
 
 // Entries of so many lanes that fit into a reply, by the largest that came lately.
@@ -271,9 +282,8 @@ void Importer::refused_read(const Reply& reply) {
   log::warn("Redis refuses reads", {{"queue", options_.queue}, {"error", reply.text}});
 }
 
-void Importer::on_streams(const Reply& reply, std::int64_t sent_ns) {
-  reading_ = false;
-  busy_lanes_ &= ~asked_lanes_;
+void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t sent_ns) {
+  busy_lanes_ &= ~lanes;
   if (reply.is_error()) return refused_read(reply);
   entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
   for (const Reply& stream : reply.elements) {

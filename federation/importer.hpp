@@ -97,7 +97,7 @@ class Importer {
   std::size_t fitting(std::size_t lanes) const;
   void read(const Clocks& clocks);
   void refused_read(const Reply& reply);
-  void on_streams(const Reply& reply, std::int64_t sent_ns);
+  void on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t sent_ns);
   void accept(int lane, const Reply& entry, std::int64_t since_ns);
   void accept_again(int lane, const Reply& entry, std::int64_t deliveries, std::int64_t since_ns);
   void accept(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns);
@@ -169,10 +169,11 @@ class Importer {
   bool groups_made_ = false, groups_failed_ = false;
   int pending_left_ = 0;  // commands about what is pending that are not answered
   bool pending_read_ = false, pending_failed_ = false;
-  bool reading_ = false;
-  std::uint32_t asked_lanes_ = 0, busy_lanes_ = 0;  // a bit each: of this read; that had something lately
-  bool asks_all_ = true;                            // the next read
-  std::size_t entry_bytes_ = 4096;                  // of the largest lately
+  int reads_ = 0;                   // under way
+  std::uint64_t asked_ = 0;         // entries that they may bring
+  std::uint32_t busy_lanes_ = 0;    // a bit each: had something lately
+  bool asks_all_ = true;            // the next read
+  std::size_t entry_bytes_ = 4096;  // of the largest lately
   bool draining_ = false;
   bool promoting_ = false;
   std::int64_t reclaim_at_ns_ = 0, promote_at_ns_ = 0;
