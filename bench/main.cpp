@@ -22,7 +22,7 @@ constexpr Command kCommands[] = {
     {"payload", "payloads of 16 bytes to 1 MiB, copied in and in place, beside memcpy", declare_payload},
     {"memory", "bytes behind each queued task, and the time to attach", declare_memory},
     {"federation", "tasks between hosts through Redis, beside a bare Redis client", declare_federation},
-    {"peers", "the same work through Redis lists, Redis Streams and beanstalkd", declare_peers},
+    {"peers", "the same work through Redis lists, Redis Streams, beanstalkd, BullMQ and Celery", declare_peers},
 };
 
 // Above this much CPU time taken by others, whole rates and tails say more about them than about us.

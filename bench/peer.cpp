@@ -34,7 +34,8 @@ void TaskLedger::mark(std::string_view payload) {
   ++seen_;
 }
 
-PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer) {
+PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer,
+                     std::chrono::milliseconds deadline) {
   struct Stage {
     StartGate gate;
     std::uint64_t start_ticks = 0;  // writer: producer
@@ -54,7 +55,7 @@ PeerResult run_sides(const std::string& name, const Work& work, const Side& prod
     stage->end_ticks = ticks_now();
   };
   run_processes({{work.pin ? work.cpus.first : kAnyCpu, first}, {work.pin ? work.cpus.second : kAnyCpu, second}},
-                std::chrono::minutes(5));
+                deadline);
   PeerResult result;
   result.name = name;
   result.tasks = work.tasks;

@@ -8,6 +8,7 @@
 // all_peers() in peers_command.cpp. Set `is_subject` for Stem itself.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -44,8 +45,11 @@ struct Peer {
 };
 
 std::vector<Peer> stem_subjects();
+std::vector<Peer> federation_subjects();
 std::vector<Peer> redis_peers();
 std::vector<Peer> beanstalkd_peers();
+std::vector<Peer> bullmq_peers();
+std::vector<Peer> celery_peers();
 std::vector<Peer> all_peers();
 
 // ---- What every peer's two processes need --------------------------------------------------------
@@ -72,6 +76,7 @@ class TaskLedger {
 // Runs both sides and times them. Each side is a function that connects and returns the work itself, so
 // that connecting is not timed.
 using Side = std::function<std::function<void()>()>;
-PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer);
+PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer,
+                     std::chrono::milliseconds deadline = std::chrono::minutes(5));
 
 }  // namespace stem::bench

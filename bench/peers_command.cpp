@@ -13,8 +13,11 @@ namespace stem::bench {
 
 std::vector<Peer> all_peers() {
   std::vector<Peer> peers = stem_subjects();
+  for (Peer& peer : federation_subjects()) peers.push_back(std::move(peer));
   for (Peer& peer : redis_peers()) peers.push_back(std::move(peer));
   for (Peer& peer : beanstalkd_peers()) peers.push_back(std::move(peer));
+  for (Peer& peer : bullmq_peers()) peers.push_back(std::move(peer));
+  for (Peer& peer : celery_peers()) peers.push_back(std::move(peer));
   return peers;
 }
 
@@ -35,6 +38,8 @@ constexpr Baseline kBaselines[] = {
     {"redis_plain_100", "× plain list"},
     {"redis_streams_100", "× Streams"},
     {"beanstalkd_100", "× beanstalkd"},
+    {"bullmq", "× BullMQ"},
+    {"celery", "× Celery"},
 };
 
 using Rates = std::map<std::string, std::vector<double>>;  // key -> tasks/s of each run
