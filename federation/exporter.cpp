@@ -86,7 +86,9 @@ std::uint64_t Exporter::local_room() const {
 
 bool Exporter::step(const Clocks& clocks) {
   clocks_ = clocks;
+  if (clocks.now_ns >= wishes_at_ns_) look_for_wishes();
   if (!redis_.is_ready() || !fenced_) return bring_home(clocks);
+  if (!wished_.empty()) tell_revokes();
   if (uncertain_ > 0 && reading_back_ == 0) recover();
   if (refused_) pause_until_ns_ = clocks.now_ns + kRefusedPauseNs;
   refused_ = false;
@@ -154,6 +156,7 @@ void Exporter::take(const Clocks& clocks) {
 // False when there is no room for it. The entry may be gone afterwards.
 bool Exporter::send(Entry& entry, const Clocks& clocks) {
   Task& task = entry.second;
+  if (cancel_here(entry)) return true;
   engine::TaskView view;
   if (!outbox_.view(task.parcel, view)) {  // quarantined, or another's by now
     tasks_.erase(entry.first);
@@ -225,7 +228,8 @@ void Exporter::written(Entry& entry, EntryId id) {
 void Exporter::confirm(Entry& entry) {
   Task& task = entry.second;
   ++stats_.confirmed;
-  if (task.wanted) {
+  // Whoever wishes it revoked waits for its end, too: the wish is with the task until it is over.
+  if (task.wanted || outbox_.wish(task.parcel) != engine::Outbox::Wish::kNone) {
     task.stage = Stage::kAwaited;
     task.look_ns = clocks_.now_ns + kLookAfterNs;
     awaited_.push_back(entry.first);
@@ -282,6 +286,7 @@ void Exporter::leave() {
   to_send_.clear();
   awaited_.clear();
   asked_.clear();
+  wished_.clear();
   written_.clear();
   sent_ = uncertain_ = 0;
 }

@@ -19,6 +19,7 @@
 #include "federation/entry_id.hpp"
 #include "federation/records.hpp"
 #include "federation/redis.hpp"
+#include "federation/revokes.hpp"
 #include "federation/signing.hpp"
 #include "federation/transcript.hpp"
 
@@ -64,6 +65,10 @@ class Exporter {
   // For the importer of the same queue: an imported task that would have to leave. Without it they stay.
   void on_import(std::function<void(const engine::Lease&)> give_back) { give_back_ = std::move(give_back); }
 
+  // Wishes to revoke what has left go to other hosts by it. Without it they stay with the task.
+  void on_revokes(RevokeDesk* desk) { revokes_ = desk; }
+  // Somebody here wishes a task revoked; nothing happens when it is not ours.
+  void revoke(engine::TaskId id);
   // Takes over what a gateway before us has left of this queue.
   void adopt(const engine::Parcel& parcel, const Clocks& clocks);
   // Redis answers (again), and nothing that was sent to it before can arrive any more.
@@ -135,6 +140,9 @@ class Exporter {
   void on_stream_info(int lane, const Reply& reply);
   void ask_results(const Clocks& clocks);
   void on_results(const Reply& reply, std::int64_t now_ns);
+  void look_for_wishes();
+  void tell_revokes();
+  bool cancel_here(Entry& entry);
   void look_after(const std::vector<std::string>& ids);
   void on_gone(const std::vector<std::string>& ids, const Reply& reply);
   bool settle(Entry& entry, std::string_view json, std::int64_t now_ns);
@@ -173,6 +181,13 @@ class Exporter {
   std::int64_t look_again_ns_ = 0;  // nothing was found, whatever the marks say
   std::int64_t ask_again_ns_ = 0;
   std::int64_t ask_every_ns_ = 0;
+  RevokeDesk* revokes_ = nullptr;
+  struct Wished {
+    bool terminate = false;
+    bool told = false, telling = false;
+  };
+  std::unordered_map<std::string, Wished> wished_;  // of tasks_
+  std::int64_t wishes_at_ns_ = 0;
   bool waiting_ = false;  // for replicas
   bool touched_ = true;   // something was written on this connection since it is up
   bool too_few_ = false;  // replicas; said once

@@ -121,6 +121,7 @@ class Gateway {
   void wait(std::int64_t timeout_ns);
   void listen();
   void subscribe(std::int64_t now_ns);
+  void pass_on_wishes();
   void report(const Clocks& clocks);
   void note_queues();
   void shut_down();
@@ -150,6 +151,8 @@ class Gateway {
   GatewayStatus status_;
   bool status_told_ = true;  // whether its file can be written
   std::unique_ptr<Registry> registry_;
+  std::unique_ptr<RevokeDesk> revokes_;
+  std::vector<engine::TaskId> wishes_;
 };
 
 Result<void> Gateway::attach() {
@@ -256,6 +259,7 @@ void Gateway::make_connections() {
   };
   redis_ = std::make_unique<ConnectedRedis>(*loop_, redis, std::move(events));
   registry_ = std::make_unique<Registry>(*engine_, *redis_, *keys_);
+  revokes_ = std::make_unique<RevokeDesk>(*redis_, *keys_);
   for (std::size_t i = 0; i < options_.imports.size(); ++i) {
     redis.client_name = client_name() + ":reader:" + std::to_string(i);
     RedisEvents reader;
@@ -316,6 +320,7 @@ void Gateway::on_ready() {
   status_.since_us = clocks.wall_now_us;
   status_at_ns_ = 0;
   registry_->beat_now();
+  revokes_->on_ready();
   for (auto& importer : importers_) importer->on_ready(clocks);
   fence_predecessors();
 }
@@ -325,6 +330,8 @@ void Gateway::turn() {
   const Clocks clocks = read_clocks();
   keep_at_ns_ = keeper_->step(clocks.now_ns);  // a host without workers has delayed tasks and dead producers too
   in_hand_ = more_ = false;
+  pass_on_wishes();
+  revokes_->step(clocks);
   for (auto& exporter : exporters_) {
     more_ = exporter->step(clocks) || more_;
     in_hand_ = in_hand_ || exporter->awaited() > 0;
@@ -344,6 +351,14 @@ std::uint64_t Gateway::events() const {
   for (const auto& exporter : exporters_) n += exporter->stats().confirmed + exporter->stats().results;
   for (const auto& importer : importers_) n += importer->stats().imported + importer->stats().settled;
   return n;
+}
+
+// What commands on this host wish revoked that has left it.
+void Gateway::pass_on_wishes() {
+  wishes_.clear();
+  engine::Outbox(*engine_).take_wishes(wishes_);
+  for (const engine::TaskId id : wishes_)
+    for (auto& exporter : exporters_) exporter->revoke(id);
 }
 
 void Gateway::listen() {
@@ -445,6 +460,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.replicas = options_.wait_replicas;
     exporters_.push_back(
         std::make_unique<Exporter>(*engine_, *redis_, *keys_, *transcript_, exports[i], std::move(options)));
+    exporters_.back()->on_revokes(revokes_.get());
   }
   for (std::size_t i = 0; i < imports.size(); ++i) {
     Importer::Options options;
@@ -454,6 +470,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.prefetch_multiplier = options_.prefetch_multiplier;
     importers_.push_back(
         std::make_unique<Importer>(*engine_, *redis_, *readers_[i], *keys_, imports[i], std::move(options)));
+    importers_.back()->on_revokes(revokes_.get());
     for (auto& exporter : exporters_)
       if (exporter->queue() == imports[i])
         exporter->on_import([at = importers_.back().get()](const engine::Lease& lease) { at->give_back(lease); });

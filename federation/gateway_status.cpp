@@ -118,7 +118,8 @@ ordered_json json_of(const QueueReport& queue) {
           {"invalid", queue.in.invalid},
           {"reclaimed", queue.in.reclaimed},
           {"fenced", queue.in.fenced},
-          {"returned", queue.in.returned}};
+          {"returned", queue.in.returned},
+          {"revoked", queue.in.revoked}};
 }
 
 QueueReport queue_report_of(const ordered_json& json) {
@@ -145,6 +146,7 @@ QueueReport queue_report_of(const ordered_json& json) {
   take(json, "reclaimed", queue.in.reclaimed);
   take(json, "fenced", queue.in.fenced);
   take(json, "returned", queue.in.returned);
+  take(json, "revoked", queue.in.revoked);
   return queue;
 }
 

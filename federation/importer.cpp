@@ -348,6 +348,7 @@ void Importer::accept(int lane, std::string_view entry, Envelope& envelope, std:
     }
     return;
   }
+  if (revokes_ != nullptr && revokes_->any()) return check_then_import(lane, entry, envelope, since_ns);
   if (!import(lane, entry, envelope, since_ns))
     waiting_.push_back({lane, std::string(entry), std::move(envelope), since_ns});
 }
@@ -385,6 +386,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.renewed_ns = since_ns;
   here.created_us = envelope.enqueued_at_us;
   here.attempt = envelope.attempt;
+  here.item = item_id(envelope);
   tasks_.emplace(envelope.id, std::move(here));
   ++stats_.imported;
   return true;
@@ -418,6 +420,7 @@ void Importer::retry_waiting() {
       continue;
     }
     const Waiting& one = waiting_.front();
+    if (one.checking) return;
     const std::int64_t visibility_ns = visibility_ms(one.envelope, options_.visibility_ms) * 1'000'000;
     // Nobody has renewed it: it may be another's by now. If not, reclaim() finds that it is ours.
     const bool late = clocks_.now_ns >= one.since_ns + visibility_ns * 9 / 10;
@@ -456,6 +459,7 @@ bool Importer::step(const Clocks& clocks) {
     if (!waiting_.empty()) retry_waiting();
     if (clocks.now_ns >= tell_at_ns_) tell_ends();
     renew();
+    if (revokes_ != nullptr && revokes_->any() && clocks.now_ns >= revokes_at_ns_) look_for_revokes();
     if (!draining_) {
       if (groups_made_ && clocks.now_ns >= reclaim_at_ns_) reclaim();
       if (clocks.now_ns >= promote_at_ns_) promote();
@@ -633,6 +637,7 @@ void Importer::refused_end(const Reply& reply) {
 void Importer::finish(Entry& entry) {
   if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
   if (!outbox_.forget(entry.second.id)) orphans_.push_back(entry.second.id);
+  if (entry.second.revoked) forget_revokes(entry.first, entry.second.item);
   tasks_.erase(entry.first);
 }
 

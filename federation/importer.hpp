@@ -17,6 +17,7 @@
 #include "engine/outbox.hpp"
 #include "federation/entry_id.hpp"
 #include "federation/redis.hpp"
+#include "federation/revokes.hpp"
 #include "federation/signing.hpp"
 #include "federation/transcript.hpp"
 
@@ -32,6 +33,7 @@ struct ImportStats {
   std::uint64_t reclaimed = 0;   // from hosts that were silent
   std::uint64_t fenced = 0;      // lost to another host
   std::uint64_t returned = 0;    // to their lane, because nobody here had room
+  std::uint64_t revoked = 0;     // ended before they became tasks here
 };
 
 class Importer {
@@ -52,6 +54,8 @@ class Importer {
   // `reader` is a connection of its own: its reads block.
   Importer(engine::Engine& engine, Redis& redis, Redis& reader, const Keys& keys, std::uint32_t queue, Options options);
 
+  // What was revoked elsewhere is not run here. Without it nothing is looked up.
+  void on_revokes(RevokeDesk* desk) { revokes_ = desk; }
   // A task that an earlier gateway imported, found in the segment; before the first step.
   void adopt(engine::TaskId id, std::string_view origin);
   void on_ready(const Clocks& clocks);         // of `redis`
@@ -83,6 +87,8 @@ class Importer {
     std::int64_t renewed_ns = 0;  // when the last renewal that succeeded was sent
     std::int64_t created_us = 0;
     std::int64_t attempt = 0;
+    std::string item;      // its other name: as an item of a run on the host where it was made
+    bool revoked = false;  // somebody wishes it; forgotten with the task
   };
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
@@ -108,6 +114,13 @@ class Importer {
   void drop_entry(int lane, std::string_view entry);
   void two_of(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
   void retry_waiting();
+  void check_then_import(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns);
+  void on_checked(const std::string& at, const RevokeDesk::Answers& answers);
+  void end_revoked(int lane, const std::string& entry, const Envelope& envelope, const Revoke& revoke);
+  static std::string item_id(const Envelope& envelope);
+  void forget_revokes(const std::string& id, const std::string& item);
+  void look_for_revokes();
+  void on_revoked(const std::vector<std::string>& tasks, const RevokeDesk::Answers& answers);
 
   void tell_ends();
   bool read_end(Entry& entry, End& end);
@@ -155,6 +168,7 @@ class Importer {
     std::string entry;
     Envelope envelope;
     std::int64_t since_ns;
+    bool checking = false;  // whether it is revoked
   };
   std::deque<Waiting> waiting_;  // ours in Redis; no room here yet
   // Told or given up while the pending entries are read, on another connection: a page may name them still.
@@ -163,6 +177,8 @@ class Importer {
   std::unordered_set<std::string> held_;
   std::unordered_map<std::string, std::int64_t> visibility_of_, visibility_before_;
   int reclaiming_ = 0;
+  RevokeDesk* revokes_ = nullptr;
+  std::int64_t revokes_at_ns_ = 0;
   std::vector<engine::TaskId> orphans_;  // not ours any more; to be forgotten when they are over
   std::vector<std::string_view> argv_;
   std::vector<std::byte> bytes_;

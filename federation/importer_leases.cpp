@@ -44,6 +44,7 @@ void Importer::on_returned(const engine::Lease& lease, Entry& entry, const Reply
   entry.second.ending = false;
   if (!reply.is_integer()) return outbox_.put_off(lease, clocks_.now_ns + kPutOffNs);
   ++(reply.integer != 0 ? stats_.returned : stats_.fenced);
+  entry.second.revoked = false;  // it is not over
   engine::TaskView view;
   if (engine_.view(lease, view))
     (void)engine_.cancel(lease, view, shm::Counter::kCancelled, {"returned", "other hosts have room for it"},

@@ -119,6 +119,7 @@ Result<TaskState> revoke_task(engine::Engine& engine, TaskId id, bool terminate,
   switch (engine::Control(engine).revoke(id, terminate, now_ns)) {
     case engine::Revoked::kCancelled: return TaskState::kCancelled;
     case engine::Revoked::kAsked:
+    case engine::Revoked::kExported:
     case engine::Revoked::kRunning: return TaskState::kRunning;
     case engine::Revoked::kOver: return Error{Errc::kRefused, "task " + to_string(id) + " is over already"};
     case engine::Revoked::kUnknown:

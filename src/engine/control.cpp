@@ -6,6 +6,10 @@
 #include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
 #include "engine/limiter.hpp"
+#include "engine/run.hpp"
+#include "engine/unique.hpp"
+#include "engine/wish_word.hpp"
+#include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 
 namespace stem::engine {
@@ -121,6 +125,33 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   return true;
 }
 
+// The item of a run that is over there may be a task of its own by now.
+Revoked Control::revoke_moved(TaskId item, bool terminate, std::int64_t now_ns) noexcept {
+  if (item.item() == 0) return Revoked::kOver;
+  TaskId copy{segment_.epoch(), Unique(segment_, engine_.blocks()).holder(moved_key(item.handle), now_ns)};
+  if (copy.handle == 0) return Revoked::kOver;
+  const Revoked revoked = revoke(copy, terminate, now_ns);
+  return revoked == Revoked::kUnknown ? Revoked::kOver : revoked;
+}
+
+// Killed in between, the wish is there and nobody was rung: the gateway looks at all its tasks now and then.
+bool Control::leave_wish(TaskId id, ControlWord word, bool terminate) noexcept {
+  Descriptor& d = segment_.descriptor(id.slot());
+  auto& cell = progress_cell(d, word.grant());
+  std::uint64_t was = cell.load(std::memory_order_acquire);
+  if (d.control.load() != word) return false;
+  const WishWord before(was);
+  const WishWord wish(word.grant(), terminate || (before.of(word.grant()) && before.terminate()));
+  // order(tagged.write): acq_rel, as every tagged word; the gateway's loads in Outbox::wish.
+  if (was != wish.bits() && !cell.compare_exchange_strong(was, wish.bits(), std::memory_order_acq_rel)) return false;
+  const std::uint32_t participant = word.owner() - 1;
+  if (word.owner() == 0 || participant >= segment_.geometry().participant_count) return true;  // for the next gateway
+  auto& hints = segment_.row(participant).revoke;
+  hints[id.handle % shm::kRevokeWords].store(id.handle, std::memory_order_release);
+  shm::ring(segment_, participant);
+  return true;
+}
+
 Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept {
   if (id.epoch != segment_.epoch() || id.slot() >= segment_.geometry().slot_count ||
       id.slot() >= segment_.header().slab_used.load(std::memory_order_acquire))
@@ -129,12 +160,12 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
   for (;;) {
     const ControlWord word = d.control.load();
     if (word.generation() < id.generation()) return Revoked::kUnknown;
-    if (word.generation() != id.generation()) return Revoked::kOver;
+    if (word.generation() != id.generation()) return revoke_moved(id, terminate, now_ns);
     if (is_run(d) != (id.item() != 0)) return Revoked::kUnknown;
     if (id.item() != 0 && word.state() == State::kReady) {
       const std::int32_t cancelled = cancel_items(id.slot(), word, 1u << (id.item() - 1));
       if (cancelled < 0) continue;
-      return cancelled == 1 ? Revoked::kCancelled : Revoked::kOver;
+      return cancelled == 1 ? Revoked::kCancelled : revoke_moved(id, terminate, now_ns);
     }
     switch (word.state()) {
       case State::kReady:
@@ -148,6 +179,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
         const std::uint32_t participant = word.owner() - 1;
         if (participant >= segment_.geometry().participant_count) return Revoked::kUnknown;
         shm::RosterRow& row = segment_.row(participant);
+        if (revoke_requested(row, id)) return Revoked::kAsked;
         // The oldest request gives way when all words are taken.
         for (auto& request : row.revoke) {
           std::uint64_t empty = 0;
@@ -156,6 +188,9 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
         row.revoke[id.handle % shm::kRevokeWords].store(id.handle, std::memory_order_release);
         return Revoked::kAsked;
       }
+      case State::kOutbox:
+        if (leave_wish(id, word, terminate)) return Revoked::kExported;
+        continue;  // it moved on meanwhile: look again
       default: return word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
     }
   }

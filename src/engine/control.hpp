@@ -13,6 +13,7 @@ enum class [[nodiscard]] Revoked : std::uint8_t{
     kCancelled,  // it had not started and never will
     kAsked,      // it is running; its worker has been asked to stop it
     kRunning,    // it is running and was left alone
+    kExported,   // it is on its way to another host, or there: the gateway has been asked to revoke it
     kOver,       // it had ended already
     kUnknown,    // no such task
 };
@@ -22,7 +23,8 @@ class Control {
   explicit Control(Engine& engine) : engine_(engine), segment_(engine.segment()) {}
 
   // Cancels a queued or delayed task. A running one is left alone unless `terminate`; then its worker's
-  // stop token is set and its outcome will be cancelled.
+  // stop token is set and its outcome will be cancelled. Of one in the outbox only the gateway can tell where it is:
+  // the wish stays with the task until a gateway has carried it out (Outbox::wish).
   Revoked revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept;
   // For workers: true when somebody asked to stop this task; forgets the request.
   static bool take_revoke_request(shm::RosterRow& row, TaskId id) noexcept;
@@ -47,6 +49,8 @@ class Control {
 
  private:
   std::int32_t cancel_items(std::uint32_t slot, shm::ControlWord word, std::uint32_t which) noexcept;
+  bool leave_wish(TaskId id, shm::ControlWord word, bool terminate) noexcept;
+  Revoked revoke_moved(TaskId item, bool terminate, std::int64_t now_ns) noexcept;
   bool cancel_waiting(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
 
   Engine& engine_;

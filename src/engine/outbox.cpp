@@ -5,6 +5,7 @@
 #include "engine/dead_letters.hpp"
 #include "engine/extension.hpp"
 #include "engine/links.hpp"
+#include "engine/wish_word.hpp"
 #include "shm/names.hpp"
 
 namespace stem::engine {
@@ -85,6 +86,18 @@ bool Outbox::hand_over(const Parcel& parcel) noexcept {
 // after it, whoever sweeps does the rest as for a task that ran here.
 bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::byte> bytes,
                  std::int64_t now_ns) noexcept {
+  return end(parcel, kind, bytes, Counter::kExported, now_ns);
+}
+
+bool Outbox::cancel(const Parcel& parcel, std::int64_t now_ns) noexcept {
+  const FailureRecord record =
+      make_failure_record({"revoked", "revoked before it left"}, engine_.self().index(), now_ns, 0);
+  return end(parcel, OutcomeKind::kCancelled, record.bytes(), Counter::kCancelled, now_ns) ||
+         end(parcel, OutcomeKind::kCancelled, {}, Counter::kCancelled, now_ns);  // no room to say why
+}
+
+bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::byte> bytes, Counter counter,
+                 std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(parcel.slot);
   TaskView task;
   if (!view(parcel, task)) return false;
@@ -96,7 +109,7 @@ bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::by
   d.due.store(TaggedWord(parcel.word.grant(), engine_.to_due_us(later_ns(now_ns, ttl))).bits(),
               std::memory_order_release);
   ControlWord settling;
-  if (!change(parcel, State::kSettling, Counter::kExported, settling)) return false;
+  if (!change(parcel, State::kSettling, counter, settling)) return false;
   if ((task.flags & shm::kHasObligations) != 0)
     enqueue_links(engine_, parcel.slot, settling, /*error=*/kind == OutcomeKind::kFailed, now_ns);
   if ((task.flags & shm::kKeepResult) != 0) {
@@ -110,8 +123,26 @@ bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::by
 }
 
 bool Outbox::give_back(const Parcel& parcel, std::int64_t now_ns) noexcept {
+  if (wish(parcel) != Wish::kNone) return cancel(parcel, now_ns);
   return engine_.regrant(parcel.slot, parcel.word, tally_of(segment_.descriptor(parcel.slot), parcel.word.grant()), 0,
                          now_ns);
+}
+
+Outbox::Wish Outbox::wish(const Parcel& parcel) const noexcept {
+  const Descriptor& d = segment_.descriptor(parcel.slot);
+  const std::uint32_t grant = parcel.word.grant();
+  // order(tagged.write): acquire; pairs with the change in Control::leave_wish.
+  const WishWord wish(d.tally[(grant + 1) % 2].load(std::memory_order_acquire));
+  if (!wish.of(grant)) return Wish::kNone;
+  return wish.terminate() ? Wish::kTerminate : Wish::kCancel;
+}
+
+void Outbox::take_wishes(std::vector<TaskId>& into) noexcept {
+  for (auto& hint : engine_.self().row().revoke) {
+    if (hint.load(std::memory_order_relaxed) == 0) continue;
+    const std::uint64_t handle = hint.exchange(0, std::memory_order_acq_rel);
+    if (handle != 0) into.push_back({segment_.epoch(), handle});
+  }
 }
 
 void Outbox::leave(const Parcel& parcel) noexcept {

@@ -44,10 +44,17 @@ class Outbox {
   // False, and nothing has changed: there is no room for them now (or ever, beyond kMaxPayloadBytes), or it is not
   // ours any more.
   bool end(const Parcel& parcel, OutcomeKind kind, std::span<const std::byte> bytes, std::int64_t now_ns) noexcept;
-  // It stays here after all.
+  // Somebody wishes it revoked, and no other host has seen it: it ends here, cancelled.
+  bool cancel(const Parcel& parcel, std::int64_t now_ns) noexcept;
+  // It stays here after all; or ends, where somebody wishes that.
   bool give_back(const Parcel& parcel, std::int64_t now_ns) noexcept;
   // Leaves it without a gateway, for the next one: it may be on another host.
   void leave(const Parcel& parcel) noexcept;
+  // Whether somebody wishes that it does not run (Control::revoke), and even if it runs already.
+  enum class Wish : std::uint8_t { kNone, kCancel, kTerminate };
+  Wish wish(const Parcel& parcel) const noexcept;
+  // The tasks of ours that such a wish came for since the last call: a hint, some may be missing.
+  void take_wishes(std::vector<TaskId>& into) noexcept;
   // What gateways before this one have left. Sweep first, so that what the dead held is among it.
   std::vector<Parcel> adopt();
 
@@ -60,6 +67,8 @@ class Outbox {
   bool forget(TaskId id) noexcept;
 
  private:
+  bool end(const Parcel& parcel, OutcomeKind kind, std::span<const std::byte> bytes, shm::Counter counter,
+           std::int64_t now_ns) noexcept;
   // OUTBOX of ours -> `to` of ours, counted.
   bool change(const Parcel& parcel, shm::State to, shm::Counter counter, shm::ControlWord& changed) noexcept;
 

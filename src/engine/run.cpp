@@ -31,10 +31,11 @@ bool same_kind(const TaskSpec& a, const TaskSpec& b) {
          a.in_place == b.in_place;
 }
 
-// The unique key of the copy of an item that moves out: there is one at a time.
-std::uint64_t moved_key(std::uint64_t item_handle) { return base::mix64(item_handle ^ 0x72756e206974656dull) | 1; }
-
 }  // namespace
+
+std::uint64_t moved_key(std::uint64_t item_handle) noexcept {
+  return base::mix64(item_handle ^ 0x72756e206974656dull) | 1;
+}
 
 // ---- producing
 

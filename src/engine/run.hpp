@@ -46,6 +46,9 @@ struct RunHead {
 };
 static_assert(sizeof(RunHead) == 16);
 
+// The unique key of the copy of an item that moves out: there is one at a time.
+std::uint64_t moved_key(std::uint64_t item_handle) noexcept;
+
 // A run whose items this engine runs: its own copy, checked once. Private to an engine.
 struct HeldRun {
   std::uint64_t serial = 0;  // of the copy

@@ -8,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
+#include "engine/control.hpp"
 #include "federation/payload_text.hpp"
 #include "federation/redis_url.hpp"
 #include "shm/doorbell.hpp"
@@ -84,6 +85,15 @@ int Host::work(Conduct conduct) {
       self->self().beat();
       ::usleep(1000);
     }
+    if (conduct == Conduct::kUntilRevoked) {
+      while (!engine::Control::take_revoke_request(self->self().row(), view.id)) {
+        self->self().beat();
+        ::usleep(1000);
+      }
+      (void)self->cancel(lease, view, shm::Counter::kCancelled, {"revoked", "revoked while it ran"},
+                         base::monotonic_ns());
+      continue;
+    }
     const std::string result = "{\"ran\":" + number + "}";
     if (conduct == Conduct::kFailForGood)
       (void)self->bury(lease, view, engine::DeadReason::kPermanentFailure, {"broken", "it never works"},
@@ -120,7 +130,7 @@ engine::TaskId Host::enqueue(std::uint64_t number, bool keep_result, std::int64_
   return made.id;
 }
 
-void Host::enqueue_many(std::uint64_t from, std::uint64_t to) {
+std::vector<engine::TaskId> Host::enqueue_many(std::uint64_t from, std::uint64_t to) {
   std::vector<std::string> payloads;
   std::vector<engine::TaskSpec> specs;
   for (std::uint64_t i = from; i < to; ++i) payloads.push_back("{\"n\":" + std::to_string(i) + "}");
@@ -132,8 +142,10 @@ void Host::enqueue_many(std::uint64_t from, std::uint64_t to) {
     specs.push_back(spec);
   }
   std::size_t done = 0;
-  EXPECT_EQ((*attached_)->enqueue_many(specs.data(), specs.size(), nullptr, done, base::monotonic_ns()),
+  std::vector<engine::TaskId> ids(specs.size());
+  EXPECT_EQ((*attached_)->enqueue_many(specs.data(), specs.size(), ids.data(), done, base::monotonic_ns()),
             engine::EnqueueStatus::kOk);
+  return ids;
 }
 
 std::uint64_t Host::counter(shm::Counter counter) { return total(**attached_, queue_, counter); }

@@ -35,7 +35,7 @@ class RunLedger {
   std::atomic<std::uint32_t>* counts_;
 };
 
-enum class Conduct { kSucceed, kFailForGood, kHang };
+enum class Conduct { kSucceed, kFailForGood, kHang, kUntilRevoked };
 
 class Host {
  public:
@@ -54,7 +54,7 @@ class Host {
   // A plain task whose payload is `number`; `keep_result` for one that somebody waits for.
   engine::TaskId enqueue(std::uint64_t number, bool keep_result = false, std::int64_t visibility_ns = 0);
   // Numbers [from, to), by the run where they fit.
-  void enqueue_many(std::uint64_t from, std::uint64_t to);
+  std::vector<engine::TaskId> enqueue_many(std::uint64_t from, std::uint64_t to);
 
   Attached& engine() { return *attached_; }
   shm::Segment& segment() { return *segment_; }

@@ -14,6 +14,8 @@
 #include "tools/stem/attachment.hpp"
 #include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/json_output.hpp"
+#include "tools/stem/redis_choice.hpp"
+#include "tools/stem/task/elsewhere.hpp"
 #include "tools/stem/task/task_report.hpp"
 
 namespace stem::cli {
@@ -169,6 +171,8 @@ Answer answer_of(Revoked revoked) {
     case Revoked::kAsked: return {"asked", "is running; its worker has been asked to stop it", kExitOk};
     case Revoked::kRunning:
       return {"running", "is running and was left alone; --terminate asks its worker to stop it", kExitFailed};
+    case Revoked::kExported:
+      return {"exported", "has left for another host; the gateway has been asked to revoke it there", kExitOk};
     case Revoked::kOver: return {"over", "is over already", kExitFailed};
     case Revoked::kUnknown:
       return {"unknown", "is not here: it is over and nothing was kept of it, or it never was", kExitNotFound};
@@ -178,32 +182,66 @@ Answer answer_of(Revoked revoked) {
 
 struct RevokeOptions {
   IdArguments ids;
+  RedisChoice redis;
   bool terminate = false;
 };
 
 // What each id's command says, as a line or as an object.
-void report(TaskId id, const Answer& answer, const Context& context, ordered_json& rows) {
+void report(const std::string& id, const Answer& answer, const Context& context, ordered_json& rows) {
   if (context.json) {
-    rows.push_back({{"id", to_string(id)}, {"outcome", answer.outcome}});
+    rows.push_back({{"id", id}, {"outcome", answer.outcome}});
   } else if (answer.code == kExitOk) {
-    fmt::print("{} {}\n", to_string(id), answer.text);
+    fmt::print("{} {}\n", printable(id), answer.text);
   } else {
-    print_error(fmt::format("task {} {}", to_string(id), answer.text));
+    print_error(fmt::format("task {} {}", printable(id), answer.text));
   }
 }
 
+Result<Answer> revoke_in_cluster(const std::string& id, bool terminate, RedisHold& redis) {
+  const auto revoked = revoke_elsewhere(redis, id, terminate);
+  if (!revoked.ok()) return revoked.error();
+  if (*revoked == RevokedElsewhere::kOver) return answer_of(Revoked::kOver);
+  return Answer{"sent", "is not on this host; the host that has it, or gets it, has been told to revoke it", kExitOk};
+}
+
+// Over here and nothing kept of it: it may have left. What ended here and is kept has not.
+bool may_be_elsewhere(Revoked revoked, TaskId id, const Attachment& attached) {
+  return (revoked == Revoked::kOver || revoked == Revoked::kUnknown) &&
+         !engine::Query(attached.engine()).task(id).has_value();
+}
+
+// Ids of other hosts (HOST-ID, or any that another program chose) go to Redis alone.
+Result<Answer> revoke_one(const std::string& text, const RevokeOptions& options, const Attachment* attached,
+                          RedisHold* redis) {
+  TaskId id;
+  if (attached == nullptr || !engine::parse_task_id(text, id))
+    return revoke_in_cluster(text, options.terminate, *redis);
+  const Revoked revoked = engine::Control(attached->engine()).revoke(id, options.terminate, base::monotonic_ns());
+  if (redis == nullptr || !may_be_elsewhere(revoked, id, *attached)) return answer_of(revoked);
+  return revoke_in_cluster(cluster_name(attached->segment(), id), options.terminate, *redis);
+}
+
 int revoke_tasks(const RevokeOptions& options, const Context& context) {
-  const auto ids = parse_ids(options.ids.texts);
-  if (!ids.ok()) return fail("task revoke", ids.error());
+  const bool has_redis = !redis_url(options.redis, context).empty();
+  if (!has_redis)
+    if (const auto ids = parse_ids(options.ids.texts); !ids.ok()) return fail("task revoke", ids.error());
   const auto attached = Attachment::open(context);
-  if (!attached.ok()) return fail("task revoke", attached.error());
-  engine::Control control(attached->engine());
+  // With a Redis it may be done from a host without tasks of its own.
+  if (!attached.ok() && !(has_redis && attached.error().code == Errc::kNotFound))
+    return fail("task revoke", attached.error());
+  std::optional<RedisHold> redis;
+  if (has_redis) {
+    auto connected = connect(options.redis, context);
+    if (!connected.ok()) return fail("task revoke", connected.error());
+    redis = *std::move(connected);
+  }
   ordered_json rows = ordered_json::array();
   int code = kExitOk;
-  for (const TaskId id : *ids) {
-    const Answer answer = answer_of(control.revoke(id, options.terminate, base::monotonic_ns()));
-    report(id, answer, context, rows);
-    raise(code, answer.code);
+  for (const std::string& text : options.ids.texts) {
+    const auto answer = revoke_one(text, options, attached.ok() ? &*attached : nullptr, redis ? &*redis : nullptr);
+    if (!answer.ok()) return fail("task revoke", answer.error());
+    report(text, *answer, context, rows);
+    raise(code, answer->code);
   }
   if (context.json) print_json(rows);
   return code;
@@ -213,6 +251,7 @@ Run build_revoke(CommandLine& line) {
   auto options = std::make_shared<RevokeOptions>();
   declare_ids(line, options->ids);
   line.flag("--terminate", &options->terminate, "stop it even if it runs, by its stop token");
+  declare_redis(line, options->redis);
   return [options](const Context& context) { return revoke_tasks(*options, context); };
 }
 
@@ -248,7 +287,7 @@ int retry_tasks(const RetryOptions& options, const Context& context) {
   int code = kExitOk;
   for (const TaskId id : *ids) {
     const Answer answer = retry_one(id, options.delay_ns, *attached);
-    report(id, answer, context, rows);
+    report(to_string(id), answer, context, rows);
     raise(code, answer.code);
   }
   if (context.json) print_json(rows);
@@ -282,6 +321,9 @@ std::vector<Command> task_commands() {
           {.path = "task revoke",
            .group = Group::kTasks,
            .help = "Cancel tasks that have not started",
+           .details = "A task that has left for another host is revoked there, by the gateways. With --redis, or a "
+                      "broker_url that is a Redis, any task of the cluster can be revoked, from any host, by its name "
+                      "there; how it ended is known where it came from, and in its result.",
            .examples = {{"stem task revoke 1f2e3d4c-00000000abc00012", ""},
                         {"stem task revoke 1f2e3d4c-00000000abc00012 --terminate", "even if it runs"}},
            .traits = kReads,

@@ -1,0 +1,30 @@
+// Tasks that are not on this host: what Redis knows of them, by their name in the cluster (HOST-ID).
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "engine/task.hpp"
+#include "federation/records.hpp"
+#include "shm/segment.hpp"
+#include "tools/stem/redis_choice.hpp"
+
+namespace stem::cli {
+
+// The name that a task of this segment has in the cluster.
+std::string cluster_name(const shm::Segment& segment, engine::TaskId id);
+
+// How it ended, or what was said of it last; nothing when Redis has no word of it.
+Result<std::optional<federation::TaskStatus>> status_elsewhere(RedisHold& redis, const std::string& id);
+bool is_over(const federation::TaskStatus& status);
+
+enum class RevokedElsewhere {
+  kSent,  // whoever has it will see; or nobody has
+  kOver,
+};
+Result<RevokedElsewhere> revoke_elsewhere(RedisHold& redis, const std::string& id, bool terminate);
+
+}  // namespace stem::cli
