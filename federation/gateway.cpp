@@ -15,6 +15,7 @@
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
 #include "federation/gateway_status.hpp"
+#include "federation/host_control.hpp"
 #include "federation/redis_connection.hpp"
 #include "federation/registry.hpp"
 #include "io/loop.hpp"
@@ -152,6 +153,7 @@ class Gateway {
   bool status_told_ = true;  // whether its file can be written
   std::unique_ptr<Registry> registry_;
   std::unique_ptr<RevokeDesk> revokes_;
+  std::unique_ptr<HostControl> control_;
   std::vector<engine::TaskId> wishes_;
 };
 
@@ -260,6 +262,7 @@ void Gateway::make_connections() {
   redis_ = std::make_unique<ConnectedRedis>(*loop_, redis, std::move(events));
   registry_ = std::make_unique<Registry>(*engine_, *redis_, *keys_);
   revokes_ = std::make_unique<RevokeDesk>(*redis_, *keys_);
+  control_ = std::make_unique<HostControl>(*engine_, *redis_, *keys_, options_.node);
   for (std::size_t i = 0; i < options_.imports.size(); ++i) {
     redis.client_name = client_name() + ":reader:" + std::to_string(i);
     RedisEvents reader;
@@ -321,6 +324,7 @@ void Gateway::on_ready() {
   status_at_ns_ = 0;
   registry_->beat_now();
   revokes_->on_ready();
+  control_->on_ready();
   for (auto& importer : importers_) importer->on_ready(clocks);
   fence_predecessors();
 }
@@ -337,6 +341,8 @@ void Gateway::turn() {
     in_hand_ = in_hand_ || exporter->awaited() > 0;
   }
   for (auto& importer : importers_) in_hand_ = importer->step(clocks) || in_hand_;
+  control_->step(clocks);
+  in_hand_ = in_hand_ || control_->is_busy();
   if (const std::uint64_t done = events(); done != events_) {
     events_ = done;
     busy_until_ns_ = clocks.now_ns + kBusyNs;

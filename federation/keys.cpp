@@ -68,4 +68,9 @@ std::string Keys::lock_fence(std::string_view key) const { return joined(paired(
 std::string Keys::rate(std::string_view key) const { return paired("rate", key); }
 std::string Keys::revokes() const { return joined(name_space_, ":control:revokes"); }
 
+std::string Keys::control_requests() const { return joined(name_space_, ":control:requests"); }
+std::string Keys::control_replies(std::string_view request) const {
+  return joined(name_space_, ":control:replies:", request);
+}
+
 }  // namespace stem::federation

@@ -37,6 +37,8 @@ class Keys {
   std::string lock_fence(std::string_view key) const;  // the fencing counter beside a lock
   std::string rate(std::string_view key) const;
   std::string revokes() const;
+  std::string control_requests() const;
+  std::string control_replies(std::string_view request) const;
 
   const std::string& name_space() const { return name_space_; }
   bool cluster() const { return cluster_; }

@@ -2,10 +2,12 @@
 // answered.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "tools/stem/cluster_control.hpp"
 #include "tools/stem/commands/commands.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/table.hpp"
@@ -19,6 +21,7 @@ namespace {
 
 struct ControlOptions {
   WorkerSelection selection;
+  RedisChoice redis;
   std::int64_t timeout_ns = 2'000'000'000;
   std::string mode = "warm";
   std::string count;
@@ -28,6 +31,7 @@ void declare_common(CommandLine& line, ControlOptions& options) {
   line.texts("-w,--worker", &options.selection.names, "a worker, or a node for all of its").named("NAME");
   line.texts("-q,--queue", &options.selection.queues, "only workers that serve this queue").named("QUEUE");
   line.duration_ns("--timeout", &options.timeout_ns, "how long to wait for the answers (default 2s)");
+  declare_all_hosts(line, options.redis, "asks every gateway for its host");
 }
 
 void print_for_people(const std::vector<WorkerRow>& rows, const std::vector<std::string>& unknown, const Style& style) {
@@ -67,36 +71,74 @@ int exit_code(const std::vector<WorkerRow>& rows, const std::vector<std::string>
   return rows.empty() ? kExitTimeout : code;
 }
 
-std::string_view name_of(worker::Command command) {
-  switch (command) {
-    case worker::Command::kNone: break;
-    case worker::Command::kPing: return "ping";
-    case worker::Command::kShutdown: return "shutdown";
-    case worker::Command::kPause: return "pause";
-    case worker::Command::kResume: return "resume";
-    case worker::Command::kResize: return "resize";
-  }
-  return "control";
-}
+std::string_view name_of(worker::Command command) { return federation::to_string(command); }
 
 // Which rows a command is for, beside the selection.
 enum class For { kAll, kSupervisors };
 
+void print_hosts(const ClusterAnswer& answer, const Style& style) {
+  Table table({{"HOST"}, {"WORKER"}, {"NODE"}, {"PID", Align::kRight}, {"ANSWER"}, {"AFTER", Align::kRight}});
+  const auto is = [](const nlohmann::ordered_json& worker, const char* name) { return worker.value(name, false); };
+  for (const HostAnswer& host : answer.hosts) {
+    for (const auto& worker : host.workers) {
+      const bool answered = is(worker, "answered");
+      table.add_row({host.host, worker.value("worker", ""), worker.value("node", ""),
+                     std::to_string(worker.value("pid", 0)),
+                     is(worker, "left")      ? Cell("has left", Tone::kPlain)
+                     : !answered             ? Cell("no reply", Tone::kBad)
+                     : is(worker, "refused") ? Cell("refused", Tone::kBad)
+                                             : Cell("ok", Tone::kGood),
+                     answered ? base::human_duration(worker.value("afterNs", std::int64_t{0})) : std::string()});
+    }
+    if (!host.answered)
+      table.add_row({host.host, "", "", "", Cell(host.reachable ? "no reply" : "cannot be asked", Tone::kBad), ""});
+    else if (host.workers.empty())
+      table.add_row({host.host, "", "", "", "no such worker", ""});
+  }
+  for (const std::string& name : answer.unknown) table.add_row({"", name, "", "", Cell("unknown", Tone::kBad), ""});
+  if (table.empty()) print_error("no host is in the registry of the cluster");
+  table.print(style);
+}
+
+int control_hosts(const ControlOptions& options, const Context& context, worker::Command command,
+                  std::uint32_t argument, For whom) {
+  const std::string name = fmt::format("worker {}", name_of(command));
+  if (options.timeout_ns <= 0 || options.timeout_ns > federation::kMostTimeoutMs * 1'000'000)
+    return fail(name, {Errc::kInvalidArgument, "--timeout: above 0 and at most 60s"});
+  auto redis = connect(options.redis, context);
+  if (!redis.ok()) return fail(name, redis.error());
+  federation::HostRequest request;
+  request.command = command;
+  request.argument = argument;
+  request.selection = options.selection;
+  request.supervisors_only = whom == For::kSupervisors;
+  request.timeout_ms = std::max<std::int64_t>(1, options.timeout_ns / 1'000'000);
+  const auto answer = ask_hosts(*redis, request);
+  if (!answer.ok()) return fail(name, answer.error());
+  if (context.json) {
+    print_json(cluster_answer_json(*answer));
+  } else {
+    print_hosts(*answer, context.style);
+  }
+  return cluster_exit_code(*answer, command == worker::Command::kShutdown);
+}
+
 int control(const ControlOptions& options, const Context& context, worker::Command command, std::uint32_t argument,
             For whom = For::kAll) {
+  if (options.redis.is_cluster()) return control_hosts(options, context, command, argument, whom);
   const std::string name = fmt::format("worker {}", name_of(command));
   auto attachment = Attachment::open(context);
   if (!attachment) return fail(name, attachment.error());
   if (auto good = check_queues(*attachment, options.selection); !good) return fail(name, good.error());
   std::vector<std::string> unknown;
-  auto rows = select_workers(*attachment, options.selection, unknown);
+  auto rows = worker::select_workers(attachment->engine(), options.selection, unknown);
   if (whom == For::kSupervisors) {
     const bool some = !rows.empty();
     std::erase_if(rows, [](const WorkerRow& row) { return !row.supervisor; });
     if (some && rows.empty())
       return fail(name, {Errc::kInvalidArgument, "it is for nodes, not for one process; -w NODE"});
   }
-  ask_workers(*attachment, rows, static_cast<std::uint8_t>(command), argument, options.timeout_ns);
+  ask_workers(*attachment, rows, command, argument, options.timeout_ns);
   if (context.json) {
     print_for_programs(rows, unknown);
   } else if (rows.empty() && unknown.empty()) {
@@ -157,39 +199,42 @@ Run build_resize(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> worker_control_commands() {
-  return {{.path = "worker ping",
-           .group = Group::kRun,
-           .help = "Ask workers for a sign of life",
-           .details = "Exit code 3 when one did not answer.",
-           .examples = {{"stem worker ping", "every worker"}},
-           .traits = kReads,
-           .build = build_ping},
-          {.path = "worker pause",
-           .group = Group::kRun,
-           .help = "Let workers take no more tasks until resumed",
-           .examples = {{"stem worker pause -w alpha-2", ""}},
-           .traits = kReads,
-           .build = build_pause},
-          {.path = "worker resume",
-           .group = Group::kRun,
-           .help = "Let paused workers go on",
-           .examples = {{"stem worker resume", ""}},
-           .traits = kReads,
-           .build = build_resume},
-          {.path = "worker shutdown",
-           .group = Group::kRun,
-           .help = "Stop workers",
-           .details = "warm: finish what runs; soft: ask handlers to stop; hard: give everything back at once.",
-           .examples = {{"stem worker shutdown --mode warm", "every worker"},
-                        {"stem worker shutdown -w alpha", "one node"}},
-           .traits = kReads,
-           .build = build_shutdown},
-          {.path = "worker resize",
-           .group = Group::kRun,
-           .help = "Change how many processes a node has, while it runs",
-           .examples = {{"stem worker resize 4 -w alpha", ""}},
-           .traits = kReads,
-           .build = build_resize}};
+  return {
+      {.path = "worker ping",
+       .group = Group::kRun,
+       .help = "Ask workers for a sign of life",
+       .details = "Exit code 3 when one did not answer. With --all-hosts a host that did not answer is named; -w may "
+                  "then name a host (all of its workers) or HOST:WORKER, too.",
+       .examples = {{"stem worker ping", "every worker"},
+                    {"stem worker ping --all-hosts --redis redis://broker", "every worker of every host"}},
+       .traits = kReads,
+       .build = build_ping},
+      {.path = "worker pause",
+       .group = Group::kRun,
+       .help = "Let workers take no more tasks until resumed",
+       .examples = {{"stem worker pause -w alpha-2", ""}},
+       .traits = kReads,
+       .build = build_pause},
+      {.path = "worker resume",
+       .group = Group::kRun,
+       .help = "Let paused workers go on",
+       .examples = {{"stem worker resume", ""}},
+       .traits = kReads,
+       .build = build_resume},
+      {.path = "worker shutdown",
+       .group = Group::kRun,
+       .help = "Stop workers",
+       .details = "warm: finish what runs; soft: ask handlers to stop; hard: give everything back at once.",
+       .examples = {{"stem worker shutdown --mode warm", "every worker"},
+                    {"stem worker shutdown -w alpha", "one node"}},
+       .traits = kReads,
+       .build = build_shutdown},
+      {.path = "worker resize",
+       .group = Group::kRun,
+       .help = "Change how many processes a node has, while it runs",
+       .examples = {{"stem worker resize 4 -w alpha", ""}},
+       .traits = kReads,
+       .build = build_resize}};
 }
 
 }  // namespace stem::cli

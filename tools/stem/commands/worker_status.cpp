@@ -1,11 +1,13 @@
 // `stem worker status|stats|inspect`: what workers are, have done, and are doing.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.hpp"
+#include "tools/stem/cluster_control.hpp"
 #include "tools/stem/commands/commands.hpp"
 #include "tools/stem/interrupts.hpp"
 #include "tools/stem/json_output.hpp"
@@ -31,6 +33,7 @@ std::string_view name_of(View view) {
 
 struct StatusOptions {
   WorkerSelection selection;
+  RedisChoice redis;
   std::int64_t timeout_ns = 500'000'000;
   bool once = false;
   bool follow = false;
@@ -102,39 +105,16 @@ void print_inspect(const Attachment& attachment, const std::vector<WorkerRow>& r
 
 nlohmann::ordered_json document_of(const Attachment& attachment, const std::vector<WorkerRow>& rows) {
   auto workers = nlohmann::ordered_json::array();
-  const std::int64_t now = base::monotonic_ns();
-  for (const WorkerRow& row : rows) {
-    const auto& s = row.stats;
-    nlohmann::ordered_json object{{"worker", s.name},
-                                  {"node", row.node},
-                                  {"supervisor", row.supervisor},
-                                  {"pid", s.pid},
-                                  {"core", s.cpu},
-                                  {"state", state_text(row)},
-                                  {"inflight", s.inflight},
-                                  {"started", s.started},
-                                  {"done", s.succeeded},
-                                  {"failed", s.failed},
-                                  {"rssBytes", s.rss_bytes},
-                                  {"heartbeat", s.heartbeat},
-                                  {"answered", row.answered},
-                                  {"keeper", s.keeper},
-                                  {"task", nullptr}};
-    if (s.current.handle != 0 && !row.supervisor) {
-      object["task"] = {{"id", engine::to_string(s.current)},
-                        {"name", task_text(attachment, s.current)},
-                        {"runningForNs", now - s.current_since_ns}};
-    }
-    workers.push_back(std::move(object));
-  }
+  const std::int64_t now_ns = base::monotonic_ns();
+  for (const WorkerRow& row : rows) workers.push_back(federation::json_of(row, attachment.engine(), now_ns));
   return {{"workers", std::move(workers)}};
 }
 
 int show_once(const Attachment& attachment, const StatusOptions& options, const Context& context) {
   if (auto good = check_queues(attachment, options.selection); !good) return fail(name_of(options.view), good.error());
   std::vector<std::string> unknown;
-  auto rows = select_workers(attachment, options.selection, unknown);
-  ask_workers(attachment, rows, static_cast<std::uint8_t>(worker::Command::kPing), 0, options.timeout_ns);
+  auto rows = worker::select_workers(attachment.engine(), options.selection, unknown);
+  ask_workers(attachment, rows, worker::Command::kPing, 0, options.timeout_ns);
   if (context.json) {
     const auto document = document_of(attachment, rows);
     options.follow ? print_json_line(document) : print_json(document);
@@ -154,7 +134,87 @@ int show_once(const Attachment& attachment, const StatusOptions& options, const 
   return kExitOk;
 }
 
+void print_hosts(const ClusterAnswer& answer, View view, const Style& style) {
+  std::vector<Column> columns{{"HOST", Align::kLeft, true}, {"WORKER", Align::kLeft, true}, {"PID", Align::kRight}};
+  if (view == View::kStatus)
+    columns.insert(columns.end(), {{"CORE", Align::kRight},
+                                   {"STATE"},
+                                   {"INFLIGHT", Align::kRight},
+                                   {"DONE", Align::kRight},
+                                   {"FAILED", Align::kRight},
+                                   {"RSS", Align::kRight}});
+  if (view == View::kStats)
+    columns.insert(columns.end(), {{"STARTED", Align::kRight},
+                                   {"DONE", Align::kRight},
+                                   {"FAILED", Align::kRight},
+                                   {"INFLIGHT", Align::kRight},
+                                   {"RSS", Align::kRight}});
+  if (view == View::kInspect)
+    columns.insert(columns.end(), {{"STATE"}, {"TASK-ID"}, {"TASK"}, {"RUNNING-FOR", Align::kRight}});
+  const std::size_t width = columns.size();
+  Table table(std::move(columns));
+  for (const HostAnswer& host : answer.hosts) {
+    for (const auto& w : host.workers) {
+      const auto number = [&w](const char* name) { return std::to_string(w.value(name, std::int64_t{0})); };
+      const std::uint64_t rss = w.value("rssBytes", std::uint64_t{0});
+      const std::string rss_text = rss == 0 ? std::string() : base::human_size(rss), state = w.value("state", "");
+      std::vector<Cell> row{host.host, w.value("worker", ""), number("pid")};
+      const std::int64_t core = w.value("core", std::int64_t{-1});
+      if (view == View::kStatus)
+        row.insert(row.end(), {core < 0 ? std::string() : std::to_string(core),
+                               Cell(state, state == "silent" || state == "dead" ? Tone::kBad : Tone::kPlain),
+                               number("inflight"), number("done"), number("failed"), rss_text});
+      if (view == View::kStats)
+        row.insert(row.end(), {number("started"), number("done"), number("failed"), number("inflight"), rss_text});
+      if (view == View::kInspect) {
+        const auto task = w.find("task");
+        const bool runs = task != w.end() && task->is_object();
+        row.insert(row.end(), {state, runs ? task->value("id", "") : "", runs ? task->value("name", "") : "",
+                               runs ? base::human_duration(task->value("runningForNs", std::int64_t{0})) : ""});
+      }
+      table.add_row(std::move(row));
+    }
+    if (host.answered) continue;
+    std::vector<Cell> row{host.host, Cell(host.reachable ? "no reply" : "cannot be asked", Tone::kBad)};
+    row.resize(width, Cell(""));
+    table.add_row(std::move(row));
+  }
+  if (table.empty())
+    fmt::print("no workers\n");
+  else
+    table.print(style);
+}
+
+int show_hosts(const StatusOptions& options, const Context& context, RedisHold& redis) {
+  federation::HostRequest request;
+  request.selection = options.selection;
+  request.timeout_ms = std::clamp<std::int64_t>(options.timeout_ns / 1'000'000, 1, federation::kMostTimeoutMs);
+  const auto answer = ask_hosts(redis, request);
+  if (!answer.ok()) return fail(name_of(options.view), answer.error());
+  if (context.json) {
+    const auto document = cluster_answer_json(*answer);
+    options.follow ? print_json_line(document) : print_json(document);
+  } else {
+    print_hosts(*answer, options.view, context.style);
+  }
+  for (const std::string& name : answer->unknown) print_error("no worker of any host is named " + printable(name));
+  return cluster_exit_code(*answer, /*leaving_is_wanted=*/false);
+}
+
+int show_cluster(const StatusOptions& options, const Context& context) {
+  auto redis = connect(options.redis, context);
+  if (!redis.ok()) return fail(name_of(options.view), redis.error());
+  if (!options.follow) return show_hosts(options, context, *redis);
+  Interrupts interrupts;
+  do {
+    if (show_hosts(options, context, *redis) == kExitFailed) return kExitFailed;
+    if (std::fflush(stdout) != 0) return kExitFailed;
+  } while (!interrupts.wait_ns(kFollowEveryNs));
+  return kExitOk;
+}
+
 int show(const StatusOptions& options, const Context& context) {
+  if (options.redis.is_cluster()) return show_cluster(options, context);
   const auto attachment = Attachment::open(context);
   if (!attachment) return fail(name_of(options.view), attachment.error());
   if (!options.follow) return show_once(*attachment, options, context);
@@ -179,6 +239,7 @@ Run build_view(CommandLine& line) {
   line.texts("-w,--worker", &options->selection.names, "a worker, or a node for all of its").named("NAME");
   line.texts("-q,--queue", &options->selection.queues, "only workers that serve this queue").named("QUEUE");
   line.duration_ns("--timeout", &options->timeout_ns, "how long to wait for a sign of life (default 500ms)");
+  declare_all_hosts(line, options->redis, "asks every gateway for its host");
   if (view == View::kStatus) line.flag("--once", &options->once, "print once (the default)");
   line.flag("--follow", &options->follow, "again every second, until interrupted");
   return [options](const Context& context) { return show(*options, context); };
