@@ -11,6 +11,7 @@
 #include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/consent.hpp"
 #include "tools/stem/dlq/selection.hpp"
+#include "tools/stem/dlq/shelf.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/table.hpp"
 #include "tools/stem/task/task_report.hpp"
@@ -23,6 +24,7 @@ using engine::DeadLetter;
 using nlohmann::ordered_json;
 
 constexpr std::uint64_t kListed = 50;
+constexpr const char* kWhatIsShared = "the dead letters that are in Redis";
 
 std::string letters_text(std::uint64_t count) { return fmt::format("{} dead letter{}", count, count == 1 ? "" : "s"); }
 
@@ -88,8 +90,12 @@ int list_letters(DeadSelection selection, const Context& context) {
 
 Run build_list(CommandLine& line) {
   auto selection = std::make_shared<DeadSelection>();
+  auto redis = std::make_shared<RedisChoice>();
   declare_selection(line, *selection);
-  return [selection](const Context& context) { return list_letters(*selection, context); };
+  declare_all_hosts(line, *redis, kWhatIsShared);
+  return [selection, redis](const Context& context) {
+    return redis->is_cluster() ? list_shelf(*selection, *redis, context) : list_letters(*selection, context);
+  };
 }
 
 // ---- show
@@ -132,10 +138,15 @@ Run build_show(CommandLine& line) {
   auto more = std::make_shared<std::vector<std::string>>();
   line.arguments("ID", more.get(), "ids of dead letters");
   line.texts("--id", &selection->ids, "the same").named("ID");
-  return [selection, more](const Context& context) {
+  auto redis = std::make_shared<RedisChoice>();
+  declare_all_hosts(line, *redis, kWhatIsShared);
+  return [selection, more, redis](const Context& context) {
     DeadSelection all = *selection;
     all.ids.insert(all.ids.end(), more->begin(), more->end());
-    return show_letters(all, context);
+    if (!redis->is_cluster()) return show_letters(all, context);
+    if (all.ids.empty())
+      return fail("dlq show", {Errc::kInvalidArgument, "ID is missing; 'stem dlq list --all-hosts' has them"});
+    return show_shelf(all, *redis, context);
   };
 }
 
@@ -201,6 +212,7 @@ int act_on(const Act& act, const DeadSelection& selection, const Context& contex
 
 struct ReplayOptions {
   DeadSelection selection;
+  RedisChoice redis;
   std::int64_t delay_ns = 0;
   std::optional<base::Rate> rate;
 };
@@ -216,11 +228,13 @@ int replay_letters(const ReplayOptions& options, const Context& context) {
   if (options.delay_ns > std::numeric_limits<std::int64_t>::max() / 4) {
     return fail("dlq replay", {Errc::kInvalidArgument, "--delay: more than 70 years"});
   }
+  const auto wait_ns = [&options](std::uint64_t n) {
+    return options.delay_ns + (options.rate ? spaced_ns(*options.rate, n) : 0);
+  };
+  if (options.redis.is_cluster()) return replay_shelf(options.selection, wait_ns, options.redis, context);
   return act_on({"dlq replay", "replay", "replayed"}, options.selection, context,
                 [&](engine::DeadLetters& dead, const DeadLetter& letter, std::uint64_t n) {
-                  std::int64_t wait_ns = options.delay_ns;
-                  if (options.rate) wait_ns += spaced_ns(*options.rate, n);
-                  return dead.replay(letter, wait_ns, base::monotonic_ns());
+                  return dead.replay(letter, wait_ns(n), base::monotonic_ns());
                 });
 }
 
@@ -229,6 +243,7 @@ Run build_replay(CommandLine& line) {
   declare_selection(line, options->selection);
   line.duration_ns("--delay", &options->delay_ns, "not before this has passed");
   line.rate("--rate", &options->rate, "spread them out, as 10/s");
+  declare_all_hosts(line, options->redis, kWhatIsShared);
   return [options](const Context& context) { return replay_letters(*options, context); };
 }
 
@@ -239,40 +254,50 @@ int purge_letters(const DeadSelection& selection, const Context& context) {
 
 Run build_purge(CommandLine& line) {
   auto selection = std::make_shared<DeadSelection>();
+  auto redis = std::make_shared<RedisChoice>();
   declare_selection(line, *selection);
-  return [selection](const Context& context) { return purge_letters(*selection, context); };
+  declare_all_hosts(line, *redis, kWhatIsShared);
+  return [selection, redis](const Context& context) {
+    return redis->is_cluster() ? purge_shelf(*selection, *redis, context) : purge_letters(*selection, context);
+  };
 }
 
 }  // namespace
 
 std::vector<Command> dlq_commands() {
-  return {{.path = "dlq list",
-           .group = Group::kTasks,
-           .help = "Dead letters, oldest first",
-           .examples = {{"stem dlq list -q mail --since 1h", ""}, {"stem dlq list --reason poison-pill --json", ""}},
-           .traits = kReads,
-           .build = build_list},
-          {.path = "dlq show",
-           .group = Group::kTasks,
-           .help = "One dead letter: the whole task and its failure",
-           .examples = {{"stem dlq show 1f2e3d4c-00000000abc00012", ""}},
-           .traits = kReads,
-           .build = build_show},
-          {.path = "dlq replay",
-           .group = Group::kTasks,
-           .help = "Queue dead letters again, with all their attempts",
-           .details = "Oldest first. --rate gives each its time, so that nobody has to stay: the tasks "
-                      "wait in the queue as delayed ones.",
-           .examples = {{"stem dlq replay -q mail --dry-run", "what it would touch"},
-                        {"stem dlq replay --fingerprint 3f9a0c51d2e47b86 --rate 10/s --yes", ""}},
-           .traits = kReads | kDestroys,
-           .build = build_replay},
-          {.path = "dlq purge",
-           .group = Group::kTasks,
-           .help = "Remove dead letters for good",
-           .examples = {{"stem dlq purge -q mail --reason unregistered-task --dry-run", ""}},
-           .traits = kReads | kDestroys,
-           .build = build_purge}};
+  return {
+      {.path = "dlq list",
+       .group = Group::kTasks,
+       .help = "Dead letters, oldest first",
+       .details = "Those of this host. A task that died on another host than its own is in Redis: --all-hosts lists "
+                  "those, newest last; what is there and no dead letter has an id that begins with raw: and can "
+                  "only be purged.",
+       .examples = {{"stem dlq list -q mail --since 1h", ""},
+                    {"stem dlq list --redis redis://broker", "of all hosts"},
+                    {"stem dlq list --reason poison-pill --json", ""}},
+       .traits = kReads,
+       .build = build_list},
+      {.path = "dlq show",
+       .group = Group::kTasks,
+       .help = "One dead letter: the whole task and its failure",
+       .examples = {{"stem dlq show 1f2e3d4c-00000000abc00012", ""}},
+       .traits = kReads,
+       .build = build_show},
+      {.path = "dlq replay",
+       .group = Group::kTasks,
+       .help = "Queue dead letters again, with all their attempts",
+       .details = "Oldest first. --rate gives each its time, so that nobody has to stay: the tasks "
+                  "wait in the queue as delayed ones.",
+       .examples = {{"stem dlq replay -q mail --dry-run", "what it would touch"},
+                    {"stem dlq replay --fingerprint 3f9a0c51d2e47b86 --rate 10/s --yes", ""}},
+       .traits = kReads | kDestroys,
+       .build = build_replay},
+      {.path = "dlq purge",
+       .group = Group::kTasks,
+       .help = "Remove dead letters for good",
+       .examples = {{"stem dlq purge -q mail --reason unregistered-task --dry-run", ""}},
+       .traits = kReads | kDestroys,
+       .build = build_purge}};
 }
 
 }  // namespace stem::cli

@@ -88,6 +88,17 @@ void print_counts(std::string_view title, const std::vector<std::pair<std::strin
   }
 }
 
+std::vector<DeadRow> rows_of(const std::vector<DeadLetter>& letters, const shm::Segment& segment) {
+  const Moment now = Moment::now();
+  std::vector<DeadRow> rows;
+  for (const DeadLetter& letter : letters) {
+    const std::string_view reason = reason_text(letter.failure.reason);
+    rows.push_back({queue_name_of(letter, segment), task_name_of(letter, segment),
+                    reason.empty() ? "unknown" : std::string(reason), now.to_realtime_ns(letter.failure.at_ns)});
+  }
+  return rows;
+}
+
 }  // namespace
 
 void declare_selection(CommandLine& line, DeadSelection& selection) {
@@ -150,27 +161,28 @@ std::string queue_name_of(const DeadLetter& letter, const shm::Segment& segment)
                                                   : fmt::format("#{}", letter.queue);
 }
 
-BlastRadius::BlastRadius(const std::vector<DeadLetter>& letters, const shm::Segment& segment) : count_(letters.size()) {
+BlastRadius::BlastRadius(const std::vector<DeadLetter>& letters, const shm::Segment& segment)
+    : BlastRadius(rows_of(letters, segment)) {}
+
+BlastRadius::BlastRadius(const std::vector<DeadRow>& rows) : count_(rows.size()) {
   std::map<std::string, std::uint64_t> by_queue;
   std::map<std::string, std::uint64_t> by_task;
   std::map<std::string, std::uint64_t> by_reason;
-  for (const DeadLetter& letter : letters) {
-    ++by_queue[queue_name_of(letter, segment)];
-    ++by_task[task_name_of(letter, segment)];
-    const std::string_view reason = reason_text(letter.failure.reason);
-    ++by_reason[reason.empty() ? "unknown" : std::string(reason)];
+  for (const DeadRow& row : rows) {
+    ++by_queue[row.queue];
+    ++by_task[row.task];
+    ++by_reason[row.reason];
   }
   by_queue_ = most_first(by_queue);
   by_task_ = most_first(by_task);
   by_reason_ = most_first(by_reason);
-  if (!letters.empty()) {
-    oldest_ns_ = letters.front().failure.at_ns;
-    newest_ns_ = letters.back().failure.at_ns;
+  if (!rows.empty()) {
+    oldest_ns_ = rows.front().at_realtime_ns;
+    newest_ns_ = rows.back().at_realtime_ns;
   }
 }
 
 ordered_json BlastRadius::json() const {
-  const Moment now = Moment::now();
   ordered_json object{{"count", count_},
                       {"byQueue", counts_json(by_queue_)},
                       {"byTask", counts_json(by_task_)},
@@ -178,8 +190,8 @@ ordered_json BlastRadius::json() const {
                       {"oldest", nullptr},
                       {"newest", nullptr}};
   if (count_ > 0) {
-    object["oldest"] = write_time(now.to_realtime_ns(oldest_ns_));
-    object["newest"] = write_time(now.to_realtime_ns(newest_ns_));
+    object["oldest"] = write_time(oldest_ns_);
+    object["newest"] = write_time(newest_ns_);
   }
   return object;
 }
@@ -190,8 +202,8 @@ void BlastRadius::print() const {
   print_counts("task", by_task_);
   print_counts("reason", by_reason_);
   if (count_ == 0) return;
-  fmt::print("{:<10} {}\n", "oldest", show_time(now.to_realtime_ns(oldest_ns_), now.realtime_ns));
-  fmt::print("{:<10} {}\n", "newest", show_time(now.to_realtime_ns(newest_ns_), now.realtime_ns));
+  fmt::print("{:<10} {}\n", "oldest", show_time(oldest_ns_, now.realtime_ns));
+  fmt::print("{:<10} {}\n", "newest", show_time(newest_ns_, now.realtime_ns));
 }
 
 }  // namespace stem::cli

@@ -38,9 +38,16 @@ Result<SelectedLetters> select(const DeadSelection& selection, const Attachment&
 std::string task_name_of(const engine::DeadLetter& letter, const shm::Segment& segment);
 std::string queue_name_of(const engine::DeadLetter& letter, const shm::Segment& segment);
 
+// What of a dead letter is counted, wherever it is kept.
+struct DeadRow {
+  std::string queue, task, reason;
+  std::int64_t at_realtime_ns = 0;
+};
+
 // Counts by task and by reason, oldest, newest.
 class BlastRadius {
  public:
+  explicit BlastRadius(const std::vector<DeadRow>& rows);  // oldest first
   BlastRadius(const std::vector<engine::DeadLetter>& letters, const shm::Segment& segment);
 
   [[nodiscard]] nlohmann::ordered_json json() const;
@@ -51,7 +58,7 @@ class BlastRadius {
 
   std::uint64_t count_ = 0;
   Counts by_queue_, by_task_, by_reason_;
-  std::int64_t oldest_ns_ = 0, newest_ns_ = 0;  // CLOCK_MONOTONIC
+  std::int64_t oldest_ns_ = 0, newest_ns_ = 0;  // CLOCK_REALTIME
 };
 
 }  // namespace stem::cli
