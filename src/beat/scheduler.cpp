@@ -6,11 +6,7 @@
 
 namespace stem::beat {
 
-using engine::EnqueueStatus;
-using engine::TickStatus;
 using shm::BeatCounter;
-using shm::DefinitionWord;
-using shm::TurnWord;
 
 namespace {
 
@@ -29,10 +25,11 @@ void record(shm::BeatHistogram& histogram, std::int64_t value_ns) {
 
 }  // namespace
 
-Scheduler::Scheduler(ScheduleStore& store, BeatLock& lock, TickMaker& maker, Options options)
-    : store_(store), engine_(store.engine()), lock_(lock), maker_(maker), options_(std::move(options)) {}
+Scheduler::Scheduler(std::unique_ptr<Board> board, engine::Engine& engine, BeatLock& lock, Options options)
+    : board_(std::move(board)), engine_(engine), lock_(lock), options_(std::move(options)) {}
 
-shm::ScheduleRow& Scheduler::row_of(const Item& item) const { return engine_.segment().schedule(item.stored.row); }
+Scheduler::Scheduler(ScheduleStore& store, BeatLock& lock, TickMaker& maker, Options options)
+    : Scheduler(std::make_unique<SegmentBoard>(store, maker), store.engine(), lock, std::move(options)) {}
 
 void Scheduler::count(BeatCounter counter, std::uint64_t by) const {
   engine_.segment().schedules().counters[static_cast<int>(counter)].fetch_add(by, std::memory_order_relaxed);
@@ -64,13 +61,13 @@ std::int64_t Scheduler::step(const Now& now) {
 
 // The table may change at any moment, by anybody: what is there now, and differs from what we know, is read.
 void Scheduler::look_at_entries(const Now& now) {
-  const std::uint32_t rows = store_.row_total();
+  const std::uint32_t rows = board_->row_total();
   for (std::uint32_t row = 0; row < rows; ++row) {
-    const DefinitionWord word = store_.word_of(row);
+    const std::uint64_t stamp = board_->stamp_of(row);
     const auto known = items_.find(row);
-    if (known != items_.end() && known->second.stored.word.bits() == word.bits()) continue;
+    if (known != items_.end() && known->second.stored.word.bits() == stamp) continue;
     if (known != items_.end()) items_.erase(known);
-    auto stored = store_.read(row, word);
+    auto stored = board_->read(row, stamp);
     if (!stored) continue;
     Item& item = items_[row];
     item.stored = std::move(*stored);
@@ -90,7 +87,7 @@ void Scheduler::wait(Item& item, std::int64_t until_ns) {
 
 // Finds the entry's next tick and puts it into the heap.
 void Scheduler::plan(Item& item, const Now& now) {
-  item.stored.figures.fired_ns = row_of(item).fired_ns.load(std::memory_order_acquire);
+  item.stored.figures.fired_ns = board_->fired_ns(item.stored.row);
   item.round = ++rounds_;
   item.planned_ns = 0;
   const StoredEntry& stored = item.stored;
@@ -104,12 +101,13 @@ void Scheduler::plan(Item& item, const Now& now) {
 
 void Scheduler::skip(Item& item, std::uint64_t how_many, std::int64_t last_planned_ns) {
   if (how_many == 0) return;
-  row_of(item).skipped.fetch_add(how_many, std::memory_order_relaxed);
+  board_->note_skipped(item.stored, how_many);
   count(BeatCounter::kSkipped, how_many);
   options_.tell({.kind = BeatEvent::Kind::kSkipped,
                  .entry = &item.stored.entry,
                  .planned_ns = last_planned_ns,
                  .count = how_many,
+                 .task = {},
                  .message = {}});
 }
 
@@ -137,85 +135,56 @@ Scheduler::Next Scheduler::deal_with(Item& item, const Now& now) {
 }
 
 Scheduler::Next Scheduler::fire(Item& item, std::int64_t planned_ns, const Now& now) {
-  shm::ScheduleRow& row = row_of(item);
-  const TurnWord turn(row.turn.load(std::memory_order_acquire));
-  if (turn.open()) {  // of somebody who was killed, or is slow
-    engine_.complete_turn(item.stored.row, turn);
-    return Next::kPlan;
-  }
-  // After the turn: as long as it stands, these stand.
-  if (row.fired_ns.load(std::memory_order_acquire) != item.stored.figures.fired_ns) return Next::kPlan;
-  if (store_.word_of(item.stored.row).bits() != item.stored.word.bits()) {
-    wait(item, now.realtime_ns + options_.tick_ns);  // changed: the next look reads it
-    return Next::kWait;
-  }
+  using What = FireResult::What;
+  using Kind = BeatEvent::Kind;
   const std::int64_t began_ns = options_.stopwatch_ns();
-  count(BeatCounter::kAttempts);
-  auto spec = maker_.make({item.stored.entry, planned_ns, lock_.token()}, now);
-  if (!spec.ok()) return fail(item, planned_ns, EnqueueStatus::kTooLarge, spec.error().message, /*for_good=*/true, now);
-  const engine::TickResult result = engine_.fire_tick(*spec, item.stored.row, planned_ns, turn, now.monotonic_ns);
-  if (result.status == TickStatus::kRefused) return refused(item, planned_ns, result.enqueue, now);
-  item.pause_ns = 0;
-  if (result.status == TickStatus::kLost) {
-    count(BeatCounter::kLost);
-    options_.tell(
-        {.kind = BeatEvent::Kind::kLost, .entry = &item.stored.entry, .planned_ns = planned_ns, .message = {}});
-    return Next::kPlan;
+  const StoredEntry& stored = item.stored;
+  const FireResult result = board_->fire(stored, {stored.entry, planned_ns, lock_.token()}, now);
+  switch (result.what) {
+    case What::kStale: return Next::kPlan;
+    case What::kChanged: wait(item, now.realtime_ns + options_.tick_ns); return Next::kWait;
+    default: count(BeatCounter::kAttempts);
   }
-  const std::int64_t drift_ns = now.realtime_ns - planned_ns - item.stored.entry.jitter_of(planned_ns);
-  row.fired_at_ns.store(now.realtime_ns, std::memory_order_relaxed);
-  row.drift_ns.store(drift_ns, std::memory_order_relaxed);
-  row.last_status.store(0, std::memory_order_relaxed);
+  const std::int64_t drift_ns = now.realtime_ns - planned_ns - stored.entry.jitter_of(planned_ns);
+  board_->note(stored, result, drift_ns, now);
+  switch (result.what) {
+    case What::kBusy: wait(item, now.realtime_ns + kFirstPauseNs); return Next::kWait;
+    case What::kRefused:
+    case What::kNoTask: return fail(item, planned_ns, result, now);
+    case What::kDuplicate:
+      item.passed_ns = planned_ns;
+      count(BeatCounter::kDeduplicated);
+      tell(Kind::kDeduplicated, item, planned_ns, result);
+      return Next::kPlan;
+    case What::kLost:
+      item.pause_ns = 0;
+      count(BeatCounter::kLost);
+      tell(Kind::kLost, item, planned_ns, result);
+      return Next::kPlan;
+    default: break;
+  }
+  item.pause_ns = 0;
   count(BeatCounter::kSuccess);
   record(engine_.segment().schedules().drift, drift_ns);
   record(engine_.segment().schedules().dispatch, options_.stopwatch_ns() - began_ns);
-  options_.tell({.kind = BeatEvent::Kind::kFired,
+  tell(Kind::kFired, item, planned_ns, result, drift_ns);
+  return Next::kPlan;
+}
+
+void Scheduler::tell(BeatEvent::Kind kind, const Item& item, std::int64_t planned_ns, const FireResult& result,
+                     std::int64_t drift_ns) {
+  options_.tell({.kind = kind,
                  .entry = &item.stored.entry,
                  .planned_ns = planned_ns,
                  .drift_ns = drift_ns,
-                 .task = result.enqueue.id,
-                 .message = {}});
-  return Next::kPlan;
+                 .task = result.task,
+                 .message = result.message});
 }
 
-// The holder of a unique key is itself a tick that nobody has chosen: it will be let go, or be gone.
-bool Scheduler::is_undecided(engine::TaskId id) const {
-  const shm::ControlWord word = engine_.segment().descriptor(id.slot()).control.load();
-  return word.generation() == id.generation() &&
-         (word.state() == shm::State::kWaiting || word.state() == shm::State::kAlloc);
-}
-
-Scheduler::Next Scheduler::refused(Item& item, std::int64_t planned_ns, const engine::EnqueueResult& result,
-                                   const Now& now) {
-  if (result.status != EnqueueStatus::kDuplicate)
-    return fail(item, planned_ns, result.status, to_string(result.status), result.status == EnqueueStatus::kTooLarge,
-                now);
-  if (is_undecided(result.id)) {
-    wait(item, now.realtime_ns + kFirstPauseNs);
-    return Next::kWait;
-  }
-  item.passed_ns = planned_ns;
-  row_of(item).deduplicated.fetch_add(1, std::memory_order_relaxed);
-  count(BeatCounter::kDeduplicated);
-  options_.tell({.kind = BeatEvent::Kind::kDeduplicated,
-                 .entry = &item.stored.entry,
-                 .planned_ns = planned_ns,
-                 .task = result.id,
-                 .message = {}});
-  return Next::kPlan;
-}
-
-Scheduler::Next Scheduler::fail(Item& item, std::int64_t planned_ns, EnqueueStatus status, std::string message,
-                                bool for_good, const Now& now) {
-  shm::ScheduleRow& row = row_of(item);
-  row.failed.fetch_add(1, std::memory_order_relaxed);
-  row.last_status.store(static_cast<std::uint32_t>(status), std::memory_order_relaxed);
+Scheduler::Next Scheduler::fail(Item& item, std::int64_t planned_ns, const FireResult& result, const Now& now) {
   count(BeatCounter::kFailed);
-  options_.tell({.kind = BeatEvent::Kind::kFailed,
-                 .entry = &item.stored.entry,
-                 .planned_ns = planned_ns,
-                 .message = std::move(message)});
-  if (for_good) {
+  tell(BeatEvent::Kind::kFailed, item, planned_ns, result);
+  if (result.what == FireResult::What::kNoTask) {
     item.passed_ns = planned_ns;
     return Next::kPlan;
   }

@@ -9,35 +9,15 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <queue>
 #include <string>
 #include <vector>
 
 #include "beat/lock.hpp"
-#include "beat/store.hpp"
+#include "beat/segment_board.hpp"
 
 namespace stem::beat {
-
-// Both clocks at one moment: entries go by the wall clock, leases and locks by the other.
-struct Now {
-  std::int64_t monotonic_ns = 0;
-  std::int64_t realtime_ns = 0;
-};
-
-// A tick about to be fired.
-struct Tick {
-  const Entry& entry;
-  std::int64_t planned_ns = 0;
-  std::uint64_t token = 0;  // of the lock under which it is fired
-};
-
-// Makes of a tick the task that the engine takes.
-class TickMaker {
- public:
-  virtual ~TickMaker() = default;
-  // What the spec points to lives until the next call. An error means that this entry can make no task.
-  virtual Result<engine::TaskSpec> make(const Tick& tick, const Now& now) = 0;
-};
 
 struct BeatEvent {
   enum class Kind : std::uint8_t {
@@ -52,7 +32,7 @@ struct BeatEvent {
   std::int64_t planned_ns = 0;
   std::int64_t drift_ns = 0;
   std::uint64_t count = 1;
-  engine::TaskId task;
+  std::string task;  // its id
   std::string message;
 };
 
@@ -65,6 +45,9 @@ class Scheduler {
     std::function<std::int64_t()> stopwatch_ns = [] { return std::int64_t{0}; };
   };
 
+  // Figures and counters go to the engine's segment, wherever the entries are.
+  Scheduler(std::unique_ptr<Board> board, engine::Engine& engine, BeatLock& lock, Options options);
+  // The entries of a segment.
   Scheduler(ScheduleStore& store, BeatLock& lock, TickMaker& maker, Options options);
 
   // Fires what is due. Returns when to call again, on CLOCK_MONOTONIC.
@@ -92,18 +75,15 @@ class Scheduler {
   void wait(Item& item, std::int64_t until_ns);
   Next deal_with(Item& item, const Now& now);
   Next fire(Item& item, std::int64_t planned_ns, const Now& now);
-  Next refused(Item& item, std::int64_t planned_ns, const engine::EnqueueResult& result, const Now& now);
-  Next fail(Item& item, std::int64_t planned_ns, engine::EnqueueStatus status, std::string message, bool for_good,
-            const Now& now);
+  Next fail(Item& item, std::int64_t planned_ns, const FireResult& result, const Now& now);
+  void tell(BeatEvent::Kind kind, const Item& item, std::int64_t planned_ns, const FireResult& result,
+            std::int64_t drift_ns = 0);
   void skip(Item& item, std::uint64_t count, std::int64_t last_planned_ns);
-  [[nodiscard]] bool is_undecided(engine::TaskId id) const;
-  [[nodiscard]] shm::ScheduleRow& row_of(const Item& item) const;
   void count(shm::BeatCounter counter, std::uint64_t by = 1) const;
 
-  ScheduleStore& store_;
+  std::unique_ptr<Board> board_;
   engine::Engine& engine_;
   BeatLock& lock_;
-  TickMaker& maker_;
   Options options_;
   bool holding_ = false;
   std::map<std::uint32_t, Item> items_;  // by row

@@ -40,7 +40,7 @@ void log_event(const beat::BeatEvent& event) {
       if (!log::enabled(log::Level::kInfo)) return;
       log::info("fired", {{"schedule", id},
                           {"task", event.entry->task},
-                          {"id", to_string(event.task)},
+                          {"id", event.task},
                           {"planned", planned},
                           {"drift", base::human_duration(event.drift_ns)}});
       return;
@@ -52,7 +52,7 @@ void log_event(const beat::BeatEvent& event) {
       return;
     case Kind::kDeduplicated:
       log::info("not fired: a task of an earlier tick is still there",
-                {{"schedule", id}, {"planned", planned}, {"id", to_string(event.task)}});
+                {{"schedule", id}, {"planned", planned}, {"id", event.task}});
       return;
     case Kind::kFailed:
       log::error("not fired", {{"schedule", id}, {"planned", planned}, {"error", event.message}});
