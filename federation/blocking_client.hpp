@@ -35,6 +35,8 @@ class BlockingClient {
   // or when the connection is lost.
   Result<OwnedReply> ask(std::vector<std::string_view> argv);
 
+  // False after a fault: nothing more can be asked.
+  bool is_ready() const { return redis_->is_ready(); }
   const Session& session() const { return redis_->session(); }
 
  private:

@@ -1,0 +1,85 @@
+// What beat does in one step in Redis (docs/beat.md, "Across hosts").
+#pragma once
+
+#include <string_view>
+
+namespace stem::federation {
+
+// Takes the lock, or renews it. KEYS lock, its fencing counter. ARGV owner, TTL in ms, the highest token this owner
+// knows. Answers with whether it is ours (1 or 0), the token, and the server's time (s, µs). A token is never below the
+// server's time in ms nor below one that is known, so it goes up even when Redis has lost the counter.
+inline constexpr std::string_view kTakeLockScript = R"lua(
+local time = redis.call('TIME')
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return {0, 0, time[1], time[2]} end
+local token = tonumber(redis.call('GET', KEYS[2])) or 0
+if holder and token > 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return {1, token, time[1], time[2]}
+end
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+token = math.max(token + 1, now, tonumber(ARGV[3]) + 1)
+redis.call('SET', KEYS[2], string.format('%.0f', token))
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1, token, time[1], time[2]})lua";
+
+// Lets it go if it is the owner's. KEYS lock. ARGV owner.
+inline constexpr std::string_view kFreeLockScript = R"lua(
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1]))lua";
+
+// What there is: id, version and last fired time of each entry, flat. KEYS index. ARGV what keys of entries begin with.
+inline constexpr std::string_view kLookScript = R"lua(
+local out = {}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local entry = redis.pcall('HMGET', ARGV[1] .. id, 'version', 'fired')
+  if entry[1] then
+    out[#out + 1] = id
+    out[#out + 1] = entry[1]
+    out[#out + 1] = entry[2] or '0'
+  end
+end
+return out)lua";
+
+// Fires a tick: the task goes into its stream and the entry's last fired time moves, or neither. The task first: what
+// is refused there (no memory, a key of another type) leaves everything as it was. KEYS entry, index, history, stream.
+// ARGV id, version, last fired time, planned time, next score, fired at, drift, task id, host, then the stream entry's
+// fields. Answers 'fired', 'fenced' (fired already) or 'changed', and the version and last fired time that stand now.
+inline constexpr std::string_view kFireScript = R"lua(
+local now = redis.call('HMGET', KEYS[1], 'version', 'fired')
+local version, fired = now[1] or '', now[2] or '0'
+if version ~= ARGV[2] then return {'changed', version, fired} end
+if fired ~= ARGV[3] then return {'fenced', version, fired} end
+redis.call('XADD', KEYS[4], '*', unpack(ARGV, 10))
+redis.call('HSET', KEYS[1], 'fired', ARGV[4], 'firedAt', ARGV[6], 'drift', ARGV[7], 'task', ARGV[8])
+redis.call('HINCRBY', KEYS[1], 'count', 1)
+redis.call('ZADD', KEYS[2], ARGV[5], ARGV[1])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', '1000', '*', 'task', ARGV[8], 'planned', ARGV[4], 'firedAt', ARGV[6],
+           'drift', ARGV[7], 'host', ARGV[9])
+return {'fired', version, ARGV[4]})lua";
+
+// Counts something of an entry that is there. KEYS entry. ARGV field, by how much.
+inline constexpr std::string_view kCountScript = R"lua(
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+return redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2]))lua";
+
+// Makes an entry be as given, if it still is of the version that was read (empty: there is none). KEYS entry, index.
+// ARGV id, version read, definition, created, since, next score. The new version, or empty: it is another by now.
+inline constexpr std::string_view kPutScript = R"lua(
+local version = redis.call('HGET', KEYS[1], 'version') or ''
+if version ~= ARGV[2] then return '' end
+local time = redis.call('TIME')
+local new = math.max(time[1] * 1000000 + time[2], (tonumber(version) or 0) + 1)
+new = string.format('%.0f', new)
+redis.call('HSET', KEYS[1], 'version', new, 'definition', ARGV[3], 'created', ARGV[4], 'since', ARGV[5])
+redis.call('HSETNX', KEYS[1], 'fired', '0')
+redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1])
+return new)lua";
+
+// KEYS entry, index, history. ARGV id. 1 when it was there.
+inline constexpr std::string_view kRemoveScript = R"lua(
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
+return redis.call('DEL', KEYS[1]))lua";
+
+}  // namespace stem::federation
