@@ -16,13 +16,12 @@
 #include "tools/stem/consent.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/schedule/schedule_file.hpp"
-#include "tools/stem/schedule/schedule_rows.hpp"
+#include "tools/stem/schedule/schedules.hpp"
 
 namespace stem::cli {
 namespace {
 
 using beat::Change;
-using beat::ScheduleStore;
 using nlohmann::ordered_json;
 
 constexpr std::size_t kLargestFile = 16u << 20;
@@ -34,6 +33,7 @@ Error refusal(std::string message) { return {Errc::kInvalidArgument, std::move(m
 struct ApplyFlags {
   std::string file;
   bool prune = false;
+  StoreFlags store;
 };
 
 Result<std::string> read_file(const std::string& path) {
@@ -113,9 +113,9 @@ void print_plan(const Plan& plan, const Context& context) {
              context.dry_run ? "; nothing was done (--dry-run)" : "");
 }
 
-int carry_out(ScheduleStore& store, Plan& plan) {
+int carry_out(Schedules& store, Plan& plan) {
   for (auto& [entry, change] : plan.entries) {
-    const auto put = store.put(*entry, base::realtime_ns());
+    const auto put = store.put(*entry);
     if (!put.ok()) return fail("schedule apply", put.error());
     change = *put;  // somebody may have changed it meanwhile
   }
@@ -133,15 +133,18 @@ int apply(const ApplyFlags& flags, const Context& context) {
     for (const std::string& error : file.errors) fmt::print(stderr, "stem: schedule apply: {}\n", error);
     return kExitUsage;
   }
-  const auto attached =
-      context.dry_run ? Attachment::open(context) : Attachment::open_or_create(context, shm::Role::kTool, "stem");
-  if (!attached.ok() && context.dry_run && attached.error().code == Errc::kNotFound) {
+  const auto store = open_schedules(flags.store, context, context.dry_run ? OpenFor::kReading : OpenFor::kChanging);
+  if (!store.ok() && context.dry_run && store.error().code == Errc::kNotFound) {
     print_plan(plan_of({}, file.entries, flags.prune), context);  // trying makes no segment
     return kExitOk;
   }
-  if (!attached.ok()) return fail("schedule apply", attached.error());
-  ScheduleStore store(attached->engine());
-  Plan plan = plan_of(store.list(), file.entries, flags.prune);
+  if (!store.ok()) return fail("schedule apply", store.error());
+  for (const beat::Entry& entry : file.entries)
+    if (const auto good = (*store)->check(entry); !good.ok())
+      return fail("schedule apply", good.error().within(fmt::format("schedule \"{}\"", printable(entry.id))));
+  const auto there = (*store)->list();
+  if (!there.ok()) return fail("schedule apply", there.error());
+  Plan plan = plan_of(*there, file.entries, flags.prune);
   if (!context.dry_run && !plan.removed.empty()) {
     const auto consent = ask_consent(
         context, fmt::format("remove {} schedule{}: {}", plan.removed.size(), plan.removed.size() == 1 ? "" : "s",
@@ -149,7 +152,7 @@ int apply(const ApplyFlags& flags, const Context& context) {
     if (consent != Consent::kGiven) return kExitUsage;
   }
   if (!context.dry_run)
-    if (const int code = carry_out(store, plan); code != kExitOk) return code;
+    if (const int code = carry_out(**store, plan); code != kExitOk) return code;
   print_plan(plan, context);
   return kExitOk;
 }
@@ -158,6 +161,7 @@ Run build_apply(CommandLine& line) {
   auto flags = std::make_shared<ApplyFlags>();
   line.file("-f,--file", &flags->file, "YAML or JSON; - is stdin");
   line.flag("--prune", &flags->prune, "remove schedules that the file does not have");
+  declare_store_flags(line, &flags->store);
   return [flags](const Context& context) { return apply(*flags, context); };
 }
 
@@ -165,10 +169,10 @@ Run build_apply(CommandLine& line) {
 
 using Ids = std::vector<std::string>;
 
-Result<std::vector<beat::StoredEntry>> find_all(const ScheduleStore& store, const Ids& ids) {
+Result<std::vector<beat::StoredEntry>> find_all(Schedules& store, const Ids& ids) {
   std::vector<beat::StoredEntry> found;
   for (const std::string& id : ids) {
-    auto one = schedule_named(store, id);
+    auto one = store.named(id);
     if (!one.ok()) return one.error();
     found.push_back(std::move(*one));
   }
@@ -187,11 +191,10 @@ void print_changes(const std::vector<std::pair<std::string, Change>>& changes, s
     fmt::print("{} {}{}\n", printable(id), done, change == Change::kNone ? " (it was already)" : "");
 }
 
-int delete_schedules(const Ids& ids, const Context& context) {
-  const auto attached = Attachment::open(context);
-  if (!attached.ok()) return fail("schedule delete", attached.error());
-  ScheduleStore store(attached->engine());
-  if (const auto found = find_all(store, ids); !found.ok()) return fail("schedule delete", found.error());
+int delete_schedules(const Ids& ids, const StoreFlags& flags, const Context& context) {
+  const auto store = open_schedules(flags, context, OpenFor::kReading);
+  if (!store.ok()) return fail("schedule delete", store.error());
+  if (const auto found = find_all(**store, ids); !found.ok()) return fail("schedule delete", found.error());
   switch (ask_consent(context, fmt::format("delete {}", printable(fmt::format("{}", fmt::join(ids, ", ")))))) {
     case Consent::kDryRun: return kExitOk;
     case Consent::kRefused: return kExitUsage;
@@ -199,7 +202,7 @@ int delete_schedules(const Ids& ids, const Context& context) {
   }
   std::vector<std::pair<std::string, Change>> changes;
   for (const std::string& id : ids) {
-    const auto change = store.remove(id);
+    const auto change = (*store)->remove(id);
     if (!change.ok()) return fail("schedule delete", change.error());
     changes.emplace_back(id, *change);
   }
@@ -207,18 +210,17 @@ int delete_schedules(const Ids& ids, const Context& context) {
   return kExitOk;
 }
 
-int enable_schedules(const Ids& ids, bool enabled, const Context& context) {
+int enable_schedules(const Ids& ids, bool enabled, const StoreFlags& flags, const Context& context) {
   const std::string_view command = enabled ? "schedule enable" : "schedule disable";
-  const auto attached = Attachment::open(context);
-  if (!attached.ok()) return fail(command, attached.error());
-  ScheduleStore store(attached->engine());
-  const auto found = find_all(store, ids);
+  const auto store = open_schedules(flags, context, OpenFor::kReading);
+  if (!store.ok()) return fail(command, store.error());
+  const auto found = find_all(**store, ids);
   if (!found.ok()) return fail(command, found.error());
   std::vector<std::pair<std::string, Change>> changes;
   for (const auto& stored : *found) {
     beat::Entry entry = stored.entry;
     entry.enabled = enabled;
-    const auto change = store.put(entry, base::realtime_ns());
+    const auto change = (*store)->put(entry);
     if (!change.ok()) return fail(command, change.error());
     changes.emplace_back(entry.id, *change);
   }
@@ -228,15 +230,19 @@ int enable_schedules(const Ids& ids, bool enabled, const Context& context) {
 
 Run build_delete(CommandLine& line) {
   auto ids = std::make_shared<Ids>();
+  auto store = std::make_shared<StoreFlags>();
   line.arguments("ID", ids.get(), "ids of schedules").required();
-  return [ids](const Context& context) { return delete_schedules(*ids, context); };
+  declare_store_flags(line, store.get());
+  return [ids, store](const Context& context) { return delete_schedules(*ids, *store, context); };
 }
 
 template <bool kEnabled>
 Run build_enable(CommandLine& line) {
   auto ids = std::make_shared<Ids>();
+  auto store = std::make_shared<StoreFlags>();
   line.arguments("ID", ids.get(), "ids of schedules").required();
-  return [ids](const Context& context) { return enable_schedules(*ids, kEnabled, context); };
+  declare_store_flags(line, store.get());
+  return [ids, store](const Context& context) { return enable_schedules(*ids, kEnabled, *store, context); };
 }
 
 }  // namespace
@@ -251,6 +257,7 @@ std::vector<Command> schedule_commands() {
                       "timezone, misfire (skip, once, all with misfireMax) and every task option. Schedules that stay "
                       "as they were go on; a file with a mistake changes nothing.",
            .examples = {{"stem schedule apply -f schedules.yaml", ""},
+                        {"stem schedule apply -f schedules.yaml --redis redis://broker", "for all hosts of that Redis"},
                         {"stem schedule apply -f schedules.yaml --prune --dry-run", "what would be removed"}},
            .traits = kReads | kDestroys,
            .build = build_apply},

@@ -11,22 +11,24 @@
 #include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/schedule/schedule_rows.hpp"
+#include "tools/stem/schedule/schedules.hpp"
 #include "tools/stem/table.hpp"
 #include "tools/stem/when.hpp"
 
 namespace stem::cli {
 namespace {
 
-using beat::ScheduleStore;
 using nlohmann::ordered_json;
 
 // ---- list
 
-int list_schedules(const Context& context) {
-  const auto attached = Attachment::open(context);
-  if (!attached.ok()) return fail("schedule list", attached.error());
+int list_schedules(const StoreFlags& store, const Context& context) {
+  const auto schedules = open_schedules(store, context, OpenFor::kReading);
+  if (!schedules.ok()) return fail("schedule list", schedules.error());
   const std::int64_t now_ns = base::realtime_ns();
-  const auto entries = ScheduleStore(attached->engine()).list();
+  const auto read = (*schedules)->list();
+  if (!read.ok()) return fail("schedule list", read.error());
+  const std::vector<beat::StoredEntry>& entries = *read;
   if (context.json) {
     ordered_json rows = ordered_json::array();
     for (const auto& stored : entries) rows.push_back(schedule_json(stored, now_ns));
@@ -63,8 +65,10 @@ int list_schedules(const Context& context) {
   return kExitOk;
 }
 
-Run build_list(CommandLine&) {
-  return [](const Context& context) { return list_schedules(context); };
+Run build_list(CommandLine& line) {
+  auto store = std::make_shared<StoreFlags>();
+  declare_store_flags(line, store.get());
+  return [store](const Context& context) { return list_schedules(*store, context); };
 }
 
 // ---- show
@@ -79,10 +83,10 @@ std::string compact(const nlohmann::json& value) {
              : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-int show_schedule(const std::string& id, const Context& context) {
-  const auto attached = Attachment::open(context);
-  if (!attached.ok()) return fail("schedule show", attached.error());
-  const auto stored = schedule_named(ScheduleStore(attached->engine()), id);
+int show_schedule(const std::string& id, const StoreFlags& store, const Context& context) {
+  const auto schedules = open_schedules(store, context, OpenFor::kReading);
+  if (!schedules.ok()) return fail("schedule show", schedules.error());
+  const auto stored = (*schedules)->named(id);
   if (!stored.ok()) return fail("schedule show", stored.error());
   const std::int64_t now_ns = base::realtime_ns();
   if (context.json) {
@@ -121,8 +125,10 @@ int show_schedule(const std::string& id, const Context& context) {
 
 Run build_show(CommandLine& line) {
   auto id = std::make_shared<std::string>();
+  auto store = std::make_shared<StoreFlags>();
   line.argument("ID", id.get(), "id of a schedule").required();
-  return [id](const Context& context) { return show_schedule(*id, context); };
+  declare_store_flags(line, store.get());
+  return [id, store](const Context& context) { return show_schedule(*id, *store, context); };
 }
 
 // ---- dry-run
@@ -132,15 +138,16 @@ struct DryRunFlags {
   std::string timezone;
   std::uint64_t count = 5;
   std::optional<std::int64_t> from_ns;
+  StoreFlags store;
 };
 
 Result<beat::StoredEntry> entry_of(const DryRunFlags& flags, const Context& context, std::int64_t from_ns) {
   if (flags.id.has_value() == flags.spec.has_value())
     return Error{Errc::kInvalidArgument, "give the ID of a schedule, or a spec with --spec"};
   if (flags.id) {
-    const auto attached = Attachment::open(context);
-    if (!attached.ok()) return attached.error();
-    return schedule_named(ScheduleStore(attached->engine()), *flags.id);
+    const auto schedules = open_schedules(flags.store, context, OpenFor::kReading);
+    if (!schedules.ok()) return schedules.error();
+    return (*schedules)->named(*flags.id);
   }
   const bool object = flags.spec->starts_with('{');
   nlohmann::json spec = *flags.spec;
@@ -194,6 +201,7 @@ Run build_dry_run(CommandLine& line) {
   line.text("--timezone", &flags->timezone, "IANA zone of --spec (default UTC)").named("ZONE");
   line.count("--count", &flags->count, "how many times (default 5)");
   line.when_ns("--from", &flags->from_ns, Toward::kFuture, "after this time (default now)");
+  declare_store_flags(line, &flags->store);
   return [flags](const Context& context) { return dry_run(*flags, context); };
 }
 

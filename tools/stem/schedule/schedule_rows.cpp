@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/units.hpp"
-#include "tools/stem/nearest.hpp"
 #include "tools/stem/when.hpp"
 
 namespace stem::cli {
@@ -21,13 +20,6 @@ ordered_json time_json(std::optional<std::int64_t> time_ns) {
 }
 
 }  // namespace
-
-Result<beat::StoredEntry> schedule_named(const beat::ScheduleStore& store, std::string_view id) {
-  if (auto found = store.find(id)) return std::move(*found);
-  std::vector<std::string> names;
-  for (const auto& stored : store.list()) names.push_back(stored.entry.id);
-  return Error{Errc::kNotFound, fmt::format("no schedule \"{}\"{}", id.substr(0, 200), did_you_mean(id, names))};
-}
 
 std::optional<std::int64_t> next_fire_ns(const beat::StoredEntry& stored, std::int64_t now_ns) {
   const auto planned = stored.next_planned_ns(now_ns);

@@ -10,9 +10,6 @@
 
 namespace stem::cli {
 
-// kNotFound with the nearest id that exists.
-Result<beat::StoredEntry> schedule_named(const beat::ScheduleStore& store, std::string_view id);
-
 // When the next tick is fired, jitter included; nothing when there is none.
 std::optional<std::int64_t> next_fire_ns(const beat::StoredEntry& stored, std::int64_t now_ns);
 
