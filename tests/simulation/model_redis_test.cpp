@@ -1,0 +1,271 @@
+// The model answers as a real Redis does: both are asked the same, at random, and say the same. Entry ids are named in
+// the order in which they first come up, and idle times only as short or long.
+#include "tests/simulation/model_redis.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+#include <set>
+
+#include "base/random.hpp"
+#include "federation/redis_connection.hpp"
+#include "federation/scripts.hpp"
+#include "io/loop.hpp"
+#include "tests/support/redis_server.hpp"
+
+namespace stem::simulation {
+namespace {
+
+using federation::Reply;
+using Argv = std::vector<std::string>;
+
+constexpr std::int64_t kLongIdleMs = 100'000;
+
+// The server, asked one thing after the other.
+class RealRedis {
+ public:
+  RealRedis() : loop_(*io::Loop::create()) {
+    federation::RedisOptions options;
+    options.url = *federation::parse_redis_url(server_.url());
+    options.quiet = true;
+    redis_ = std::make_unique<federation::RedisConnection>(*loop_, std::move(options), federation::RedisEvents{});
+    redis_->start();
+    while (!redis_->is_ready()) (void)loop_->run_once(10'000'000);
+  }
+  OwnedReply ask(const Argv& argv) {
+    const std::vector<std::string_view> words(argv.begin(), argv.end());
+    std::optional<OwnedReply> answer;
+    EXPECT_EQ(redis_->command(std::span(words), [&answer](const Reply& reply) { answer.emplace(reply); }),
+              federation::Queued::kYes);
+    while (!answer) (void)loop_->run_once(10'000'000);
+    return *answer;
+  }
+
+ private:
+  test::RedisServer server_;
+  std::unique_ptr<io::Loop> loop_;
+  std::unique_ptr<federation::RedisConnection> redis_;
+};
+
+// One side's entry ids, named by their order.
+class Names {
+ public:
+  std::string of(const std::string& text) {
+    const std::size_t open = text.starts_with('(') ? 1 : 0;
+    const auto id = EntryId::parse(text.substr(open), 0);
+    if (!id || id->ms < 1'000'000'000'000 || id->ms > 10'000'000'000'000 || text.find('-') == text.npos) return text;
+    for (std::size_t i = 0; i < ids_.size(); ++i)
+      if (ids_[i] == text.substr(open)) return fmt::format("{}#{}", text.substr(0, open), i);
+    ids_.push_back(text.substr(open));
+    return fmt::format("{}#{}", text.substr(0, open), ids_.size() - 1);
+  }
+  // "#3" as this side knows it.
+  std::string real(const std::string& word) const {
+    const std::size_t at = word.find('#');
+    if (at > 1 || word.size() < at + 2) return word;
+    return word.substr(0, at) + ids_[std::stoul(word.substr(at + 1))];
+  }
+  std::size_t count() const { return ids_.size(); }
+
+ private:
+  std::vector<std::string> ids_;
+};
+
+std::string shown(const OwnedReply& reply, Names& names) {
+  switch (reply.kind) {
+    case Reply::Kind::kNil: return "nil";
+    case Reply::Kind::kInteger: return fmt::to_string(reply.integer);
+    case Reply::Kind::kStatus: return '+' + reply.text;
+    case Reply::Kind::kString: return '"' + names.of(reply.text) + '"';
+    case Reply::Kind::kError: return '-' + reply.text.substr(0, reply.text.find(" script: "));
+    case Reply::Kind::kArray: break;
+  }
+  // Of XPENDING: entry, consumer, idle, deliveries.
+  const auto& e = reply.elements;
+  if (e.size() == 4 && e[2].kind == Reply::Kind::kInteger && e[3].kind == Reply::Kind::kInteger)
+    return fmt::format("[{} {} {} {}]", shown(e[0], names), e[1].text, e[2].integer >= kLongIdleMs ? "long" : "short",
+                       e[3].integer);
+  std::string text = "[";
+  for (const OwnedReply& one : e) text += shown(one, names) + ' ';
+  return text + ']';
+}
+
+class CommandMaker {
+ public:
+  CommandMaker(std::uint64_t seed, const Names& names) : random_(seed), names_(names) {}
+
+  Argv next() {
+    using namespace federation;
+    switch (random_.below(32)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3: return {"XADD", stream(), "*", "id", task(), "name", "t"};
+      case 4: return {"XADD", stream(), "5-1", "id", task()};
+      case 5: return {"XGROUP", "CREATE", stream(), group(), one_of({"0", "$"}), "MKSTREAM"};
+      case 6: return {"XGROUP", "CREATE", any(), group(), "0"};
+      case 7:
+      case 8: return {"XREADGROUP", "GROUP", group(), consumer(), "COUNT", count(), "STREAMS", "s1", "s2", ">", ">"};
+      case 9: return {"XREADGROUP", "GROUP", group(), consumer(), "STREAMS", stream(), one_of({">", "0", id()})};
+      case 10: return {"XACK", any(), group(), id()};
+      case 11: return {"XDEL", any(), id(), id()};
+      case 12: return {"XPENDING", any(), group()};
+      case 13: return {"XPENDING", stream(), group(), "-", "+", count(), consumer()};
+      case 14: return {"XPENDING", stream(), group(), "IDLE", "100000", one_of({"-", id(), '(' + id()}), "+", count()};
+      case 15: return {"XPENDING", stream(), group(), id(), id(), "1"};
+      case 16: return {"XCLAIM", stream(), group(), consumer(), one_of({"0", "100000"}), id(), id()};
+      case 17: return {"XCLAIM", stream(), group(), consumer(), "0", id(), "IDLE", "200000", "JUSTID"};
+      case 18:
+        return {"XRANGE", any(), one_of({"-", id(), '(' + id()}), one_of({"+", id(), '(' + id()}), "COUNT", count()};
+      case 19: return {"ZADD", "z", one_of({"1", "9000000000000000"}), member()};
+      case 20: return {"EVAL", std::string(kDueScript), "1", one_of({"z", "s1"})};
+      case 21: return {"EVAL", std::string(kPromoteScript), "2", "z", one_of({"s1", "d"}), member(), "id", task()};
+      case 22: return {"EVAL", std::string(kBuryMemberScript), "2", "z", one_of({"d", "s2"}), member(), "letter"};
+      case 23:
+        return {"EVAL",
+                std::string(kSettleScript),
+                "3",
+                any(),
+                one_of({"d", "s1"}),
+                result(),
+                group(),
+                consumer(),
+                id(),
+                "{}",
+                "100000",
+                one_of({"", "letter"})};
+      case 24:
+        return {"EVAL",   std::string(kSettleManyScript),
+                "3",      any(),
+                result(), result(),
+                group(),  id(),
+                "a",      "100000",
+                id(),     "b",
+                "100000"};
+      case 25: return {"EVAL", std::string(kReturnScript), "1", any(), group(), consumer(), id()};
+      case 26: return {"EVAL", std::string(kRenewScript), "1", any(), group(), consumer(), id()};
+      case 27: return {"EVAL", std::string(kReadBackScript), "1", any(), one_of({"-", '(' + id()})};
+      case 28:
+        return {"EVAL",
+                std::string(kResultsScript),
+                "3",
+                result(),
+                result(),
+                "s1",
+                one_of({"1", "1000"}),
+                one_of({"1", "9"})};
+      case 29: return values();
+      case 30: return {"XLEN", any()};
+      default: return random_.below(25) == 0 ? Argv{"FLUSHALL"} : Argv{"EXISTS", result()};
+    }
+  }
+
+ private:
+  Argv values() {
+    switch (random_.below(8)) {
+      case 0: return {"SET", result(), "text", "PX", "100000"};
+      case 1: return {"GET", any()};
+      case 2: return {"DEL", result()};
+      case 3: return {"LPUSH", one_of({"d", "s1"}), "letter"};
+      case 4: return {"LRANGE", one_of({"d", "z"}), one_of({"0", "-2"}), "-1"};
+      case 5: return {"ZSCORE", "z", member()};
+      case 6: return {"ZREM", one_of({"z", "d"}), member()};
+      default: return random_.below(2) == 0 ? Argv{"HSET", "h", "f", task()} : Argv{"HGET", one_of({"h", "d"}), "f"};
+    }
+  }
+  std::string one_of(std::vector<std::string> words) { return words[random_.below(words.size())]; }
+  std::string stream() { return one_of({"s1", "s2"}); }
+  std::string any() { return one_of({"s1", "s2", "s1", "s2", "nothing", "z", "d"}); }
+  std::string group() { return random_.below(12) == 0 ? "other" : "g"; }
+  std::string consumer() { return one_of({"a", "b"}); }
+  std::string task() { return fmt::format("task-{}", random_.below(50)); }
+  std::string member() { return fmt::format("member-{}", random_.below(6)); }
+  std::string result() { return fmt::format("r{}", random_.below(4)); }
+  std::string count() { return fmt::to_string(1 + random_.below(4)); }
+  std::string id() {
+    if (names_.count() == 0 || random_.below(15) == 0) return "7-7";
+    const std::size_t recent = std::min<std::size_t>(names_.count(), 12);
+    return fmt::format("#{}", names_.count() - 1 - random_.below(recent));
+  }
+
+  base::Random random_;
+  const Names& names_;
+};
+
+std::int64_t wall_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// Redis names entries by the millisecond. In two streams they must not have the same name, or ours for them differ.
+void next_millisecond() {
+  const std::int64_t now_ms = wall_us() / 1000;
+  while (wall_us() / 1000 == now_ms) {
+  }
+}
+
+bool may_add(const Argv& command) {
+  return command[0] == "XADD" ||
+         (command.size() > 1 && (command[1] == federation::kPromoteScript || command[1] == federation::kReturnScript));
+}
+
+// One command to both; true when they said the same.
+struct Both {
+  RealRedis real;
+  ModelRedis model;
+  Names real_names, model_names;
+  std::string expected;
+
+  ::testing::AssertionResult same(const Argv& command) {
+    Argv to_real, to_model;
+    for (const std::string& word : command) {
+      to_real.push_back(real_names.real(word));
+      to_model.push_back(model_names.real(word));
+    }
+    if (may_add(command)) next_millisecond();
+    expected = shown(real.ask(to_real), real_names);
+    const std::vector<std::string_view> words(to_model.begin(), to_model.end());
+    const std::string said = shown(model.execute(words, wall_us()), model_names);
+    if (said == expected) return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << fmt::format("{}\nthe model:   {}\na real one: {}", fmt::join(command, " "),
+                                                        said, expected);
+  }
+};
+
+TEST(ModelRedisTest, AnswersAsARealOneDoes) {
+  Both both;
+  CommandMaker maker(1, both.model_names);
+  std::set<std::string> answers;
+  for (int i = 0; i < 12'000; ++i) {
+    const Argv command = maker.next();
+    ASSERT_TRUE(both.same(command)) << "command " << i;
+    const char* kind = both.expected[0] == '-'                                             ? "error"
+                       : both.expected.find_first_of("123456789+\"") == both.expected.npos ? "nothing"
+                                                                                           : "something";
+    answers.insert(fmt::format("{} {}", command[0] == "EVAL" ? command[1].substr(0, 200) : command[0], kind));
+  }
+  // Nearly every command and script was refused, found nothing and did its work: otherwise little was compared.
+  EXPECT_GE(answers.size(), 66u);
+}
+
+// The same, beyond maxmemory: what is refused, and what a script had done by then.
+TEST(ModelRedisTest, RefusesAsARealOneDoesWhenItIsFull) {
+  Both both;
+  CommandMaker maker(99, both.model_names);
+  int refused = 0;
+  for (int i = 0; i < 4000; ++i) {
+    if (i % 100 == 0) {
+      const bool full = i / 100 % 2 == 1;
+      (void)both.real.ask({"CONFIG", "SET", "maxmemory", full ? "1" : "0"});
+      both.model.set_full(full);
+    }
+    ASSERT_TRUE(both.same(maker.next())) << "command " << i;
+    refused += both.expected.starts_with("-OOM");
+  }
+  EXPECT_GT(refused, 100);
+}
+
+}  // namespace
+}  // namespace stem::simulation

@@ -1,0 +1,184 @@
+// The scripts of federation/scripts.hpp, told by their text. What each redis.call may answer with an error ends the
+// script there, with what it has done so far done: so it is here too.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "federation/scripts.hpp"
+#include "tests/simulation/model_redis.hpp"
+
+namespace stem::simulation {
+namespace {
+
+std::int64_t number(std::string_view text) {
+  std::int64_t value = 0;
+  (void)std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+std::vector<std::string_view> views(const std::vector<OwnedReply>& texts) {
+  std::vector<std::string_view> all;
+  for (const OwnedReply& one : texts) all.push_back(one.text);
+  return all;
+}
+
+}  // namespace
+
+// EVAL script numkeys key... arg...
+OwnedReply ModelRedis::eval(Words words) {
+  using Script = OwnedReply (ModelRedis::*)(Words, Words);
+  static const std::pair<std::string_view, Script> scripts[] = {
+      {federation::kDueScript, &ModelRedis::due},
+      {federation::kPromoteScript, &ModelRedis::promote},
+      {federation::kBuryMemberScript, &ModelRedis::bury_member},
+      {federation::kSettleScript, &ModelRedis::settle},
+      {federation::kSettleManyScript, &ModelRedis::settle_many},
+      {federation::kReturnScript, &ModelRedis::give_back},
+      {federation::kRenewScript, &ModelRedis::renew},
+      {federation::kReadBackScript, &ModelRedis::read_back},
+      {federation::kResultsScript, &ModelRedis::results},
+  };
+  const auto keys = static_cast<std::size_t>(number(words[2]));
+  for (const auto& [text, script] : scripts) {
+    if (words[1] != text) continue;
+    in_script_ = true;
+    script_wrote_ = false;
+    OwnedReply reply = (this->*script)(words.subspan(3, keys), words.subspan(3 + keys));
+    in_script_ = false;
+    return reply;
+  }
+  std::fprintf(stderr, "the model of Redis does not know this script; model_scripts.cpp lacks it:\n%s\n",
+               std::string(words[1]).c_str());
+  std::abort();
+}
+
+OwnedReply ModelRedis::due(Words keys, Words) {
+  const std::string now = fmt::to_string(now_ms());
+  std::vector<OwnedReply> due;
+  std::size_t room = 16'777'216;
+  for (int page = 0; page < 10; ++page) {
+    const std::string from = fmt::to_string(page * 10);
+    OwnedReply members = call({"ZRANGEBYSCORE", keys[0], "-inf", now, "LIMIT", from, "10"});
+    if (is_error(members)) return members;
+    const std::size_t n = members.elements.size();
+    for (OwnedReply& member : members.elements) {
+      if (member.text.size() > room) continue;
+      room -= member.text.size();
+      due.push_back(std::move(member));
+    }
+    if (n < 10) break;
+  }
+  return list_reply(std::move(due));
+}
+
+OwnedReply ModelRedis::promote(Words keys, Words args) {
+  const OwnedReply there = call({"ZSCORE", keys[0], args[0]});
+  if (is_error(there)) return there;
+  if (there.kind == federation::Reply::Kind::kNil) return number_reply(0);
+  std::vector<std::string_view> add{"XADD", keys[1], "*"};
+  add.insert(add.end(), args.begin() + 1, args.end());
+  if (OwnedReply added = call(add); is_error(added)) return added;
+  if (OwnedReply gone = call({"ZREM", keys[0], args[0]}); is_error(gone)) return gone;
+  return number_reply(1);
+}
+
+OwnedReply ModelRedis::bury_member(Words keys, Words args) {
+  const OwnedReply there = call({"ZSCORE", keys[0], args[0]});
+  if (is_error(there)) return there;
+  if (there.kind == federation::Reply::Kind::kNil) return number_reply(0);
+  if (OwnedReply pushed = call({"LPUSH", keys[1], args[1]}); is_error(pushed)) return pushed;
+  if (OwnedReply gone = call({"ZREM", keys[0], args[0]}); is_error(gone)) return gone;
+  return number_reply(1);
+}
+
+// `refused` is the error of the server, or the 0 with which the script ends.
+bool ModelRedis::is_mine(std::string_view stream, std::string_view group, std::string_view consumer,
+                         std::string_view entry, OwnedReply& refused) {
+  refused = call({"XPENDING", stream, group, entry, entry, "1"});
+  if (is_error(refused)) return false;
+  const bool mine = !refused.elements.empty() && refused.elements[0].elements[1].text == consumer;
+  refused = number_reply(0);
+  return mine;
+}
+
+OwnedReply ModelRedis::settle(Words keys, Words args) {
+  OwnedReply refused;
+  if (!is_mine(keys[0], args[0], args[1], args[2], refused)) return refused;
+  if (!args[5].empty())
+    if (OwnedReply pushed = call({"LPUSH", keys[1], args[5]}); is_error(pushed)) return pushed;
+  if (OwnedReply kept = call({"SET", keys[2], args[3], "PX", args[4]}); is_error(kept)) return kept;
+  if (OwnedReply acked = call({"XACK", keys[0], args[0], args[2]}); is_error(acked)) return acked;
+  if (OwnedReply gone = call({"XDEL", keys[0], args[2]}); is_error(gone)) return gone;
+  return number_reply(1);
+}
+
+OwnedReply ModelRedis::settle_many(Words keys, Words args) {
+  for (std::size_t i = 1; i < keys.size(); ++i) {
+    const std::size_t at = 3 * i - 2;
+    if (OwnedReply kept = call({"SET", keys[i], args[at + 1], "PX", args[at + 2]}); is_error(kept)) return kept;
+    if (OwnedReply acked = call({"XACK", keys[0], args[0], args[at]}); is_error(acked)) return acked;
+    if (OwnedReply gone = call({"XDEL", keys[0], args[at]}); is_error(gone)) return gone;
+  }
+  return number_reply(static_cast<std::int64_t>(keys.size()) - 1);
+}
+
+OwnedReply ModelRedis::give_back(Words keys, Words args) {
+  OwnedReply refused;
+  if (!is_mine(keys[0], args[0], args[1], args[2], refused)) return refused;
+  const OwnedReply entry = call({"XRANGE", keys[0], args[2], args[2]});
+  if (is_error(entry)) return entry;
+  if (entry.elements.empty()) return number_reply(0);
+  std::vector<std::string_view> add{"XADD", keys[0], "*"};
+  const auto fields = views(entry.elements[0].elements[1].elements);
+  add.insert(add.end(), fields.begin(), fields.end());
+  if (OwnedReply added = call(add); is_error(added)) return added;
+  if (OwnedReply acked = call({"XACK", keys[0], args[0], args[2]}); is_error(acked)) return acked;
+  if (OwnedReply gone = call({"XDEL", keys[0], args[2]}); is_error(gone)) return gone;
+  return number_reply(1);
+}
+
+OwnedReply ModelRedis::renew(Words keys, Words args) {
+  OwnedReply refused;
+  if (!is_mine(keys[0], args[0], args[1], args[2], refused)) return refused;
+  if (OwnedReply claimed = call({"XCLAIM", keys[0], args[0], args[1], "0", args[2], "JUSTID"}); is_error(claimed))
+    return claimed;
+  return number_reply(1);
+}
+
+OwnedReply ModelRedis::read_back(Words keys, Words args) {
+  std::string from(args[0]);
+  std::vector<OwnedReply> ids;
+  for (int page = 0; page < 50; ++page) {
+    const OwnedReply entries = call({"XRANGE", keys[0], from, "+", "COUNT", "20"});
+    if (is_error(entries)) return entries;
+    for (const OwnedReply& entry : entries.elements) {
+      from = '(' + entry.elements[0].text;
+      const auto& fields = entry.elements[1].elements;
+      for (std::size_t i = 0; i + 1 < fields.size(); i += 2)
+        if (fields[i].text == "id" && fields[i + 1].text.size() <= 64) ids.push_back(fields[i + 1]);
+    }
+    if (entries.elements.size() < 20) return list_reply({text_reply(""), list_reply(std::move(ids))});
+  }
+  return list_reply({text_reply(from), list_reply(std::move(ids))});
+}
+
+OwnedReply ModelRedis::results(Words keys, Words args) {
+  std::vector<OwnedReply> results;
+  std::int64_t room = number(args[1]);
+  for (const std::string_view key : keys) {
+    results.push_back(nil_reply());
+    const std::int64_t bytes = call({"STRLEN", key}).integer;  // 0 when it is something else
+    if (bytes > number(args[0])) {
+      results.back() = text_reply("");
+    } else if (bytes > 0 && bytes <= room) {
+      results.back() = call({"GET", key});
+      room -= bytes;
+    }
+  }
+  return list_reply(std::move(results));
+}
+
+}  // namespace stem::simulation
