@@ -80,6 +80,7 @@ const std::unordered_map<std::string_view, ModelRedis::Entry>& ModelRedis::comma
 
 OwnedReply ModelRedis::execute(Words words, std::int64_t now_us) {
   now_us_ = now_us;
+  wrote_ = false;
   return call(words);
 }
 
@@ -93,10 +94,10 @@ OwnedReply ModelRedis::call(Words words) {
   const Entry& command = found->second;
   if (read_only_ && command.writes) return error_reply("READONLY You can't write against a read only replica.");
   // A script that has begun to write goes on to its end.
-  if (full_ && command.grows && !(in_script_ && script_wrote_))
+  if (full_ && command.grows && !(in_script_ && wrote_))
     return error_reply("OOM command not allowed when used memory > 'maxmemory'.");
   OwnedReply reply = (this->*command.run)(words);
-  script_wrote_ = script_wrote_ || command.writes;
+  wrote_ = wrote_ || command.writes;
   return reply;
 }
 

@@ -27,6 +27,8 @@ class ModelRedis {
   // One command at this time of the server's clock. A read that would block answers nil. Ends the program when the
   // command, or the script, is one that it does not know.
   OwnedReply execute(Words words, std::int64_t now_us);
+  // Whether the last one may have changed something.
+  bool wrote() const { return wrote_; }
 
   // Beyond maxmemory with noeviction; a replica.
   void set_full(bool full) { full_ = full; }
@@ -117,7 +119,7 @@ class ModelRedis {
   std::map<std::string, Value, std::less<>> values_;
   std::int64_t now_us_ = 0;
   bool full_ = false, read_only_ = false;
-  bool in_script_ = false, script_wrote_ = false;
+  bool in_script_ = false, wrote_ = false;
 };
 
 inline OwnedReply wrong_type() {

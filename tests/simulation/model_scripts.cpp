@@ -45,7 +45,6 @@ OwnedReply ModelRedis::eval(Words words) {
   for (const auto& [text, script] : scripts) {
     if (words[1] != text) continue;
     in_script_ = true;
-    script_wrote_ = false;
     OwnedReply reply = (this->*script)(words.subspan(3, keys), words.subspan(3 + keys));
     in_script_ = false;
     return reply;

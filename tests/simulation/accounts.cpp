@@ -1,0 +1,121 @@
+#include "tests/simulation/accounts.hpp"
+
+#include <charconv>
+#include <utility>
+
+namespace stem::simulation {
+namespace {
+
+constexpr std::string_view kMark = "{\"n\":";
+
+// Numbers of the tasks that a Redis holds: in its streams and delayed.
+std::set<std::uint64_t> numbers_in(const ModelRedis& redis) {
+  std::set<std::uint64_t> numbers;
+  std::uint64_t number = 0;
+  for (const std::string& key : redis.keys()) {
+    if (const Stream* stream = redis.stream(key))
+      for (const auto& [id, fields] : stream->entries)
+        for (const std::string& field : fields)
+          if (Accounts::number_in(field, number)) numbers.insert(number);
+    if (const auto* sorted = redis.sorted(key))
+      for (const auto& [member, score] : *sorted)
+        if (Accounts::number_in(member, number)) numbers.insert(number);
+  }
+  return numbers;
+}
+
+// Keys of results, by the number that the result names; those of failures name none, and stand for every failure.
+std::set<std::string> results_in(const ModelRedis& redis) {
+  std::set<std::string> results;
+  for (const std::string& key : redis.keys())
+    if (redis.text(key) != nullptr) results.insert(key);
+  return results;
+}
+
+}  // namespace
+
+bool Accounts::number_in(std::string_view text, std::uint64_t& number) {
+  const std::size_t at = text.find(kMark);
+  if (at == text.npos) return false;
+  const char* from = text.data() + at + kMark.size();
+  return std::from_chars(from, text.data() + text.size(), number).ec == std::errc{};
+}
+
+std::uint64_t Accounts::open(std::uint32_t origin, const Plan& plan) {
+  TaskAccount task;
+  task.origin = origin;
+  task.plan = plan;
+  tasks_.push_back(task);
+  return tasks_.size() - 1;
+}
+
+void Accounts::started(std::uint64_t number, std::uint32_t host) {
+  diary_.note("host {} starts task {} of host {}", host, number, at(number).origin);
+  ++at(number).starts;
+}
+
+void Accounts::succeeded(std::uint64_t number, std::uint32_t host) {
+  diary_.note("host {} has run task {}", host, number);
+  ended_ += !at(number).ended();
+  ++at(number).successes;
+  if (at(number).plan.conduct == Conduct::kFailForGood)
+    violation(fmt::format("task {} was to fail, and succeeded", number));
+}
+
+void Accounts::buried(std::uint64_t number, std::uint32_t host) {
+  diary_.note("host {} has buried task {}", host, number);
+  ended_ += !at(number).ended();
+  ++at(number).burials;
+}
+
+void Accounts::refused(std::uint64_t number, std::uint32_t host) {
+  diary_.note("host {} is refused the end of task {}", host, number);
+  ++at(number).fenced;
+}
+
+void Accounts::host_lost(std::uint32_t host) {
+  for (TaskAccount& task : tasks_)
+    if (task.origin == host) task.may_be_lost = task.result_may_be_lost = true;
+}
+
+void Accounts::all_may_repeat() {
+  for (TaskAccount& task : tasks_) task.may_repeat = true;
+}
+
+// What was there and is not any more was lost; what is there again may run again.
+void Accounts::rolled_back(const ModelRedis& before, const ModelRedis& after) {
+  const std::set<std::uint64_t> had = numbers_in(before), has = numbers_in(after);
+  for (const std::uint64_t number : had) {
+    at(number).may_repeat = true;
+    if (has.contains(number)) continue;
+    at(number).may_be_lost = at(number).result_may_be_lost = true;
+    diary_.note("task {} is lost with Redis", number);
+  }
+  for (const std::uint64_t number : has) at(number).may_repeat = true;
+  const std::set<std::string> results = results_in(after);
+  bool lost = false;
+  for (const std::string& key : results_in(before)) lost = lost || !results.contains(key);
+  if (!lost) return;
+  for (TaskAccount& task : tasks_)
+    if (task.ended()) task.result_may_be_lost = task.may_repeat = true;
+}
+
+void Accounts::violation(std::string what) {
+  diary_.note("VIOLATION: {}", what);
+  violations_.push_back(std::move(what));
+}
+
+void Accounts::check_runs(bool once) {
+  for (std::uint64_t number = 0; number < tasks_.size(); ++number) {
+    const TaskAccount& task = tasks_[number];
+    if (!task.ended() && !task.may_be_lost) violation(fmt::format("task {} is lost: it never ended", number));
+    if (!once || task.may_repeat) continue;
+    const std::uint32_t planned = task.plan.conduct == Conduct::kFailOnce ? 2 : 1;
+    if (task.starts > planned)
+      violation(fmt::format("task {} was started {} times, not {}", number, task.starts, planned));
+    if (task.successes + task.burials > 1)
+      violation(fmt::format("task {} ended {} times", number, task.successes + task.burials));
+  }
+}
+
+}  // namespace stem::simulation

@@ -1,0 +1,49 @@
+// Deliberate faults, each at the seam between the federation's core and Redis: what the core would do if one rule of
+// it were missing. A simulation that does not notice them proves nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "federation/redis.hpp"
+
+namespace stem::simulation {
+
+enum class Canary : std::uint8_t {
+  kNone,
+  kResendUnread,      // after a lost answer everything is sent again, unread
+  kNoFence,           // the connections of a gateway before it are left alone
+  kLetGoUnanswered,   // a task is let go before Redis has answered
+  kAcknowledgeEarly,  // an entry is acknowledged when it comes, not when it ends
+  kNoRenewal,         // a lease is not renewed, but taken for renewed
+  kImpatientReclaim,  // other hosts' entries are taken over without waiting for their time
+  kNoDelete,          // an entry that ended is acknowledged and stays
+  kNoResult,          // an entry that ended leaves no result
+  kSettleUnasked,     // who was silent for too long does not ask whether the entry still is his
+  kForgetPending,     // what Redis counts as ours is not read at the start
+};
+inline constexpr Canary kLastCanary = Canary::kForgetPending;
+
+std::string_view to_string(Canary canary);
+// False when there is none of this name.
+bool parse(std::string_view text, Canary& canary);
+
+// Passes everything on to another, but for the fault.
+class CanaryRedis : public federation::Redis {
+ public:
+  CanaryRedis(federation::Redis& to, Canary canary) : to_(to), canary_(canary) {}
+
+  using Redis::command;
+  federation::Queued command(std::span<const std::string_view> argv, federation::ReplyHandler handler,
+                             std::int64_t block_ns) override;
+  bool is_ready() const override { return to_.is_ready(); }
+  void drop(const std::string& reason) override { to_.drop(reason); }
+
+ private:
+  federation::Redis& to_;
+  Canary canary_;
+};
+
+}  // namespace stem::simulation
