@@ -50,7 +50,7 @@ std::uint64_t Accounts::open(std::uint32_t origin, const Plan& plan) {
 }
 
 void Accounts::started(std::uint64_t number, std::uint32_t host) {
-  diary_.note("host {} starts task {} of host {}", host, number, at(number).origin);
+  diary_.note("host {} starts task {} of host {}", host, number, static_cast<std::int32_t>(at(number).origin));
   ++at(number).starts;
 }
 

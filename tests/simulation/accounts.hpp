@@ -17,6 +17,8 @@ namespace stem::simulation {
 
 enum class Conduct : std::uint8_t { kSucceed, kFailOnce, kFailForGood };
 
+inline constexpr std::uint32_t kOutside = ~0u;  // the origin of what no host of ours has made
+
 // What a task does when it runs; by its number, as a handler's code would.
 struct Plan {
   std::int64_t duration_ns = 0;

@@ -1,32 +1,187 @@
 #include "tests/simulation/canary.hpp"
 
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <utility>
+
+#include "federation/scripts.hpp"
+#include "tests/simulation/model_reply.hpp"
+
 namespace stem::simulation {
-
-using federation::Queued;
-
 namespace {
 
+using federation::Queued;
+using federation::Reply;
+using federation::ReplyHandler;
+
 constexpr std::string_view kNames[] = {
-    "none",          "resend-unread",     "no-fence",  "let-go-unanswered", "acknowledge-early",
-    "no-renewal",    "impatient-reclaim", "no-delete", "no-result",         "settle-unasked",
-    "forget-pending"};
+    "none",           "resend-unread",     "no-fence",  "let-go-unanswered", "acknowledge-early",
+    "no-renewal",     "impatient-reclaim", "no-delete", "no-result",         "settle-unasked",
+    "forget-pending", "promote-twice"};
+static_assert(std::size(kNames) == static_cast<std::size_t>(kLastCanary) + 1);
+
+bool is_script(std::span<const std::string_view> argv, std::string_view script) {
+  return argv[0] == "EVAL" && argv[1] == script;
+}
+
+Reply text(std::string_view words) {
+  Reply reply;
+  reply.kind = Reply::Kind::kString;
+  reply.text = words;
+  return reply;
+}
+
+Reply integer(std::int64_t value) {
+  Reply reply;
+  reply.kind = Reply::Kind::kInteger;
+  reply.integer = value;
+  return reply;
+}
+
+Reply array(std::span<const Reply> elements) {
+  Reply reply;
+  reply.kind = Reply::Kind::kArray;
+  reply.elements = elements;
+  return reply;
+}
+
+std::size_t key_count(std::span<const std::string_view> argv) {
+  std::size_t keys = 0;
+  (void)std::from_chars(argv[2].data(), argv[2].data() + argv[2].size(), keys);
+  return keys;
+}
 
 }  // namespace
 
 std::string_view to_string(Canary canary) { return kNames[static_cast<int>(canary)]; }
 
 bool parse(std::string_view text, Canary& canary) {
-  for (std::size_t i = 0; i < std::size(kNames); ++i) {
-    if (kNames[i] != text) continue;
-    canary = static_cast<Canary>(i);
-    return true;
-  }
-  return false;
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), text);
+  if (found == std::end(kNames)) return false;
+  canary = static_cast<Canary>(found - std::begin(kNames));
+  return true;
 }
 
-Queued CanaryRedis::command(std::span<const std::string_view> argv, federation::ReplyHandler handler,
-                            std::int64_t block_ns) {
+Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_ns) {
+  static const Reply kNothing[] = {text(""), array({})};
+  const bool reads = argv[0] == "XREADGROUP";
+  switch (canary_) {
+    case Canary::kResendUnread:
+      if (is_script(argv, federation::kReadBackScript)) return pretend(array(kNothing), std::move(handler));
+      if (argv[0] == "EXISTS") return pretend(integer(0), std::move(handler));
+      break;
+    case Canary::kNoFence:
+      if (argv[0] == "CLIENT") return pretend(text(""), std::move(handler));
+      break;
+    case Canary::kLetGoUnanswered:
+      if (argv[0] == "XADD") return let_go_unanswered(argv, std::move(handler));
+      break;
+    case Canary::kAcknowledgeEarly:
+      if (reads) return acknowledge_early(argv, std::move(handler), block_ns);
+      break;
+    case Canary::kNoRenewal:
+      if (argv[0] == "XCLAIM" && argv.back() == "JUSTID") return pretend(array({}), std::move(handler));
+      if (is_script(argv, federation::kRenewScript)) return pretend(integer(1), std::move(handler));
+      break;
+    case Canary::kImpatientReclaim:
+      if (argv[0] == "XPENDING" || (argv[0] == "XCLAIM" && argv.back() != "JUSTID"))
+        return reclaim_impatiently(argv, std::move(handler));
+      break;
+    case Canary::kNoDelete:
+    case Canary::kNoResult:
+      if (is_script(argv, federation::kSettleManyScript)) return settle_in_part(argv, std::move(handler));
+      break;
+    case Canary::kSettleUnasked:
+      if (is_script(argv, federation::kSettleScript) && argv.back().empty())
+        return settle_unasked(argv, std::move(handler));
+      break;
+    case Canary::kForgetPending:
+      if (reads && argv.back() != ">") return pretend(Reply{}, std::move(handler));
+      break;
+    case Canary::kPromoteTwice:
+      if (is_script(argv, federation::kPromoteScript)) return promote_twice(argv, std::move(handler));
+      break;
+    case Canary::kNone: break;
+  }
   return to_.command(argv, std::move(handler), block_ns);
+}
+
+Queued CanaryRedis::pretend(const Reply& said, ReplyHandler handler) {
+  return to_.command(
+      {"PING"}, [said, handler = std::move(handler)](const Reply& reply) { handler(reply.is_error() ? reply : said); });
+}
+
+Queued CanaryRedis::let_go_unanswered(Argv argv, ReplyHandler handler) {
+  const std::vector<std::string> words(argv.begin(), argv.end());
+  return to_.command({"PING"}, [this, words, handler = std::move(handler)](const Reply& reply) {
+    if (reply.is_error()) return handler(reply);
+    const std::vector<std::string_view> views(words.begin(), words.end());
+    (void)to_.command(std::span(views), [](const Reply&) {});
+    handler(text("1-1"));
+  });
+}
+
+Queued CanaryRedis::acknowledge_early(Argv argv, ReplyHandler handler, std::int64_t block_ns) {
+  const std::string group(argv[2]);
+  return to_.command(
+      argv,
+      [this, group, handler = std::move(handler)](const Reply& reply) {
+        for (const Reply& stream : reply.elements) {
+          for (const Reply& entry : stream.elements[1].elements) {
+            const std::string_view key = stream.elements[0].text, id = entry.elements[0].text;
+            (void)to_.command({"XACK", key, group, id}, [](const Reply&) {});
+            (void)to_.command({"XDEL", key, id}, [](const Reply&) {});
+          }
+        }
+        handler(reply);
+      },
+      block_ns);
+}
+
+Queued CanaryRedis::reclaim_impatiently(Argv argv, ReplyHandler handler) {
+  std::vector<std::string_view> words(argv.begin(), argv.end());
+  words[4] = "0";  // least idle time, of both
+  if (argv[0] == "XCLAIM") return to_.command(std::span<const std::string_view>(words), std::move(handler));
+  return to_.command(std::span<const std::string_view>(words), [handler = std::move(handler)](const Reply& reply) {
+    if (!reply.is_array()) return handler(reply);
+    OwnedReply said(reply);
+    for (OwnedReply& entry : said.elements) entry.elements[2].integer = 86'400'000;
+    const ShownReply shown(said);
+    handler(shown.get());
+  });
+}
+
+// EVAL script n stream result... group (entry result ttl)...
+Queued CanaryRedis::settle_in_part(Argv argv, ReplyHandler handler) {
+  const std::size_t keys = key_count(argv);
+  const Argv args = argv.subspan(3 + keys);
+  for (std::size_t i = 1; i < keys; ++i) {
+    const std::size_t at = 3 * i - 2;
+    if (canary_ == Canary::kNoDelete)
+      (void)to_.command({"SET", argv[3 + i], args[at + 1], "PX", args[at + 2]}, [](const Reply&) {});
+    else
+      (void)to_.command({"XDEL", argv[3], args[at]}, [](const Reply&) {});
+  }
+  std::vector<std::string_view> acknowledge{"XACK", argv[3], args[0]};
+  for (std::size_t i = 1; i < keys; ++i) acknowledge.push_back(args[3 * i - 2]);
+  return to_.command(std::span<const std::string_view>(acknowledge), std::move(handler));
+}
+
+// EVAL script 3 stream dead result group consumer entry result ttl letter
+Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
+  return to_.command(
+      {"EVAL", federation::kSettleManyScript, "2", argv[3], argv[5], argv[6], argv[8], argv[9], argv[10]},
+      std::move(handler));
+}
+
+// EVAL script 2 delayed stream member field...
+Queued CanaryRedis::promote_twice(Argv argv, ReplyHandler handler) {
+  std::vector<std::string_view> add{"XADD", argv[4], "*"};
+  add.insert(add.end(), argv.begin() + 6, argv.end());
+  return to_.command(std::span<const std::string_view>(add), [handler = std::move(handler)](const Reply& reply) {
+    handler(reply.is_error() ? reply : integer(1));
+  });
 }
 
 }  // namespace stem::simulation

@@ -13,8 +13,8 @@ namespace stem::simulation {
 
 enum class Canary : std::uint8_t {
   kNone,
-  kResendUnread,      // after a lost answer everything is sent again, unread
-  kNoFence,           // the connections of a gateway before it are left alone
+  kResendUnread,      // after a lost answer everything is sent again, without reading back
+  kNoFence,           // what the connections before it have sent may still be carried out
   kLetGoUnanswered,   // a task is let go before Redis has answered
   kAcknowledgeEarly,  // an entry is acknowledged when it comes, not when it ends
   kNoRenewal,         // a lease is not renewed, but taken for renewed
@@ -22,9 +22,10 @@ enum class Canary : std::uint8_t {
   kNoDelete,          // an entry that ended is acknowledged and stays
   kNoResult,          // an entry that ended leaves no result
   kSettleUnasked,     // who was silent for too long does not ask whether the entry still is his
-  kForgetPending,     // what Redis counts as ours is not read at the start
+  kForgetPending,     // what Redis counts as ours is not read first
+  kPromoteTwice,      // a delayed task comes to its lane and stays in the delayed set
 };
-inline constexpr Canary kLastCanary = Canary::kForgetPending;
+inline constexpr Canary kLastCanary = Canary::kPromoteTwice;
 
 std::string_view to_string(Canary canary);
 // False when there is none of this name.
@@ -42,6 +43,16 @@ class CanaryRedis : public federation::Redis {
   void drop(const std::string& reason) override { to_.drop(reason); }
 
  private:
+  using Argv = std::span<const std::string_view>;
+  // Answered when Redis answers something else, with this.
+  federation::Queued pretend(const federation::Reply& said, federation::ReplyHandler handler);
+  federation::Queued let_go_unanswered(Argv argv, federation::ReplyHandler handler);
+  federation::Queued acknowledge_early(Argv argv, federation::ReplyHandler handler, std::int64_t block_ns);
+  federation::Queued reclaim_impatiently(Argv argv, federation::ReplyHandler handler);
+  federation::Queued settle_in_part(Argv argv, federation::ReplyHandler handler);
+  federation::Queued settle_unasked(Argv argv, federation::ReplyHandler handler);
+  federation::Queued promote_twice(Argv argv, federation::ReplyHandler handler);
+
   federation::Redis& to_;
   Canary canary_;
 };

@@ -24,7 +24,11 @@ class Cluster {
   void plan_tasks();
   void plan_faults();
   Plan draw_plan();
-  void strike(Fault fault);
+  void make_tasks(std::size_t host, const std::vector<Plan>& plans);
+  void make_outside(const Plan& plan);
+  void send_outside(std::uint64_t number);
+  void lie_in_wait(std::uint32_t host, const std::vector<std::string>& argv);
+  void strike(Fault fault, std::size_t index);
   void lose_host(std::uint32_t host);
   void watch_commands();
   void watch_credit();
@@ -33,6 +37,7 @@ class Cluster {
   bool redis_is_empty() const;
   void judge();
   std::vector<std::string> missing_results() const;
+  bool is_told_outside(std::uint64_t number) const;
   void judge_letters();
   std::size_t any_host() { return random_.below(hosts_.size()); }
 
@@ -42,11 +47,15 @@ class Cluster {
   Timeline time_;
   Diary diary_;
   Accounts accounts_;
+  NetworkOptions network_;
   VirtualServer server_;
   federation::Keys keys_{"stem"};
   std::vector<std::unique_ptr<VirtualHost>> hosts_;  // null: lost
+  std::vector<Fault> waiting_faults_;                // for a moment that hurts
   Outcome outcome_;
 };
+
+std::string outside_id(std::uint64_t number) { return fmt::format("outside-{}", number); }
 
 NetworkOptions draw_network(base::Random& random) {
   NetworkOptions network;
@@ -62,7 +71,8 @@ Cluster::Cluster(const SimulationOptions& options)
       climate_(draw_climate(random_)),
       diary_(time_, options.trace),
       accounts_(diary_),
-      server_(time_, diary_, base::Random(random_.next()), draw_network(random_)) {
+      network_(draw_network(random_)),
+      server_(time_, diary_, base::Random(random_.next()), network_) {
   if (options.hosts != 0) climate_.hosts = options.hosts;
   if (options.tasks_per_host != 0) climate_.tasks_per_host = options.tasks_per_host;
   if (options.producing_ns != 0) climate_.producing_ns = options.producing_ns;
@@ -109,15 +119,56 @@ Plan Cluster::draw_plan() {
 
 void Cluster::plan_tasks() {
   const std::uint64_t total = std::uint64_t{climate_.tasks_per_host} * climate_.hosts;
-  for (std::uint64_t i = 0; i < total; ++i) {
-    const std::size_t host = any_host();
+  for (std::uint64_t made = 0; made < total;) {
     const auto when_ns = static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(climate_.producing_ns)));
-    const std::uint64_t together = random_.below(10) == 0 ? 5 : 1;
-    for (std::uint64_t j = 0; j<together; ++j, i += j> 0)
-      time_.at(when_ns, [this, host, plan = draw_plan()] {
-        if (hosts_[host] != nullptr && !hosts_[host]->is_stopped()) (void)hosts_[host]->enqueue(plan);
-      });
+    std::vector<Plan> plans(random_.below(8) == 0 ? 2 + random_.below(12) : 1);
+    for (Plan& plan : plans) plan = draw_plan();
+    made += plans.size();
+    if (random_.below(6) == 0)
+      time_.at(when_ns, [this, plan = plans[0]] { make_outside(plan); });
+    else
+      time_.at(when_ns, [this, plans, host = any_host()] { make_tasks(host, plans); });
   }
+}
+
+void Cluster::make_tasks(std::size_t index, const std::vector<Plan>& plans) {
+  VirtualHost* host = hosts_[index].get();
+  if (host == nullptr || host->is_stopped()) return;
+  if (plans.size() > 6) return host->enqueue_run(plans);
+  for (const Plan& plan : plans) (void)host->enqueue(plan);
+}
+
+// A program of another kind that shares the queue: it writes into a lane, or into the delayed set.
+void Cluster::make_outside(const Plan& plan) {
+  const std::uint64_t number = accounts_.open(kOutside, plan);
+  diary_.note("task {} is made outside", number);
+  send_outside(number);
+}
+
+void Cluster::send_outside(std::uint64_t number) {
+  const Plan& plan = accounts_.at(number).plan;
+  const std::string id = outside_id(number), args = fmt::format("{{\"n\":{}}}", number);
+  federation::EnvelopeView envelope;
+  envelope.id = id;
+  envelope.name = "count";
+  envelope.queue = "q";
+  envelope.args = args;
+  envelope.priority = plan.priority;
+  envelope.enqueued_at_us = server_.now_us();
+  envelope.visibility_timeout_ms = plan.visibility_ns / kMillisecondNs;
+  std::vector<std::string> argv;
+  if (plan.delay_ns > 0) {
+    std::string member;
+    federation::append_json(member, envelope);
+    argv = {"ZADD", keys_.delayed("q"), fmt::to_string((server_.now_us() + plan.delay_ns / 1000) / 1000), member};
+  } else {
+    const federation::StreamFields fields(envelope);
+    std::vector<std::string_view> words{"XADD", "", "*"};
+    fields.append_to(words);
+    argv.assign(words.begin(), words.end());
+    argv[1] = keys_.stream("q", plan.priority);
+  }
+  if (!server_.from_outside(argv)) time_.after(100 * kMillisecondNs, [this, number] { send_outside(number); });
 }
 
 // ---- faults
@@ -126,13 +177,22 @@ void Cluster::plan_faults() {
   for (std::uint32_t i = 0; i < climate_.faults; ++i) {
     const Fault fault = draw_fault(random_, climate_.weather);
     const auto when_ns = static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(climate_.producing_ns)));
-    time_.at(when_ns, [this, fault] { strike(fault); });
+    const bool waits = random_.below(2) == 0;
+    time_.at(when_ns, [this, fault, waits] { waits ? waiting_faults_.push_back(fault) : strike(fault, any_host()); });
   }
   outcome_.faults = climate_.faults;
 }
 
-void Cluster::strike(Fault fault) {
-  const std::size_t index = any_host();
+// A fault hurts most while something is on its way.
+void Cluster::lie_in_wait(std::uint32_t host, const std::vector<std::string>& argv) {
+  if (waiting_faults_.empty() || (argv[0] != "XADD" && argv[0] != "EVAL") || random_.below(4) != 0) return;
+  const Fault fault = waiting_faults_.back();
+  waiting_faults_.pop_back();
+  time_.after(static_cast<std::int64_t>(random_.below(2 * static_cast<std::uint64_t>(network_.most_delay_ns))),
+              [this, fault, host] { strike(fault, host); });
+}
+
+void Cluster::strike(Fault fault, std::size_t index) {
   VirtualHost* host = hosts_[index].get();
   const std::int64_t for_ns = draw_length_ns(random_, climate_.weather);
   const std::uint64_t choice = random_.next();
@@ -173,9 +233,11 @@ void Cluster::lose_host(std::uint32_t host) {
 
 // ---- while it runs
 
-// An end that is told without asking is told by the consumer whose entry it is.
+// An end that is told without asking is told by the consumer whose entry it is. What was said in time and came late,
+// when another had it already, does no harm: the task has ended.
 void Cluster::watch_commands() {
-  server_.on_command = [this](const std::string& client, Words words) {
+  server_.on_sent = [this](std::uint32_t host, const std::vector<std::string>& argv) { lie_in_wait(host, argv); };
+  server_.on_command = [this](const std::string& client, Words words, std::int64_t sent_ns) {
     if (words[0] != "EVAL" || words[1] != federation::kSettleManyScript) return;
     const auto keys = static_cast<std::size_t>(std::stoul(std::string(words[2])));
     const Stream* stream = server_.model().stream(words[3]);
@@ -187,6 +249,8 @@ void Cluster::watch_commands() {
       if (pending == group.pending.end() || client.find(pending->second.consumer) != client.npos) continue;
       ++outcome_.foreign_ends;
       diary_.note("{} ends an entry of {}", client, pending->second.consumer);
+      if (kEpochUs / 1000 + sent_ns / kMillisecondNs > pending->second.delivered_ms)
+        accounts_.violation(fmt::format("{} has not asked whether the entry still was its own", client));
     }
   };
 }
@@ -209,7 +273,7 @@ std::uint64_t Cluster::may_wait(std::uint32_t host) const {
 }
 
 bool Cluster::redis_is_empty() const {
-  auto& model = const_cast<Cluster*>(this)->server_.model();
+  const ModelRedis& model = server_.model();
   for (int lane = 0; lane < federation::kLanes; ++lane) {
     const Stream* stream = model.stream(keys_.stream("q", lane));
     if (stream == nullptr) continue;
@@ -250,7 +314,12 @@ std::vector<std::string> Cluster::missing_results() const {
   std::vector<std::string> missing;
   for (std::uint64_t number = 0; number < accounts_.tasks().size(); ++number) {
     const TaskAccount& task = accounts_.tasks()[number];
-    if (!task.plan.awaited || hosts_[task.origin] == nullptr || task.result_may_be_lost) continue;
+    if (!task.plan.awaited || task.result_may_be_lost) continue;
+    if (task.origin == kOutside) {
+      if (!is_told_outside(number)) missing.push_back(fmt::format("the result of task {} is not in Redis", number));
+      continue;
+    }
+    if (hosts_[task.origin] == nullptr) continue;
     std::string text;
     const auto state = hosts_[task.origin]->result_of(number, text);
     const bool fails = task.plan.conduct == Conduct::kFailForGood || task.burials > 0;
@@ -261,6 +330,13 @@ std::vector<std::string> Cluster::missing_results() const {
           fmt::format("the result of task {} did not come home: state {}, {}", number, static_cast<int>(state), text));
   }
   return missing;
+}
+
+bool Cluster::is_told_outside(std::uint64_t number) const {
+  const std::string* status = server_.model().text(keys_.result(outside_id(number)));
+  if (status == nullptr) return false;
+  const bool ran = status->find(fmt::format("\"ran\":{}", number)) != status->npos;
+  return ran == (accounts_.tasks()[number].burials == 0);
 }
 
 // Each task that was to fail is one dead letter, here or there.

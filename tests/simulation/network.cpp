@@ -70,7 +70,8 @@ void VirtualServer::send(std::int64_t id, std::vector<std::string> argv, std::in
   Link* link = find(id);
   if (link == nullptr) return;  // the server has closed it; the client will see
   link->last_up_ns = std::max(link->last_up_ns, time_.now_ns() + delay_ns(link->host));
-  link->up.push_back({link->last_up_ns, std::move(argv), block_ns});
+  if (on_sent) on_sent(link->host, argv);
+  link->up.push_back({link->last_up_ns, std::move(argv), block_ns, time_.now_ns()});
   schedule_run(id, link->last_up_ns);
 }
 
@@ -96,7 +97,7 @@ void VirtualServer::leave(std::int64_t id, std::size_t unsent, Ending ending) {
     link->last_up_ns += late_ns;
   }
   link->last_up_ns = std::max(link->last_up_ns, time_.now_ns() + delay_ns(link->host));
-  link->up.push_back({link->last_up_ns, {}, 0});
+  link->up.push_back({link->last_up_ns, {}, 0, time_.now_ns()});
   schedule_run(id, link->last_up_ns);
 }
 
@@ -117,7 +118,7 @@ void VirtualServer::run(std::int64_t id) {
 
 void VirtualServer::carry_out(std::int64_t id, Link& link, const Packet& packet) {
   const bool may_block = packet.block_ns > 0;
-  OwnedReply said = answer(link, packet.argv);
+  OwnedReply said = answer(link, packet.argv, packet.sent_ns);
   if (!may_block || said.kind != federation::Reply::Kind::kNil) {
     reply(id, link, std::move(said));
     return serve_blocked();
@@ -145,7 +146,7 @@ void VirtualServer::serve_blocked() {
         if (!model_.has_new(words)) break;
         const std::vector<std::string> argv = std::exchange(link->blocked, {});
         links.pop_front();
-        reply(id, *link, answer(*link, argv));
+        reply(id, *link, answer(*link, argv, time_.now_ns()));
         time_.after(0, [this, id = id] { run(id); });
         continue;
       }
@@ -154,14 +155,23 @@ void VirtualServer::serve_blocked() {
   }
 }
 
-OwnedReply VirtualServer::answer(Link& link, const std::vector<std::string>& argv) {
+OwnedReply VirtualServer::answer(Link& link, const std::vector<std::string>& argv, std::int64_t sent_ns) {
   ++commands_;
   if (argv[0] == "CLIENT") return client_command(argv);
   const auto words = views(argv);
-  if (on_command) on_command(link.name, words);
+  if (on_command) on_command(link.name, words, sent_ns);
   OwnedReply said = model_.execute(words, now_us());
   if (keeps_history_ && model_.wrote()) history_.push_back({now_us(), argv});
   return said;
+}
+
+bool VirtualServer::from_outside(const std::vector<std::string>& argv) {
+  if (state_ != State::kUp) return false;
+  const OwnedReply said = model_.execute(views(argv), now_us());
+  if (is_error(said)) return false;
+  if (keeps_history_) history_.push_back({now_us(), argv});
+  serve_blocked();
+  return true;
 }
 
 OwnedReply VirtualServer::client_command(const std::vector<std::string>& argv) {

@@ -63,12 +63,16 @@ class VirtualServer {
   void flush();
   bool serves() const { return state_ == State::kUp; }
 
-  ModelRedis& model() { return model_; }
+  const ModelRedis& model() const { return model_; }
   std::int64_t now_us() const { return kEpochUs + time_.now_ns() / 1000; }
   // Before and after changes were lost.
   std::function<void(const ModelRedis& before, const ModelRedis& after)> on_rollback;
-  // Before a command is carried out, by a client of this name.
-  std::function<void(const std::string& client, Words words)> on_command;
+  // Before a command is carried out that a client of this name has sent then.
+  std::function<void(const std::string& client, Words words, std::int64_t sent_ns)> on_command;
+  // When a command has left a host.
+  std::function<void(std::uint32_t host, const std::vector<std::string>& argv)> on_sent;
+  // By a client that is no host of ours. False: the server does not take it now.
+  bool from_outside(const std::vector<std::string>& argv);
   // Changes are kept, so that some can be lost.
   void keep_history() { keeps_history_ = true; }
   std::uint64_t commands() const { return commands_; }
@@ -81,6 +85,7 @@ class VirtualServer {
     std::int64_t at_ns;
     std::vector<std::string> argv;  // empty: the end
     std::int64_t block_ns;
+    std::int64_t sent_ns;
   };
   struct Link {
     std::string name;
@@ -97,7 +102,7 @@ class VirtualServer {
   void schedule_run(std::int64_t link, std::int64_t at_ns);
   void run(std::int64_t link);
   void carry_out(std::int64_t id, Link& link, const Packet& packet);
-  OwnedReply answer(Link& link, const std::vector<std::string>& argv);
+  OwnedReply answer(Link& link, const std::vector<std::string>& argv, std::int64_t sent_ns);
   OwnedReply client_command(const std::vector<std::string>& argv);
   void reply(std::int64_t id, Link& link, OwnedReply reply);
   void serve_blocked();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/outbox.hpp"
+#include "federation/payload_text.hpp"
 #include "shm/names.hpp"
 #include "tests/support/scratch.hpp"
 
@@ -111,10 +112,38 @@ bool VirtualHost::enqueue(const Plan& plan) {
     return false;
   }
   accounts_.at(number).id = made.id;
+  this->made(number);
+  return true;
+}
+
+void VirtualHost::made(std::uint64_t number) {
   diary_.note("host {} makes task {}", options_.number, number);
   look_for_work();
   if (gateway_ != nullptr) gateway_->wake(static_cast<std::int64_t>(random_.below(2 * kMillisecondNs)));
-  return true;
+}
+
+void VirtualHost::enqueue_run(std::vector<Plan> plans) {
+  std::vector<std::string> payloads;
+  std::vector<engine::TaskSpec> specs;
+  std::vector<std::uint64_t> numbers;
+  for (Plan& plan : plans) {
+    plan.awaited = false;
+    plan.delay_ns = plan.visibility_ns = 0;
+    plan.priority = plans.front().priority;
+    numbers.push_back(accounts_.open(options_.number, plan));
+    payloads.push_back(fmt::format("{{\"n\":{}}}", numbers.back()));
+  }
+  for (const std::string& payload : payloads) {
+    engine::TaskSpec& spec = specs.emplace_back();
+    spec.queue = queue_;
+    spec.task = task_;
+    spec.priority = plans.front().priority;
+    spec.payload = std::as_bytes(std::span(payload));
+  }
+  std::size_t done = 0;
+  if ((*supervisor_)->enqueue_many(specs.data(), specs.size(), nullptr, done, now_ns()) != engine::EnqueueStatus::kOk)
+    accounts_.violation(fmt::format("host {} has no room for a run of tasks", options_.number));
+  for (const std::uint64_t number : numbers) made(number);
 }
 
 // ---- workers
@@ -139,8 +168,8 @@ void VirtualHost::claim(std::size_t index) {
   while (!worker.busy && engine.has_hint(queue_) && engine.claim(queue_, &worker.lease, 1, now_ns()) == 1) {
     if (!engine.view(worker.lease, worker.view)) continue;
     if (engine.begin(worker.lease, worker.view, now_ns()) != engine::Begin::kStart) continue;
-    const std::string_view payload(reinterpret_cast<const char*>(worker.view.payload.data()),
-                                   worker.view.payload.size());
+    std::string payload(reinterpret_cast<const char*>(worker.view.payload.data()), worker.view.payload.size());
+    if (const auto json = federation::json_of_message_pack(payload)) payload = *json;
     if (!Accounts::number_in(payload, worker.number)) {
       accounts_.violation(fmt::format("host {} was given a payload that nobody made: {}", options_.number, payload));
       continue;

@@ -31,6 +31,8 @@ class VirtualHost {
 
   // Makes a task of this host; false when there is no room.
   bool enqueue(const Plan& plan);
+  // Several at once, stored together (engine/run.hpp): nobody waits for them, and they name no visibility timeout.
+  void enqueue_run(std::vector<Plan> plans);
   void start_gateway();
   void kill_gateway();
   // A worker process dies with what it runs, and another takes its place.
@@ -63,6 +65,7 @@ class VirtualHost {
   };
 
   void make_segment();
+  void made(std::uint64_t number);
   void start_worker(Worker& worker);
   void claim(std::size_t index);
   void end(std::size_t index, std::uint64_t life);
