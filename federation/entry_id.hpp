@@ -18,6 +18,11 @@ struct EntryId {
 
   auto operator<=>(const EntryId&) const = default;
   bool is_known() const { return ms != 0 || sequence != 0; }
+  // The one before it, in order; of the first, itself.
+  EntryId before() const {
+    if (sequence > 0) return {ms, sequence - 1};
+    return ms > 0 ? EntryId{ms - 1, ~std::uint64_t{0}} : *this;
+  }
   std::string text() const { return fmt::format("{}-{}", ms, sequence); }
 };
 

@@ -23,11 +23,15 @@ void Exporter::recover() {
   bool any[kLanes] = {};
   for (const auto& [id, task] : tasks_) {
     if (task.stage != Stage::kUncertain) continue;
-    // Redis names entries by its clock. It came behind the last one that we know of; one that was there and is not
-    // where it was may have been put back behind that place; and none was there before the task was made.
+    // Redis names entries by its clock. It came behind the last one that we know of; one whose replicas we waited for
+    // is where it was; one that was there and is not any more may have been put back behind that place; and none was
+    // there before the task was made.
     const auto made_ms =
         static_cast<std::uint64_t>(std::max<std::int64_t>(0, (task.enqueued_us - kClockSkewUs) / 1000));
-    const EntryId begin = std::max({made_ms, 0}, task.was_there ? task.entry : last_id_[task.lane]);
+    const EntryId known = task.was_there          ? task.entry
+                          : task.entry.is_known() ? task.entry.before()
+                                                  : last_id_[task.lane];
+    const EntryId begin = std::max({made_ms, 0}, known);
     from[task.lane] = any[task.lane] ? std::min(from[task.lane], begin) : begin;
     any[task.lane] = true;
   }

@@ -149,9 +149,8 @@ void Importer::on_pending(int lane, const Reply& reply) {
 
 // One at a time, however large they are. The next one that is ours comes in place of one that is not any more.
 void Importer::read_pending(int lane, std::string_view entry, std::int64_t deliveries) {
-  EntryId before = parse_entry_id(entry).value_or(EntryId{});
+  const EntryId before = parse_entry_id(entry).value_or(EntryId{}).before();
   if (!before.is_known()) return;
-  before = before.sequence > 0 ? EntryId{before.ms, before.sequence - 1} : EntryId{before.ms - 1, ~std::uint64_t{0}};
   const Queued queued = reader_.command(
       {"XREADGROUP", "GROUP", group_, options_.consumer, "COUNT", "1", "STREAMS", streams_[lane], before.text()},
       [this, lane, deliveries, sent_ns = clocks_.now_ns](const Reply& reply) {

@@ -309,6 +309,7 @@ TEST_F(ExporterTest, WhatIsFoundWrittenIsWaitedForBehindAWriteOfItsConnection) {
   exporter->on_lost();
   redis.ready = true;
   exporter->on_ready(clocks);
+  EXPECT_EQ(redis.first("EVAL").argv.back(), "(1700000000000-4") << "it is read back from where it is";
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({Shape(id)}), list({Shape("1700000000000-5")})}).reply()));
   EXPECT_EQ(exporter->on_their_way(), 1u);
   step(*exporter);
