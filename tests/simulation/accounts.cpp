@@ -24,14 +24,6 @@ std::set<std::uint64_t> numbers_in(const ModelRedis& redis) {
   return numbers;
 }
 
-// Keys of results, by the number that the result names; those of failures name none, and stand for every failure.
-std::set<std::string> results_in(const ModelRedis& redis) {
-  std::set<std::string> results;
-  for (const std::string& key : redis.keys())
-    if (redis.text(key) != nullptr) results.insert(key);
-  return results;
-}
-
 }  // namespace
 
 bool Accounts::number_in(std::string_view text, std::uint64_t& number) {
@@ -82,22 +74,22 @@ void Accounts::all_may_repeat() {
   for (TaskAccount& task : tasks_) task.may_repeat = true;
 }
 
-// What was there and is not any more was lost; what is there again may run again.
-void Accounts::rolled_back(const ModelRedis& before, const ModelRedis& after) {
+// What was there and is not any more was lost, where nobody holds it; what is there again may run again.
+void Accounts::rolled_back(const ModelRedis& before, const ModelRedis& after, bool to_replica) {
   const std::set<std::uint64_t> had = numbers_in(before), has = numbers_in(after);
   for (const std::uint64_t number : had) {
-    at(number).may_repeat = true;
-    if (has.contains(number)) continue;
-    at(number).may_be_lost = at(number).result_may_be_lost = true;
+    TaskAccount& task = at(number);
+    task.may_repeat = true;
+    if (has.contains(number) || task.held || (to_replica && task.replicated)) continue;
+    task.may_be_lost = task.result_may_be_lost = true;
     diary_.note("task {} is lost with Redis", number);
   }
   for (const std::uint64_t number : has) at(number).may_repeat = true;
-  const std::set<std::string> results = results_in(after);
-  bool lost = false;
-  for (const std::string& key : results_in(before)) lost = lost || !results.contains(key);
-  if (!lost) return;
-  for (TaskAccount& task : tasks_)
-    if (task.ended()) task.result_may_be_lost = task.may_repeat = true;
+  for (TaskAccount& task : tasks_) {
+    if (!task.ended()) continue;
+    task.may_repeat = true;  // its end may be gone
+    task.result_may_be_lost = task.result_may_be_lost || task.origin == kOutside;
+  }
 }
 
 void Accounts::violation(std::string what) {

@@ -33,6 +33,8 @@ struct TaskAccount {
   std::uint32_t origin = 0;  // host
   engine::TaskId id;         // there
   Plan plan;
+  bool held = false;        // at its origin until its end is known
+  bool replicated = false;  // let go there only when a replica has it
   std::uint32_t starts = 0;
   std::uint32_t successes = 0;  // that the host's engine accepted
   std::uint32_t burials = 0;    // dead letters, likewise
@@ -62,7 +64,7 @@ class Accounts {
   void host_lost(std::uint32_t host);
   void may_repeat(std::uint64_t number) { at(number).may_repeat = true; }
   void all_may_repeat();
-  void rolled_back(const ModelRedis& before, const ModelRedis& after);
+  void rolled_back(const ModelRedis& before, const ModelRedis& after, bool to_replica);
 
   // Something that must never be.
   void violation(std::string what);

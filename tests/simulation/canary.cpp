@@ -64,7 +64,7 @@ bool parse(std::string_view text, Canary& canary) {
 }
 
 Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_ns) {
-  static const Reply kNothing[] = {text(""), array({})};
+  static const Reply kNothing[] = {text(""), array({}), array({})};
   const bool reads = argv[0] == "XREADGROUP";
   switch (canary_) {
     case Canary::kResendUnread:
@@ -85,7 +85,7 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
       if (is_script(argv, federation::kRenewScript)) return pretend(integer(1), std::move(handler));
       break;
     case Canary::kImpatientReclaim:
-      if (argv[0] == "XPENDING" || (argv[0] == "XCLAIM" && argv.back() != "JUSTID"))
+      if ((argv[0] == "XPENDING" && argv[3] == "IDLE") || (argv[0] == "XCLAIM" && argv.back() != "JUSTID"))
         return reclaim_impatiently(argv, std::move(handler));
       break;
     case Canary::kNoDelete:
@@ -97,7 +97,7 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
         return settle_unasked(argv, std::move(handler));
       break;
     case Canary::kForgetPending:
-      if (reads && argv.back() != ">") return pretend(Reply{}, std::move(handler));
+      if (argv[0] == "XPENDING" && argv[3] != "IDLE") return pretend(array({}), std::move(handler));
       break;
     case Canary::kPromoteTwice:
       if (is_script(argv, federation::kPromoteScript)) return promote_twice(argv, std::move(handler));

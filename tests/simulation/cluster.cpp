@@ -77,8 +77,8 @@ Cluster::Cluster(const SimulationOptions& options)
   if (options.tasks_per_host != 0) climate_.tasks_per_host = options.tasks_per_host;
   if (options.producing_ns != 0) climate_.producing_ns = options.producing_ns;
   if (climate_.hosts > 20) climate_.faults *= climate_.hosts / 10;
-  server_.on_rollback = [this](const ModelRedis& before, const ModelRedis& after) {
-    accounts_.rolled_back(before, after);
+  server_.on_rollback = [this](const ModelRedis& before, const ModelRedis& after, bool to_replica) {
+    accounts_.rolled_back(before, after, to_replica);
   };
   if (climate_.weather == Weather::kRough) server_.keep_history();
   outcome_.seed = options.seed;
@@ -95,6 +95,8 @@ void Cluster::make_hosts() {
     host.workers = static_cast<std::uint32_t>(i == 0 ? 1 + random_.below(3) : random_.below(4));
     host.wall_skew_us = random_.below(3) == 0 ? static_cast<std::int64_t>(random_.below(600'000'000)) - 300'000'000 : 0;
     host.gateway.policy = local_first ? federation::Policy::kLocalFirst : federation::Policy::kGlobal;
+    host.gateway.hold = random_.below(4) == 0 ? federation::Hold::kUntilDone : federation::Hold::kUntilReceived;
+    host.gateway.replicas = random_.below(4) == 0 ? 1 : 0;
     host.gateway.prefetch_multiplier = static_cast<std::uint32_t>(1 + random_.below(6));
     host.gateway.poll_ns = static_cast<std::int64_t>(1 + random_.below(30)) * kMillisecondNs;
     host.gateway.canary = options_.canary;
@@ -217,8 +219,7 @@ void Cluster::strike(Fault fault, std::size_t index) {
     case Fault::kLoseHost: return lose_host(static_cast<std::uint32_t>(index));
     case Fault::kKillRedisEverySecond:
       return server_.crash(for_ns / 2, static_cast<std::int64_t>(choice % kSecondNs), for_ns / 2);
-    case Fault::kFailOver:
-      return server_.fail_over(static_cast<std::int64_t>(choice % (200 * kMillisecondNs)), for_ns / 10);
+    case Fault::kFailOver: return server_.fail_over(static_cast<std::int64_t>(choice % kMostLagNs), for_ns / 10);
     case Fault::kFlush: return server_.flush();
     case Fault::kFillUp: return server_.fill_up(for_ns);
   }
@@ -268,7 +269,7 @@ void Cluster::watch_credit() {
 std::uint64_t Cluster::may_wait(std::uint32_t host) const {
   return static_cast<std::uint64_t>(
       std::count_if(accounts_.tasks().begin(), accounts_.tasks().end(), [host](const TaskAccount& task) {
-        return task.origin == host && task.plan.awaited && (task.may_be_lost || task.result_may_be_lost);
+        return task.origin == host && task.held && (task.may_be_lost || task.result_may_be_lost);
       }));
 }
 

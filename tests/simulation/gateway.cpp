@@ -39,6 +39,8 @@ VirtualGateway::VirtualGateway(VirtualHost& host, VirtualServer& server, Timelin
   exports.policy = options.policy;
   exports.prefetch_multiplier = options.prefetch_multiplier;
   exports.window = options.window;
+  exports.hold = options.hold;
+  exports.replicas = options.replicas;
   exporter_ = std::make_unique<federation::Exporter>(**self_, *seen_redis_, keys_, *transcript_, host.queue(),
                                                      std::move(exports));
   federation::Importer::Options imports;

@@ -18,6 +18,8 @@ namespace stem::simulation {
 
 struct GatewayOptions {
   federation::Policy policy = federation::Policy::kGlobal;
+  federation::Hold hold = federation::Hold::kUntilReceived;
+  std::uint32_t replicas = 0;
   std::uint32_t prefetch_multiplier = 2;
   std::int64_t visibility_ms = 30'000;
   std::uint32_t window = 4096;

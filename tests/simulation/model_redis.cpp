@@ -73,6 +73,7 @@ const std::unordered_map<std::string_view, ModelRedis::Entry>& ModelRedis::comma
       {"XACK", {&M::xack, 4, true, false}},
       {"XPENDING", {&M::xpending, 3, false, false}},
       {"XCLAIM", {&M::xclaim, 6, true, false}},
+      {"XINFO", {&M::xinfo, 3, false, false}},
       {"EVAL", {&M::eval, 3, false, false}},
   };
   return all;
@@ -313,6 +314,15 @@ OwnedReply ModelRedis::xclaim(Words words) {
     claimed.push_back(just_id ? text_reply(id.text()) : entry_reply(*stream, id));
   }
   return list_reply(std::move(claimed));
+}
+
+// XINFO STREAM key, of which only the newest name is told.
+OwnedReply ModelRedis::xinfo(Words words) {
+  bool wrong = false;
+  const Stream* stream = find<Stream>(words[2], wrong);
+  if (wrong) return wrong_type();
+  if (stream == nullptr) return error_reply("ERR no such key");
+  return list_reply({text_reply("last-generated-id"), text_reply(stream->last.text())});
 }
 
 }  // namespace stem::simulation

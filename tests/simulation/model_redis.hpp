@@ -102,15 +102,19 @@ class ModelRedis {
   OwnedReply xack(Words);
   OwnedReply xpending(Words);
   OwnedReply xclaim(Words);
+  OwnedReply xinfo(Words);
   // scripts (model_scripts.cpp)
   OwnedReply eval(Words);
   OwnedReply due(Words keys, Words args);
   OwnedReply promote(Words keys, Words args);
   OwnedReply bury_member(Words keys, Words args);
+  OwnedReply refuse_member(Words keys, Words args);
   OwnedReply settle(Words keys, Words args);
   OwnedReply settle_many(Words keys, Words args);
   OwnedReply give_back(Words keys, Words args);
   OwnedReply renew(Words keys, Words args);
+  OwnedReply visibility(Words keys, Words args);
+  OwnedReply gone(Words keys, Words args);
   OwnedReply read_back(Words keys, Words args);
   OwnedReply results(Words keys, Words args);
   bool is_mine(std::string_view stream, std::string_view group, std::string_view consumer, std::string_view entry,

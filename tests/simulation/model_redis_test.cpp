@@ -87,6 +87,9 @@ std::string shown(const OwnedReply& reply, Names& names) {
   if (e.size() == 4 && e[2].kind == Reply::Kind::kInteger && e[3].kind == Reply::Kind::kInteger)
     return fmt::format("[{} {} {} {}]", shown(e[0], names), e[1].text, e[2].integer >= kLongIdleMs ? "long" : "short",
                        e[3].integer);
+  // Of XINFO the model tells what is asked for.
+  for (std::size_t i = 0; i + 1 < e.size(); ++i)
+    if (e[i].text == "last-generated-id") return "last " + shown(e[i + 1], names);
   std::string text = "[";
   for (const OwnedReply& one : e) text += shown(one, names) + ' ';
   return text + ']';
@@ -98,7 +101,7 @@ class CommandMaker {
 
   Argv next() {
     using namespace federation;
-    switch (random_.below(32)) {
+    switch (random_.below(37)) {
       case 0:
       case 1:
       case 2:
@@ -158,6 +161,23 @@ class CommandMaker {
                 one_of({"1", "9"})};
       case 29: return values();
       case 30: return {"XLEN", any()};
+      case 32: return {"XINFO", "STREAM", any()};
+      case 33: return {"EVAL", std::string(kVisibilityScript), "1", any(), id()};
+      case 34:
+        return {"XADD", stream(), "*", "visibilityTimeout", one_of({"5000", std::string(21, '1')}), "id", task()};
+      case 35:
+        return {"EVAL", std::string(kGoneScript), "4", stream(), result(), any(), result(), id(), one_of({"", id()})};
+      case 36:
+        return {"EVAL",
+                std::string(kRefuseMemberScript),
+                "3",
+                "z",
+                one_of({"d", "s2"}),
+                result(),
+                member(),
+                "letter",
+                "{}",
+                "100000"};
       default: return random_.below(25) == 0 ? Argv{"FLUSHALL"} : Argv{"EXISTS", result()};
     }
   }

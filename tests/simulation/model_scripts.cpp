@@ -34,11 +34,14 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kDueScript, &ModelRedis::due},
       {federation::kPromoteScript, &ModelRedis::promote},
       {federation::kBuryMemberScript, &ModelRedis::bury_member},
+      {federation::kRefuseMemberScript, &ModelRedis::refuse_member},
       {federation::kSettleScript, &ModelRedis::settle},
       {federation::kSettleManyScript, &ModelRedis::settle_many},
       {federation::kReturnScript, &ModelRedis::give_back},
       {federation::kRenewScript, &ModelRedis::renew},
+      {federation::kVisibilityScript, &ModelRedis::visibility},
       {federation::kReadBackScript, &ModelRedis::read_back},
+      {federation::kGoneScript, &ModelRedis::gone},
       {federation::kResultsScript, &ModelRedis::results},
   };
   const auto keys = static_cast<std::size_t>(number(words[2]));
@@ -93,6 +96,16 @@ OwnedReply ModelRedis::bury_member(Words keys, Words args) {
   return number_reply(1);
 }
 
+OwnedReply ModelRedis::refuse_member(Words keys, Words args) {
+  const OwnedReply there = call({"ZSCORE", keys[0], args[0]});
+  if (is_error(there)) return there;
+  if (there.kind == federation::Reply::Kind::kNil) return number_reply(0);
+  if (OwnedReply pushed = call({"LPUSH", keys[1], args[1]}); is_error(pushed)) return pushed;
+  if (OwnedReply kept = call({"SET", keys[2], args[2], "PX", args[3]}); is_error(kept)) return kept;
+  if (OwnedReply gone = call({"ZREM", keys[0], args[0]}); is_error(gone)) return gone;
+  return number_reply(1);
+}
+
 // `refused` is the error of the server, or the 0 with which the script ends.
 bool ModelRedis::is_mine(std::string_view stream, std::string_view group, std::string_view consumer,
                          std::string_view entry, OwnedReply& refused) {
@@ -107,19 +120,21 @@ OwnedReply ModelRedis::settle(Words keys, Words args) {
   OwnedReply refused;
   if (!is_mine(keys[0], args[0], args[1], args[2], refused)) return refused;
   if (!args[5].empty())
-    if (OwnedReply pushed = call({"LPUSH", keys[1], args[5]}); is_error(pushed)) return pushed;
-  if (OwnedReply kept = call({"SET", keys[2], args[3], "PX", args[4]}); is_error(kept)) return kept;
+    if (OwnedReply looked = call({"LLEN", keys[1]}); is_error(looked)) return looked;
   if (OwnedReply acked = call({"XACK", keys[0], args[0], args[2]}); is_error(acked)) return acked;
   if (OwnedReply gone = call({"XDEL", keys[0], args[2]}); is_error(gone)) return gone;
+  if (OwnedReply kept = call({"SET", keys[2], args[3], "PX", args[4]}); is_error(kept)) return kept;
+  if (!args[5].empty())
+    if (OwnedReply pushed = call({"LPUSH", keys[1], args[5]}); is_error(pushed)) return pushed;
   return number_reply(1);
 }
 
 OwnedReply ModelRedis::settle_many(Words keys, Words args) {
   for (std::size_t i = 1; i < keys.size(); ++i) {
     const std::size_t at = 3 * i - 2;
-    if (OwnedReply kept = call({"SET", keys[i], args[at + 1], "PX", args[at + 2]}); is_error(kept)) return kept;
     if (OwnedReply acked = call({"XACK", keys[0], args[0], args[at]}); is_error(acked)) return acked;
     if (OwnedReply gone = call({"XDEL", keys[0], args[at]}); is_error(gone)) return gone;
+    if (OwnedReply kept = call({"SET", keys[i], args[at + 1], "PX", args[at + 2]}); is_error(kept)) return kept;
   }
   return number_reply(static_cast<std::int64_t>(keys.size()) - 1);
 }
@@ -147,21 +162,52 @@ OwnedReply ModelRedis::renew(Words keys, Words args) {
   return number_reply(1);
 }
 
+OwnedReply ModelRedis::visibility(Words keys, Words args) {
+  const OwnedReply entry = call({"XRANGE", keys[0], args[0], args[0]});
+  if (is_error(entry)) return entry;
+  if (entry.elements.empty()) return nil_reply();
+  const auto& fields = entry.elements[0].elements[1].elements;
+  for (std::size_t i = 0; i + 1 < fields.size(); i += 2)
+    if (fields[i].text == "visibilityTimeout" && fields[i + 1].text.size() <= 20) return fields[i + 1];
+  return text_reply("");
+}
+
 OwnedReply ModelRedis::read_back(Words keys, Words args) {
   std::string from(args[0]);
-  std::vector<OwnedReply> ids;
+  std::vector<OwnedReply> ids, places;
   for (int page = 0; page < 50; ++page) {
     const OwnedReply entries = call({"XRANGE", keys[0], from, "+", "COUNT", "20"});
     if (is_error(entries)) return entries;
     for (const OwnedReply& entry : entries.elements) {
       from = '(' + entry.elements[0].text;
       const auto& fields = entry.elements[1].elements;
-      for (std::size_t i = 0; i + 1 < fields.size(); i += 2)
-        if (fields[i].text == "id" && fields[i + 1].text.size() <= 64) ids.push_back(fields[i + 1]);
+      for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
+        if (fields[i].text != "id" || fields[i + 1].text.size() > 64) continue;
+        ids.push_back(fields[i + 1]);
+        places.push_back(entry.elements[0]);
+        break;
+      }
     }
-    if (entries.elements.size() < 20) return list_reply({text_reply(""), list_reply(std::move(ids))});
+    if (entries.elements.size() < 20) {
+      from.clear();
+      break;
+    }
   }
-  return list_reply({text_reply(from), list_reply(std::move(ids))});
+  return list_reply({text_reply(from), list_reply(std::move(ids)), list_reply(std::move(places))});
+}
+
+OwnedReply ModelRedis::gone(Words keys, Words args) {
+  std::vector<OwnedReply> gone;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    bool here = call({"EXISTS", keys[2 * i + 1]}).integer == 1;
+    if (!here && !args[i].empty()) {
+      const OwnedReply entry = call({"XRANGE", keys[2 * i], args[i], args[i]});
+      if (is_error(entry)) return entry;
+      here = !entry.elements.empty();
+    }
+    gone.push_back(number_reply(here ? 0 : 1));
+  }
+  return list_reply(std::move(gone));
 }
 
 OwnedReply ModelRedis::results(Words keys, Words args) {

@@ -116,23 +116,30 @@ void VirtualServer::run(std::int64_t id) {
   }
 }
 
+// Until a timer ends it, nothing that comes behind it on this connection is looked at.
+void VirtualServer::block(std::int64_t id, Link& link, const Packet& packet, std::int64_t for_ns, OwnedReply end) {
+  link.blocked = packet.argv;
+  link.blocked_number = ++block_number_;
+  time_.after(for_ns, [this, id, number = block_number_, end = std::move(end)] {
+    Link* waits = find(id);
+    if (waits == nullptr || waits->blocked.empty() || waits->blocked_number != number) return;
+    waits->blocked.clear();
+    reply(id, *waits, end);
+    run(id);
+  });
+}
+
 void VirtualServer::carry_out(std::int64_t id, Link& link, const Packet& packet) {
+  // A replica has it when it can be behind by no more.
+  if (packet.argv[0] == "WAIT") return block(id, link, packet, kMostLagNs, number_reply(1));
   const bool may_block = packet.block_ns > 0;
   OwnedReply said = answer(link, packet.argv, packet.sent_ns);
   if (!may_block || said.kind != federation::Reply::Kind::kNil) {
     reply(id, link, std::move(said));
     return serve_blocked();
   }
-  link.blocked = packet.argv;
-  link.blocked_number = ++block_number_;
   blocked_[*(std::find(packet.argv.begin(), packet.argv.end(), "STREAMS") + 1)].push_back(id);
-  time_.after(packet.block_ns, [this, id, number = block_number_] {
-    Link* waits = find(id);
-    if (waits == nullptr || waits->blocked.empty() || waits->blocked_number != number) return;
-    waits->blocked.clear();
-    reply(id, *waits, nil_reply());
-    run(id);
-  });
+  block(id, link, packet, packet.block_ns, nil_reply());
 }
 
 // First come, first served, as long as there is something.
@@ -247,7 +254,7 @@ void VirtualServer::stop(std::int64_t for_ns) {
 void VirtualServer::crash(std::int64_t for_ns, std::int64_t lost_ns, std::int64_t loading_ns) {
   if (state_ == State::kDown) return;
   close_all();
-  lose_changes(lost_ns);
+  lose_changes(lost_ns, /*to_replica=*/false);
   ++life_;
   state_ = State::kDown;
   const std::uint64_t number = ++state_number_;
@@ -260,17 +267,18 @@ void VirtualServer::crash(std::int64_t for_ns, std::int64_t lost_ns, std::int64_
 }
 
 void VirtualServer::fail_over(std::int64_t lag_ns, std::int64_t demoted_ns) {
+  lag_ns = std::min(lag_ns, kMostLagNs);
   if (state_ != State::kUp) return;
   model_.set_read_only(true);
   time_.after(demoted_ns, [this, lag_ns] {
     model_.set_read_only(false);
     close_all();
-    lose_changes(lag_ns);
+    lose_changes(lag_ns, /*to_replica=*/true);
     ++life_;
   });
 }
 
-void VirtualServer::lose_changes(std::int64_t lost_ns) {
+void VirtualServer::lose_changes(std::int64_t lost_ns, bool to_replica) {
   if (!keeps_history_) return;
   const std::int64_t kept_us = now_us() - lost_ns / 1000;
   for (; !history_.empty() && (lost_ns == 0 || history_.front().now_us < kept_us); history_.pop_front())
@@ -279,7 +287,7 @@ void VirtualServer::lose_changes(std::int64_t lost_ns) {
   history_.clear();
   const ModelRedis before = std::exchange(model_, behind_);
   diary_.note("{} changes are lost", lost);
-  if (on_rollback) on_rollback(before, model_);
+  if (on_rollback) on_rollback(before, model_, to_replica);
 }
 
 void VirtualServer::fill_up(std::int64_t for_ns) {
@@ -292,7 +300,7 @@ void VirtualServer::flush() {
   const std::vector<std::string> argv{"FLUSHALL"};
   (void)model_.execute(views(argv), now_us());
   if (keeps_history_) history_.push_back({now_us(), argv});
-  if (on_rollback) on_rollback(before, model_);
+  if (on_rollback) on_rollback(before, model_, /*to_replica=*/false);
 }
 
 }  // namespace stem::simulation

@@ -28,6 +28,8 @@ class VirtualConnection;
 // Redis's clock at the beginning of virtual time.
 inline constexpr std::int64_t kEpochUs = 1'700'000'000'000'000;
 
+inline constexpr std::int64_t kMostLagNs = 200 * kMillisecondNs;  // of a replica
+
 struct NetworkOptions {
   std::int64_t least_delay_ns = 50 * kMicrosecondNs;
   std::int64_t most_delay_ns = 500 * kMicrosecondNs;
@@ -65,8 +67,8 @@ class VirtualServer {
 
   const ModelRedis& model() const { return model_; }
   std::int64_t now_us() const { return kEpochUs + time_.now_ns() / 1000; }
-  // Before and after changes were lost.
-  std::function<void(const ModelRedis& before, const ModelRedis& after)> on_rollback;
+  // Before and after changes were lost; `to_replica`: it has what WAIT was answered for.
+  std::function<void(const ModelRedis& before, const ModelRedis& after, bool to_replica)> on_rollback;
   // Before a command is carried out that a client of this name has sent then.
   std::function<void(const std::string& client, Words words, std::int64_t sent_ns)> on_command;
   // When a command has left a host.
@@ -101,6 +103,7 @@ class VirtualServer {
   Link* find(std::int64_t link);
   void schedule_run(std::int64_t link, std::int64_t at_ns);
   void run(std::int64_t link);
+  void block(std::int64_t id, Link& link, const Packet& packet, std::int64_t for_ns, OwnedReply end);
   void carry_out(std::int64_t id, Link& link, const Packet& packet);
   OwnedReply answer(Link& link, const std::vector<std::string>& argv, std::int64_t sent_ns);
   OwnedReply client_command(const std::vector<std::string>& argv);
@@ -108,7 +111,7 @@ class VirtualServer {
   void serve_blocked();
   void close(std::int64_t link, std::int64_t notice_ns);
   void close_all();
-  void lose_changes(std::int64_t lost_ns);
+  void lose_changes(std::int64_t lost_ns, bool to_replica);
 
   Timeline& time_;
   Diary& diary_;

@@ -91,8 +91,15 @@ void VirtualHost::kill_gateway() {
 
 // ---- producer
 
-bool VirtualHost::enqueue(const Plan& plan) {
+std::uint64_t VirtualHost::open(const Plan& plan) {
   const std::uint64_t number = accounts_.open(options_.number, plan);
+  accounts_.at(number).held = plan.awaited || options_.gateway.hold == federation::Hold::kUntilDone;
+  accounts_.at(number).replicated = options_.gateway.replicas > 0;
+  return number;
+}
+
+bool VirtualHost::enqueue(const Plan& plan) {
+  const std::uint64_t number = open(plan);
   const std::string payload = fmt::format("{{\"n\":{}}}", number);
   engine::TaskSpec spec;
   engine::TaskExtras extras;
@@ -130,7 +137,7 @@ void VirtualHost::enqueue_run(std::vector<Plan> plans) {
     plan.awaited = false;
     plan.delay_ns = plan.visibility_ns = 0;
     plan.priority = plans.front().priority;
-    numbers.push_back(accounts_.open(options_.number, plan));
+    numbers.push_back(open(plan));
     payloads.push_back(fmt::format("{{\"n\":{}}}", numbers.back()));
   }
   for (const std::string& payload : payloads) {

@@ -65,6 +65,7 @@ class VirtualHost {
   };
 
   void make_segment();
+  std::uint64_t open(const Plan& plan);
   void made(std::uint64_t number);
   void start_worker(Worker& worker);
   void claim(std::size_t index);
