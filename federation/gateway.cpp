@@ -290,7 +290,7 @@ void Gateway::adopt() {
   outbox.each_import([&](engine::TaskId id, const engine::TaskExtras& extras) {
     for (std::size_t i = 0; i < importers_.size(); ++i) {
       if (!Importer::is_of(options_.imports[i], extras.origin)) continue;
-      importers_[i]->adopt(id, extras.origin);
+      importers_[i]->adopt(id, extras);
       ++in;
       return;
     }

@@ -62,8 +62,8 @@ bool Importer::is_of(std::string_view queue, std::string_view origin) {
   return origin.substr(0, origin.find('\n')) == queue;
 }
 
-void Importer::adopt(engine::TaskId id, std::string_view origin) {
-  std::string_view parts[4];
+void Importer::adopt(engine::TaskId id, const engine::TaskExtras& extras) {
+  std::string_view parts[4], origin = extras.origin;
   for (auto& part : parts) {
     const std::size_t end = &part == &parts[3] ? origin.size() : std::min(origin.find('\n'), origin.size());
     part = origin.substr(0, end);
@@ -75,7 +75,7 @@ void Importer::adopt(engine::TaskId id, std::string_view origin) {
   task.entry = parts[2];
   task.confirmed = false;
   task.wanted = true;
-  task.visibility_ns = options_.visibility_ms * 1'000'000;
+  task.visibility_ns = std::max<std::int64_t>(extras.visibility_ns, 100'000'000);
   if (!tasks_.try_emplace(std::string(parts[3]), std::move(task)).second) orphans_.push_back(id);
 }
 

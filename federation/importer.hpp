@@ -57,7 +57,7 @@ class Importer {
   // What was revoked elsewhere is not run here. Without it nothing is looked up.
   void on_revokes(RevokeDesk* desk) { revokes_ = desk; }
   // A task that an earlier gateway imported, found in the segment; before the first step.
-  void adopt(engine::TaskId id, std::string_view origin);
+  void adopt(engine::TaskId id, const engine::TaskExtras& extras);
   void on_ready(const Clocks& clocks);         // of `redis`
   void on_reader_ready(const Clocks& clocks);  // of `reader`
   // Tells ends, renews, reads, reclaims. Returns true while it has tasks whose end it waits for.

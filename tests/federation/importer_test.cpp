@@ -183,7 +183,7 @@ TEST_F(ImporterTest, ALaneThatCannotBeReadGivesNothingUp) {
     spec.extras = &extras;
     const auto made = outbox.import(spec, clocks.now_ns);
     ASSERT_EQ(made.status, engine::EnqueueStatus::kOk);
-    importer->adopt(made.id, origin);
+    importer->adopt(made.id, extras);
   }
   importer->on_ready(clocks);
   importer->on_reader_ready(clocks);
@@ -198,6 +198,37 @@ TEST_F(ImporterTest, ALaneThatCannotBeReadGivesNothingUp) {
   step();
   EXPECT_EQ(importer->stats().fenced, 0u);
   EXPECT_EQ(run_all(), 1);
+}
+
+// What an earlier gateway imported has the lease that it asked for, not that of the others.
+TEST_F(ImporterTest, AnAdoptedTaskIsRenewedInItsOwnTime) {
+  engine::TaskExtras extras;
+  const std::string origin = Importer::origin("q", 0, "1-0", "a");
+  extras.origin = origin;
+  extras.visibility_ns = 1'000'000'000;
+  engine::TaskSpec spec;
+  spec.queue = queue;
+  spec.task = must_task(*segment, "t");
+  spec.extras = &extras;
+  const auto made = engine::Outbox(*gateway).import(spec, clocks.now_ns);
+  ASSERT_EQ(made.status, engine::EnqueueStatus::kOk);
+  importer->adopt(made.id, extras);
+  importer->on_ready(clocks);
+  importer->on_reader_ready(clocks);
+  for (int lane = 0; lane < federation::kLanes; ++lane) ASSERT_TRUE(redis.answer("XGROUP", "OK"));
+  step();
+  Shape pending(std::vector<Shape>{std::vector<Shape>{"1-0", "us", 100, 1}});
+  for (int lane = federation::kLanes - 1; lane > 0; --lane) ASSERT_TRUE(reader.answer_empty("XPENDING"));
+  ASSERT_TRUE(reader.answer("XPENDING", pending.reply()));
+  step();
+  while (!names(redis.first("EVAL"), federation::kRenewScript)) ASSERT_TRUE(redis.answer_nothing("EVAL"));
+  ASSERT_TRUE(redis.answer("EVAL", 1));
+  step(950'000'000);
+  EXPECT_EQ(run_all(), 1);
+  redis.sent.clear();
+  step();
+  EXPECT_TRUE(asks(redis, federation::kSettleScript)) << "after nine tenths of its own time it asks";
+  EXPECT_FALSE(asks(redis, federation::kSettleManyScript));
 }
 
 // A page of pending entries was on its way when Redis heard how one of them ended.

@@ -71,7 +71,7 @@ void VirtualGateway::adopt() {
   const Clocks clocks = host_.clocks();
   for (const engine::Parcel& parcel : outbox.adopt()) exporter_->adopt(parcel, clocks);
   outbox.each_import([this](engine::TaskId id, const engine::TaskExtras& extras) {
-    if (federation::Importer::is_of("q", extras.origin)) importer_->adopt(id, extras.origin);
+    if (federation::Importer::is_of("q", extras.origin)) importer_->adopt(id, extras);
   });
 }
 
