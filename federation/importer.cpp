@@ -423,7 +423,15 @@ void Importer::retry_waiting() {
     const std::int64_t visibility_ns = visibility_ms(one.envelope, options_.visibility_ms) * 1'000'000;
     // Nobody has renewed it: it may be another's by now. If not, reclaim() finds that it is ours.
     const bool late = clocks_.now_ns >= one.since_ns + visibility_ns * 9 / 10;
-    if (!late && !import(one.lane, one.entry, one.envelope, one.since_ns)) return;
+    if (const auto known = tasks_.find(one.envelope.id); known != tasks_.end()) {
+      // It stood there twice; or it was read twice, and this is the one that is here.
+      if (known->second.entry != one.entry) {
+        ++stats_.duplicates;
+        drop_entry(one.lane, one.entry);
+      }
+    } else if (!late && !import(one.lane, one.entry, one.envelope, one.since_ns)) {
+      return;
+    }
     waiting_.pop_front();
   }
 }
