@@ -278,7 +278,7 @@ void Exporter::on_replicas(const Reply& reply) {
 void Exporter::leave() {
   for (const auto& [id, task] : tasks_) {
     if (task.stage == Stage::kToSend)
-      (void)outbox_.give_back(task.parcel, 0);  // Redis has never seen it
+      (void)outbox_.give_back(task.parcel, clocks_.now_ns);  // Redis has never seen it
     else
       outbox_.leave(task.parcel);
   }
