@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "engine/failure_record.hpp"
+#include "federation/json_record.hpp"
 #include "federation/json_text.hpp"
+#include "federation/signing.hpp"
 
 namespace stem::federation {
 namespace {
@@ -49,6 +51,8 @@ void read_error(ShelvedLetter& into) {
   const auto meta = json_members(into.letter->meta);
   if (!meta.ok()) return;
   for (const JsonMember& member : *meta) {
+    if (member.name == "attempt")  // of a signed one, which says itself how it was signed
+      into.attempts = std::max(into.attempts, parse_wire_number(member.value).value_or(0));
     if (member.name != "error") continue;
     if (member.is_string()) into.error_message = json_string_value(member.value);
     if (!member.is_object()) continue;
@@ -135,9 +139,12 @@ Result<bool> replay_letter(BlockingClient& client, const Keys& keys, const Shelv
                            std::int64_t not_before_us) {
   if (!shelved.can_replay()) return Error{Errc::kInvalidArgument, shelved.id + " is no task; it can only be purged"};
   Envelope envelope = shelved.letter->envelope;
-  envelope.attempt = 0;
-  envelope.not_before_us.reset();
-  if (not_before_us != 0) envelope.not_before_us = not_before_us;
+  // What is signed stays as it is: its attempts stand beside it, and its time is the score.
+  if (!is_signed(envelope.view())) {
+    envelope.attempt = 0;
+    envelope.not_before_us.reset();
+    if (not_before_us != 0) envelope.not_before_us = not_before_us;
+  }
   const std::string dead = keys.dead(shelved.queue), result = keys.result(envelope.id), revokes = keys.revokes();
   const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
   const std::string to = not_before_us != 0 ? keys.delayed(shelved.queue) : keys.stream(shelved.queue, lane);

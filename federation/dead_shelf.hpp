@@ -36,7 +36,7 @@ Result<std::vector<std::string>> queues_with_dead(BlockingClient& client, const 
 // All of a queue, oldest first.
 Result<std::vector<ShelvedLetter>> dead_letters_of(BlockingClient& client, const Keys& keys, const std::string& queue);
 
-// Runnable again with attempt 0, not before `not_before_us` (0 = now); its result and revoke are forgotten. False: it
+// Runnable again with attempt 0 (a signed one as it was signed), not before `not_before_us` (0 = now); its result and revoke are forgotten. False: it
 // is there no more.
 Result<bool> replay_letter(BlockingClient& client, const Keys& keys, const ShelvedLetter& letter,
                            std::int64_t not_before_us);
