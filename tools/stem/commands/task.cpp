@@ -41,6 +41,30 @@ Result<std::vector<TaskId>> parse_ids(const std::vector<std::string>& texts) {
 
 struct IdArguments {
   std::vector<std::string> texts;
+  RedisChoice redis;  // of commands that look further than this host
+};
+
+// This host's segment, and the cluster's Redis where one is named: one of them at least.
+struct Targets {
+  std::optional<Attachment> attached;
+  std::optional<RedisHold> redis;
+
+  // Without a Redis all ids must be ones of this host.
+  static Result<Targets> open(const IdArguments& arguments, const Context& context) {
+    Targets targets;
+    const bool has_redis = !redis_url(arguments.redis, context).empty();
+    if (!has_redis)
+      if (const auto ids = parse_ids(arguments.texts); !ids.ok()) return ids.error();
+    auto attached = Attachment::open(context);
+    // With a Redis it may be done from a host without tasks of its own.
+    if (!attached.ok() && !(has_redis && attached.error().code == Errc::kNotFound)) return attached.error();
+    if (attached.ok()) targets.attached.emplace(*std::move(attached));
+    if (!has_redis) return targets;
+    auto redis = connect(arguments.redis, context);
+    if (!redis.ok()) return redis.error();
+    targets.redis.emplace(*std::move(redis));
+    return targets;
+  }
 };
 
 void declare_ids(CommandLine& line, IdArguments& ids) { line.arguments("ID", &ids.texts, "ids of tasks").required(); }
@@ -58,27 +82,46 @@ void raise(int& code, int other) { code = std::max(code, other); }
 
 // ---- show
 
-int show_tasks(const std::vector<std::string>& texts, const Context& context) {
-  const auto ids = parse_ids(texts);
-  if (!ids.ok()) return fail("task show", ids.error());
-  const auto attached = Attachment::open(context);
-  if (!attached.ok()) return fail("task show", attached.error());
-  const engine::Query query(attached->engine());
+// What Redis knows of a task that is not on this host; its code.
+int show_elsewhere(const std::string& id, RedisHold& redis, const Context& context, ordered_json& rows) {
+  const auto status = status_elsewhere(redis, id);
+  if (!status.ok()) return fail("task show", status.error());
+  if (!*status) {
+    rows.push_back({{"id", id}, {"state", nullptr}});
+    print_error(
+        fmt::format("task show: nothing is known of {} in Redis: it is not over, or its result was kept no "
+                    "longer, or it never was",
+                    printable(id)));
+    return kExitNotFound;
+  }
+  if (!context.json) print_elsewhere(**status);
+  rows.push_back(json_elsewhere(**status));
+  return kExitOk;
+}
+
+int show_tasks(const IdArguments& arguments, const Context& context) {
+  auto targets = Targets::open(arguments, context);
+  if (!targets.ok()) return fail("task show", targets.error());
   ordered_json rows = ordered_json::array();
   int code = kExitOk;
   bool first = true;
-  for (const TaskId id : *ids) {
-    const auto task = query.task(id);
-    if (!task) {
+  for (const std::string& text : arguments.texts) {
+    TaskId id;
+    const bool is_local = targets->attached && engine::parse_task_id(text, id);
+    const auto task = is_local ? engine::Query(targets->attached->engine()).task(id) : std::nullopt;
+    if (!first && !context.json) fmt::print("\n");
+    first = false;
+    if (task && context.json) {
+      rows.push_back(task_json(*task, *targets->attached));
+    } else if (task) {
+      print_task(*task, *targets->attached, context.style);
+    } else if (targets->redis) {
+      const std::string name = is_local ? cluster_name(targets->attached->segment(), id) : text;
+      raise(code, show_elsewhere(name, *targets->redis, context, rows));
+    } else {
       raise(code, kExitNotFound);
       rows.push_back({{"id", to_string(id)}, {"state", nullptr}});
-      print_error(fmt::format("task show: {}", unknown_text(id, attached->segment())));
-    } else if (context.json) {
-      rows.push_back(task_json(*task, *attached));
-    } else {
-      if (!first) fmt::print("\n");
-      print_task(*task, *attached, context.style);
-      first = false;
+      print_error(fmt::format("task show: {}", unknown_text(id, targets->attached->segment())));
     }
   }
   if (context.json) print_json(rows);
@@ -88,7 +131,8 @@ int show_tasks(const std::vector<std::string>& texts, const Context& context) {
 Run build_show(CommandLine& line) {
   auto ids = std::make_shared<IdArguments>();
   declare_ids(line, *ids);
-  return [ids](const Context& context) { return show_tasks(ids->texts, context); };
+  declare_redis(line, ids->redis);
+  return [ids](const Context& context) { return show_tasks(*ids, context); };
 }
 
 // ---- wait
@@ -132,20 +176,52 @@ int wait_for_one(Client& client, TaskId id, std::int64_t deadline_ns, const Cont
   return code;
 }
 
-int wait_for_tasks(const WaitOptions& options, const Context& context) {
-  const auto ids = parse_ids(options.ids.texts);
-  if (!ids.ok()) return fail("task wait", ids.error());
-  if (const auto segment = attach_segment(context); !segment.ok()) {
-    return fail("task wait", segment.error());
+// For tasks that are not on this host.
+int wait_for_elsewhere(const std::string& id, RedisHold& redis, std::int64_t deadline_ns, const Context& context,
+                       ordered_json& rows) {
+  const auto status = wait_elsewhere(redis, id, deadline_ns);
+  if (!status.ok()) return fail("task wait", status.error());
+  const bool over = *status && is_over(**status);
+  ordered_json row{{"id", id}, {"state", "pending"}, {"result", nullptr}, {"error", nullptr}};
+  if (over) {
+    const ordered_json known = json_elsewhere(**status);
+    for (const char* name : {"state", "result", "error"}) row[name] = known[name];
   }
-  auto client = Client::open(context.namespace_name, {.create = false});
-  if (!client.ok()) return fail("task wait", client.error());
+  const std::string state = row["state"].get<std::string>();
+  if (!context.json) {
+    const ordered_json& rest = row["error"].is_null() ? row["result"] : row["error"];
+    fmt::print("{}  {}  {}\n", printable(id), context.style.paint(tone_of_state(state), state),
+               over ? printable(one_line(rest)) : "not over yet");
+    std::fflush(stdout);
+  }
+  rows.push_back(std::move(row));
+  return !over ? kExitTimeout : state == "succeeded" ? kExitOk : kExitFailed;
+}
+
+int wait_for_tasks(const WaitOptions& options, const Context& context) {
+  auto targets = Targets::open(options.ids, context);
+  if (!targets.ok()) return fail("task wait", targets.error());
+  std::optional<Client> client;
+  if (targets->attached) {
+    auto opened = Client::open(context.namespace_name, {.create = false});
+    if (!opened.ok()) return fail("task wait", opened.error());
+    client.emplace(*std::move(opened));
+  }
   const std::int64_t now_ns = base::monotonic_ns();
   const std::int64_t deadline_ns =
       !options.timeout_ns || *options.timeout_ns >= INT64_MAX - now_ns ? INT64_MAX : now_ns + *options.timeout_ns;
   ordered_json rows = ordered_json::array();
   int code = kExitOk;
-  for (const TaskId id : *ids) raise(code, wait_for_one(*client, id, deadline_ns, context, rows));
+  for (const std::string& text : options.ids.texts) {
+    TaskId id;
+    const bool is_local = client && engine::parse_task_id(text, id);
+    if (is_local && (!targets->redis || engine::Query(targets->attached->engine()).task(id))) {
+      raise(code, wait_for_one(*client, id, deadline_ns, context, rows));
+    } else {
+      const std::string name = is_local ? cluster_name(targets->attached->segment(), id) : text;
+      raise(code, wait_for_elsewhere(name, *targets->redis, deadline_ns, context, rows));
+    }
+  }
   if (context.json) print_json(rows);
   return code;
 }
@@ -153,6 +229,7 @@ int wait_for_tasks(const WaitOptions& options, const Context& context) {
 Run build_wait(CommandLine& line) {
   auto options = std::make_shared<WaitOptions>();
   declare_ids(line, options->ids);
+  declare_redis(line, options->ids.redis);
   line.duration_ns("--timeout", &options->timeout_ns, "for all of them together (default: none)");
   return [options](const Context& context) { return wait_for_tasks(*options, context); };
 }
@@ -182,7 +259,6 @@ Answer answer_of(Revoked revoked) {
 
 struct RevokeOptions {
   IdArguments ids;
-  RedisChoice redis;
   bool terminate = false;
 };
 
@@ -211,34 +287,21 @@ bool may_be_elsewhere(Revoked revoked, TaskId id, const Attachment& attached) {
 }
 
 // Ids of other hosts (HOST-ID, or any that another program chose) go to Redis alone.
-Result<Answer> revoke_one(const std::string& text, const RevokeOptions& options, const Attachment* attached,
-                          RedisHold* redis) {
+Result<Answer> revoke_one(const std::string& text, bool terminate, Targets& targets) {
   TaskId id;
-  if (attached == nullptr || !engine::parse_task_id(text, id))
-    return revoke_in_cluster(text, options.terminate, *redis);
-  const Revoked revoked = engine::Control(attached->engine()).revoke(id, options.terminate, base::monotonic_ns());
-  if (redis == nullptr || !may_be_elsewhere(revoked, id, *attached)) return answer_of(revoked);
-  return revoke_in_cluster(cluster_name(attached->segment(), id), options.terminate, *redis);
+  if (!targets.attached || !engine::parse_task_id(text, id)) return revoke_in_cluster(text, terminate, *targets.redis);
+  const Revoked revoked = engine::Control(targets.attached->engine()).revoke(id, terminate, base::monotonic_ns());
+  if (!targets.redis || !may_be_elsewhere(revoked, id, *targets.attached)) return answer_of(revoked);
+  return revoke_in_cluster(cluster_name(targets.attached->segment(), id), terminate, *targets.redis);
 }
 
 int revoke_tasks(const RevokeOptions& options, const Context& context) {
-  const bool has_redis = !redis_url(options.redis, context).empty();
-  if (!has_redis)
-    if (const auto ids = parse_ids(options.ids.texts); !ids.ok()) return fail("task revoke", ids.error());
-  const auto attached = Attachment::open(context);
-  // With a Redis it may be done from a host without tasks of its own.
-  if (!attached.ok() && !(has_redis && attached.error().code == Errc::kNotFound))
-    return fail("task revoke", attached.error());
-  std::optional<RedisHold> redis;
-  if (has_redis) {
-    auto connected = connect(options.redis, context);
-    if (!connected.ok()) return fail("task revoke", connected.error());
-    redis = *std::move(connected);
-  }
+  auto targets = Targets::open(options.ids, context);
+  if (!targets.ok()) return fail("task revoke", targets.error());
   ordered_json rows = ordered_json::array();
   int code = kExitOk;
   for (const std::string& text : options.ids.texts) {
-    const auto answer = revoke_one(text, options, attached.ok() ? &*attached : nullptr, redis ? &*redis : nullptr);
+    const auto answer = revoke_one(text, options.terminate, *targets);
     if (!answer.ok()) return fail("task revoke", answer.error());
     report(text, *answer, context, rows);
     raise(code, answer->code);
@@ -251,7 +314,7 @@ Run build_revoke(CommandLine& line) {
   auto options = std::make_shared<RevokeOptions>();
   declare_ids(line, options->ids);
   line.flag("--terminate", &options->terminate, "stop it even if it runs, by its stop token");
-  declare_redis(line, options->redis);
+  declare_redis(line, options->ids.redis);
   return [options](const Context& context) { return revoke_tasks(*options, context); };
 }
 
@@ -304,36 +367,39 @@ Run build_retry(CommandLine& line) {
 }  // namespace
 
 std::vector<Command> task_commands() {
-  return {{.path = "task show",
-           .group = Group::kTasks,
-           .help = "State, attempts, worker, times, error, progress, result",
-           .examples = {{"stem task show 1f2e3d4c-00000000abc00012", ""}},
-           .traits = kReads,
-           .build = build_show},
-          {.path = "task wait",
-           .group = Group::kTasks,
-           .help = "Wait for the end of tasks, and print their results",
-           .details = "Exit code 0 when all succeeded, 70 when one failed, 3 when time ran out, 1 when "
-                      "one is not known.",
-           .examples = {{"stem task wait 1f2e3d4c-00000000abc00012 --timeout 30s", ""}},
-           .traits = kReads,
-           .build = build_wait},
-          {.path = "task revoke",
-           .group = Group::kTasks,
-           .help = "Cancel tasks that have not started",
-           .details = "A task that has left for another host is revoked there, by the gateways. With --redis, or a "
-                      "broker_url that is a Redis, any task of the cluster can be revoked, from any host, by its name "
-                      "there; how it ended is known where it came from, and in its result.",
-           .examples = {{"stem task revoke 1f2e3d4c-00000000abc00012", ""},
-                        {"stem task revoke 1f2e3d4c-00000000abc00012 --terminate", "even if it runs"}},
-           .traits = kReads,
-           .build = build_revoke},
-          {.path = "task retry",
-           .group = Group::kTasks,
-           .help = "Run dead letters again, with all their attempts",
-           .examples = {{"stem task retry 1f2e3d4c-00000000abc00012", ""}},
-           .traits = kReads,
-           .build = build_retry}};
+  return {
+      {.path = "task show",
+       .group = Group::kTasks,
+       .help = "State, attempts, worker, times, error, progress, result",
+       .details = "With --redis, or a broker_url that is a Redis, also of tasks that are not on this host: how they "
+                  "ended, by their name in the cluster (HOST-ID).",
+       .examples = {{"stem task show 1f2e3d4c-00000000abc00012", ""}},
+       .traits = kReads,
+       .build = build_show},
+      {.path = "task wait",
+       .group = Group::kTasks,
+       .help = "Wait for the end of tasks, and print their results",
+       .details = "Exit code 0 when all succeeded, 70 when one failed, 3 when time ran out, 1 when "
+                  "one is not known.",
+       .examples = {{"stem task wait 1f2e3d4c-00000000abc00012 --timeout 30s", ""}},
+       .traits = kReads,
+       .build = build_wait},
+      {.path = "task revoke",
+       .group = Group::kTasks,
+       .help = "Cancel tasks that have not started",
+       .details = "A task that has left for another host is revoked there, by the gateways. With --redis, or a "
+                  "broker_url that is a Redis, any task of the cluster can be revoked, from any host, by its name "
+                  "there; how it ended is known where it came from, and in its result.",
+       .examples = {{"stem task revoke 1f2e3d4c-00000000abc00012", ""},
+                    {"stem task revoke 1f2e3d4c-00000000abc00012 --terminate", "even if it runs"}},
+       .traits = kReads,
+       .build = build_revoke},
+      {.path = "task retry",
+       .group = Group::kTasks,
+       .help = "Run dead letters again, with all their attempts",
+       .examples = {{"stem task retry 1f2e3d4c-00000000abc00012", ""}},
+       .traits = kReads,
+       .build = build_retry}};
 }
 
 }  // namespace stem::cli

@@ -1,13 +1,24 @@
 #include "tools/stem/task/elsewhere.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <ctime>
+#include <nlohmann/json.hpp>
 
+#include "base/clock.hpp"
 #include "federation/revokes.hpp"
 #include "federation/transcript.hpp"
+#include "tools/stem/terminal.hpp"
+#include "tools/stem/when.hpp"
 
 namespace stem::cli {
+namespace {
+
+constexpr std::int64_t kLookEveryNs = 50'000'000;
+
+}  // namespace
 
 std::string cluster_name(const shm::Segment& segment, engine::TaskId id) {
   return federation::wire_id(federation::Transcript(segment).host(), id);
@@ -26,6 +37,48 @@ Result<std::optional<federation::TaskStatus>> status_elsewhere(RedisHold& redis,
 bool is_over(const federation::TaskStatus& status) {
   return status.state == "succeeded" || status.state == "failed" || status.state == "cancelled" ||
          status.state == "dead";
+}
+
+Result<std::optional<federation::TaskStatus>> wait_elsewhere(RedisHold& redis, const std::string& id,
+                                                             std::int64_t deadline_ns) {
+  for (;;) {
+    auto status = status_elsewhere(redis, id);
+    if (!status.ok() || (*status && is_over(**status)) || base::monotonic_ns() >= deadline_ns) return status;
+    const timespec pause{0, kLookEveryNs};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+nlohmann::ordered_json json_elsewhere(const federation::TaskStatus& status) {
+  const auto parsed = [](const std::string& text) {
+    auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+    return json.is_discarded() ? nlohmann::ordered_json(nullptr) : json;
+  };
+  nlohmann::ordered_json object{
+      {"id", status.id},
+      {"state", status.state},
+      {"attempts", status.attempt},
+      {"enqueuedAt", nullptr},
+      {"updatedAt", nullptr},
+      {"result",
+       status.payload_bytes ? nlohmann::ordered_json(printable(*status.payload_bytes)) : parsed(status.payload)},
+      {"error", parsed(status.error)},
+      {"elsewhere", true}};
+  if (status.created_at_us != 0) object["enqueuedAt"] = write_time(status.created_at_us * 1000);
+  if (status.updated_at_us != 0) object["updatedAt"] = write_time(status.updated_at_us * 1000);
+  return object;
+}
+
+void print_elsewhere(const federation::TaskStatus& status) {
+  const auto line = [](std::string_view name, std::string_view text) {
+    if (!text.empty()) fmt::print("{:<12} {}\n", name, printable(text));
+  };
+  line("id", status.id);
+  line("state", status.state);
+  line("attempts", std::to_string(status.attempt));
+  if (status.updated_at_us != 0) line("updated", write_time(status.updated_at_us * 1000));
+  line("error", status.error == "null" ? "" : status.error);
+  line("result", status.payload_bytes ? *status.payload_bytes : status.payload == "null" ? "" : status.payload);
 }
 
 Result<RevokedElsewhere> revoke_elsewhere(RedisHold& redis, const std::string& id, bool terminate) {

@@ -21,6 +21,13 @@ std::string cluster_name(const shm::Segment& segment, engine::TaskId id);
 Result<std::optional<federation::TaskStatus>> status_elsewhere(RedisHold& redis, const std::string& id);
 bool is_over(const federation::TaskStatus& status);
 
+// As `stem task show` and `stem task wait` print it.
+void print_elsewhere(const federation::TaskStatus& status);
+nlohmann::ordered_json json_elsewhere(const federation::TaskStatus& status);
+// Until it is over, or the deadline (CLOCK_MONOTONIC): then what is known by then.
+Result<std::optional<federation::TaskStatus>> wait_elsewhere(RedisHold& redis, const std::string& id,
+                                                             std::int64_t deadline_ns);
+
 enum class RevokedElsewhere {
   kSent,  // whoever has it will see; or nobody has
   kOver,
