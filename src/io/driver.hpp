@@ -12,11 +12,11 @@
 namespace stem::io {
 
 struct Request {
-  enum class Kind : std::uint8_t { kConnect, kSend, kReceive, kReadable };
+  enum class Kind : std::uint8_t { kConnect, kSend, kReceive, kReadable, kFutex };
   Kind kind = Kind::kReadable;
   int fd = -1;
-  void* data = nullptr;  // sent from, or received into
-  std::uint32_t bytes = 0;
+  void* data = nullptr;     // sent from, or received into; the futex
+  std::uint32_t bytes = 0;  // of data; the futex's value
   sockaddr_storage address{};
   socklen_t address_bytes = 0;
 };
@@ -29,6 +29,8 @@ struct Done {
 class Driver {
  public:
   virtual ~Driver() = default;
+  // Whether kFutex may be asked for.
+  virtual bool knows_futexes() const { return false; }
   // `request` stays at its address until the slot is done.
   virtual void start(std::uint32_t slot, const Request& request) = 0;
   // The slot is done soon; calling it twice does no harm.

@@ -103,6 +103,11 @@ OperationId Loop::wait_readable(int fd, Completion done) {
   return start({.kind = Request::Kind::kReadable, .fd = fd}, std::move(done));
 }
 
+OperationId Loop::wait_futex(std::atomic<std::uint32_t>& word, std::uint32_t seen, Completion done) {
+  STEM_CHECK(can_wait_futex());
+  return start({.kind = Request::Kind::kFutex, .data = &word, .bytes = seen}, std::move(done));
+}
+
 void Loop::cancel(OperationId operation) {
   if (!operation || operation.slot >= operations_.size()) return;
   const Operation& there = operations_[operation.slot];

@@ -17,6 +17,7 @@
 
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -72,6 +73,11 @@ class Loop {
   OperationId receive(int fd, std::span<char> buffer, Completion done);
   // The result is a mask as of poll(2).
   OperationId wait_readable(int fd, Completion done);
+  // Whether this loop can wait for a futex: io_uring on Linux 6.7 or later.
+  bool can_wait_futex() const { return driver_->knows_futexes(); }
+  // For a word that other processes change, and then FUTEX_WAKE without FUTEX_PRIVATE_FLAG. 0 when it was woken,
+  // -EAGAIN when the word is not `seen` any more. Only where can_wait_futex().
+  OperationId wait_futex(std::atomic<std::uint32_t>& word, std::uint32_t seen, Completion done);
   void cancel(OperationId operation);
 
   // By CLOCK_MONOTONIC; timers of one moment fire in the order they were set. A cancelled one is not called.

@@ -14,6 +14,9 @@ namespace stem::io {
 namespace {
 
 constexpr unsigned kEntries = 256;
+constexpr std::uint8_t kFutexWait = 51;                   // IORING_OP_FUTEX_WAIT, Linux 6.7
+constexpr int kFutexOfProcesses = 2;                      // FUTEX2_SIZE_U32, not FUTEX2_PRIVATE
+constexpr std::uint64_t kAnyWake = ~std::uint32_t{0};     // FUTEX_BITSET_MATCH_ANY
 constexpr std::uint64_t kCancelMark = ~std::uint64_t{0};  // user data of cancellations, which nobody waits for
 
 Error refused(std::string_view what, int error) {
@@ -40,6 +43,10 @@ class UringDriver final : public Driver {
     constexpr unsigned kWanted = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;  // 5.11
     if ((uring_.features & kWanted) != kWanted) return Error{Errc::kRefused, "this kernel's io_uring is too old"};
     io_uring_ring_dontfork(&uring_);
+    if (io_uring_probe* const probe = io_uring_get_probe_ring(&uring_); probe != nullptr) {
+      knows_futexes_ = io_uring_opcode_supported(probe, kFutexWait) != 0;
+      io_uring_free_probe(probe);
+    }
     return {};
   }
 
@@ -55,9 +62,15 @@ class UringDriver final : public Driver {
         break;
       case Request::Kind::kReceive: io_uring_prep_recv(entry, request.fd, request.data, request.bytes, 0); break;
       case Request::Kind::kReadable: io_uring_prep_poll_add(entry, request.fd, POLLIN); break;
+      case Request::Kind::kFutex:
+        io_uring_prep_rw(kFutexWait, entry, kFutexOfProcesses, request.data, 0, request.bytes);
+        entry->addr3 = kAnyWake;
+        break;
     }
     io_uring_sqe_set_data64(entry, slot);
   }
+
+  bool knows_futexes() const override { return knows_futexes_; }
 
   void cancel(std::uint32_t slot) override {
     io_uring_sqe* entry = next_entry();
@@ -101,6 +114,7 @@ class UringDriver final : public Driver {
 
   io_uring uring_{};
   bool open_ = false;
+  bool knows_futexes_ = false;
 };
 
 }  // namespace

@@ -2,12 +2,16 @@
 #include "io/loop.hpp"
 
 #include <gtest/gtest.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <optional>
@@ -130,6 +134,35 @@ TEST_P(LoopTest, ReadinessOfAnyDescriptor) {
   ASSERT_TRUE(turn_until([&] { return mask.has_value(); }));
   EXPECT_TRUE(*mask & POLLIN);
   ::close(event);
+}
+
+// As a producer in another process rings: the word changes, then FUTEX_WAKE.
+TEST_P(LoopTest, AFutexWhereTheKernelCan) {
+  if (GetParam() == Backend::kEpoll) {
+    EXPECT_FALSE(loop().can_wait_futex());
+    return;
+  }
+  if (!loop().can_wait_futex()) GTEST_SKIP() << "this kernel's io_uring knows no futexes (Linux 6.7)";
+  void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  auto& word = *static_cast<std::atomic<std::uint32_t>*>(memory);
+  std::optional<int> woken, late;
+  loop().wait_futex(word, 0, [&](std::int32_t result) { woken = result; });
+  ASSERT_TRUE(loop().run_once(0).ok());
+  EXPECT_FALSE(woken);
+  word.store(1);
+  ::syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  ASSERT_TRUE(turn_until([&] { return woken.has_value(); }));
+  EXPECT_EQ(*woken, 0);
+  loop().wait_futex(word, 0, [&](std::int32_t result) { late = result; });
+  ASSERT_TRUE(turn_until([&] { return late.has_value(); }));
+  EXPECT_EQ(*late, -EAGAIN);
+  std::optional<int> cancelled;
+  const OperationId id = loop().wait_futex(word, 1, [&](std::int32_t result) { cancelled = result; });
+  loop().cancel(id);
+  ASSERT_TRUE(turn_until([&] { return cancelled.has_value(); }));
+  EXPECT_EQ(*cancelled, -ECANCELED);
+  ::munmap(memory, 4096);
 }
 
 TEST_P(LoopTest, CancelEndsAnOperationOnce) {
