@@ -145,7 +145,8 @@ Result<bool> replay_letter(BlockingClient& client, const Keys& keys, const Shelv
     envelope.not_before_us.reset();
     if (not_before_us != 0) envelope.not_before_us = not_before_us;
   }
-  const std::string dead = keys.dead(shelved.queue), result = keys.result(envelope.id), revokes = keys.revokes();
+  const std::string dead = keys.dead(shelved.queue), result = keys.result(shelved.queue, envelope.id),
+                    revokes = keys.revokes();
   const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
   const std::string to = not_before_us != 0 ? keys.delayed(shelved.queue) : keys.stream(shelved.queue, lane);
   const std::string score = not_before_us != 0 ? std::to_string((not_before_us + 999) / 1000) : std::string();

@@ -210,7 +210,7 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   // Not carried out: it goes again, after a while when the server refused it.
   task.stage = Stage::kToSend;
   to_send_.push_back(entry.first);
-  if (reply.error == RedisError::kNotSent) return;
+  if (reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved) return;
   if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
   if (!refused_) log::warn("Redis refuses tasks", {{"queue", options_.queue}, {"error", reply.text}});
   refused_ = true;

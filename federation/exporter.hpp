@@ -56,7 +56,7 @@ class Exporter {
     std::uint32_t window = 4096;            // tasks on their way at once
     std::uint32_t prefetch_multiplier = 4;  // local-first: tasks kept for each local worker
     Hold hold = Hold::kUntilReceived;
-    std::uint32_t replicas = 0;  // that must have a task before Redis counts as having it
+    std::uint32_t replicas = 0;            // that must have a task before Redis counts as having it
     std::shared_ptr<const Signer> signer;  // of what leaves; nullptr: nothing is signed here
   };
 

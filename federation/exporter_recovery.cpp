@@ -74,7 +74,7 @@ void Exporter::recovery_step_done() {
   if (reading_back_ > 0 || read_failed_) return;
   for (auto& entry : tasks_) {
     if (entry.second.stage != Stage::kUncertain) continue;
-    const std::string key = keys_.result(entry.first);
+    const std::string key = keys_.result(options_.queue, entry.first);
     const Queued queued = redis_.command({"EXISTS", key}, [this, at = &entry](const Reply& reply) {
       --reading_back_;
       if (!reply.is_integer() || at->second.stage != Stage::kUncertain) return;
@@ -144,7 +144,7 @@ void Exporter::look_after(const std::vector<std::string>& ids) {
   for (const std::string& id : ids) {
     Task& task = tasks_.at(id);
     keys.push_back(keys_.stream(options_.queue, task.lane));
-    keys.push_back(keys_.result(id));
+    keys.push_back(keys_.result(options_.queue, id));
     entries.push_back(task.entry.is_known() ? task.entry.text() : "");
     asked.push_back(id);
   }

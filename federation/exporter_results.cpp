@@ -37,7 +37,7 @@ void Exporter::ask_results(const Clocks& clocks) {
   if (!asked_.empty() || awaited_.empty() || clocks.now_ns < ask_again_ns_) return;
   std::vector<std::string> keys;
   for (std::size_t i = std::min(kResultsAtOnce, awaited_.size()); i > 0; --i) {
-    keys.push_back(keys_.result(awaited_.front()));
+    keys.push_back(keys_.result(options_.queue, awaited_.front()));
     asked_.push_back(std::move(awaited_.front()));
     awaited_.pop_front();
   }

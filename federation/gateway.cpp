@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iterator>
 #include <memory>
+#include <random>
 #include <thread>
+#include <type_traits>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
@@ -115,8 +118,8 @@ class Gateway {
   void make_connections();
   void make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports);
   void adopt();
-  void fence_predecessors();
-  void on_ready();
+  void fence_predecessors(std::size_t link);
+  void on_ready(std::size_t link);
   void turn();
   std::uint64_t events() const;
   void wait(std::int64_t timeout_ns);
@@ -126,7 +129,14 @@ class Gateway {
   void report(const Clocks& clocks);
   void note_queues();
   void shut_down();
-  std::string client_name() const { return "stem-gateway:" + transcript_->host(); }
+  // Names all gateways of this host, and with `instance_` this one.
+  std::string clients() const { return "stem-gateway:" + transcript_->host() + ':'; }
+  RedisOptions redis_options(const std::string& part) const;
+  RedisEvents events_of(std::size_t link);
+  ConnectedRedis& redis_of(const std::string& queue);
+  template <class Do>
+  void each_part(std::size_t link, const Do& act);
+  void on_lost(std::size_t link, const std::string& reason);
 
   GatewayOptions options_;
   std::shared_ptr<shm::Segment> segment_;
@@ -140,8 +150,15 @@ class Gateway {
   std::unique_ptr<io::Loop> loop_;
   std::unique_ptr<DoorbellBridge> bridge_;
   // After what their handlers refer to.
-  std::unique_ptr<ConnectedRedis> redis_;
+  // The first for all queues, and for what all hosts share. In a cluster of Redis each queue has one of its own, which
+  // follows the queue's slot.
+  struct Link {
+    std::string queue;
+    std::unique_ptr<ConnectedRedis> redis;
+  };
+  std::vector<Link> links_;
   std::vector<std::unique_ptr<ConnectedRedis>> readers_;
+  const std::string instance_ = fmt::format("{:016x}", std::random_device()() * (1ull << 32) + std::random_device()());
   bool in_hand_ = false;  // something is under way
   bool more_ = false;     // there is more to send at once
   bool looks_ = false;    // an exported queue does not ring us
@@ -231,44 +248,82 @@ Result<std::vector<std::uint32_t>> Gateway::intern(const std::vector<std::string
   return queues;
 }
 
-// Not started yet: what their handlers call is made after them.
-void Gateway::make_connections() {
+RedisOptions Gateway::redis_options(const std::string& part) const {
   RedisOptions redis;
   redis.url = options_.redis;
   redis.tls = options_.tls;
-  redis.client_name = client_name();
-  const std::string shown = options_.redis.shown();
+  redis.client_name = clients() + instance_ + part;
+  redis.follows_slot = options_.cluster;
+  return redis;
+}
+
+// Not started yet: what their handlers call is made after them.
+void Gateway::make_connections() {
   status_.node = options_.node;
   status_.host = transcript_->host();
   status_.pid = ::getpid();
   status_.name_space = options_.name_space;
-  status_.redis = shown;
+  status_.redis = options_.redis.shown();
   status_.redis_name_space = options_.redis_name_space;
   status_.started_us = status_.since_us = read_clocks().wall_now_us;
+  std::vector<std::string> queues{""};
+  if (options_.cluster) {
+    std::vector<std::string> own;
+    std::set_union(options_.exports.begin(), options_.exports.end(), options_.imports.begin(), options_.imports.end(),
+                   std::back_inserter(own));
+    queues.insert(queues.end(), own.begin(), own.end());
+  }
+  for (const std::string& queue : queues) {
+    const std::size_t link = links_.size();
+    links_.push_back(
+        {queue, std::make_unique<ConnectedRedis>(*loop_, redis_options(":" + std::to_string(link)), events_of(link))});
+  }
+  registry_ = std::make_unique<Registry>(*engine_, *links_[0].redis, *keys_);
+  revokes_ = std::make_unique<RevokeDesk>(*links_[0].redis, *keys_);
+  control_ = std::make_unique<HostControl>(*engine_, *links_[0].redis, *keys_, options_.node);
+  for (std::size_t i = 0; i < options_.imports.size(); ++i) {
+    RedisEvents reader;
+    reader.ready = [this, i](const Session&) { importers_[i]->on_reader_ready(read_clocks()); };
+    readers_.push_back(
+        std::make_unique<ConnectedRedis>(*loop_, redis_options(":reader:" + std::to_string(i)), std::move(reader)));
+  }
+}
+
+RedisEvents Gateway::events_of(std::size_t link) {
   RedisEvents events;
-  events.ready = [this](const Session&) { on_ready(); };
+  events.ready = [this, link](const Session&) { on_ready(link); };
+  events.lost = [this, link](const std::string& reason) { on_lost(link, reason); };
   events.failed = [this](const std::string& reason) {
     status_.last_fault = reason;
     status_.last_fault_us = read_clocks().wall_now_us;
     status_at_ns_ = 0;
   };
-  events.lost = [this, shown](const std::string& reason) {
-    status_.connected = false;
-    status_.since_us = read_clocks().wall_now_us;
-    ++status_.losses;
-    for (auto& exporter : exporters_) exporter->on_lost();
-    log::warn("gateway lost Redis; local work goes on", {{"redis", shown}, {"reason", reason}});
-  };
-  redis_ = std::make_unique<ConnectedRedis>(*loop_, redis, std::move(events));
-  registry_ = std::make_unique<Registry>(*engine_, *redis_, *keys_);
-  revokes_ = std::make_unique<RevokeDesk>(*redis_, *keys_);
-  control_ = std::make_unique<HostControl>(*engine_, *redis_, *keys_, options_.node);
-  for (std::size_t i = 0; i < options_.imports.size(); ++i) {
-    redis.client_name = client_name() + ":reader:" + std::to_string(i);
-    RedisEvents reader;
-    reader.ready = [this, i](const Session&) { importers_[i]->on_reader_ready(read_clocks()); };
-    readers_.push_back(std::make_unique<ConnectedRedis>(*loop_, redis, std::move(reader)));
-  }
+  return events;
+}
+
+ConnectedRedis& Gateway::redis_of(const std::string& queue) {
+  const auto own =
+      std::find_if(links_.begin() + 1, links_.end(), [&](const Link& link) { return link.queue == queue; });
+  return own == links_.end() ? *links_[0].redis : *own->redis;
+}
+
+// The exporters and importers that speak through this link.
+template <class Do>
+void Gateway::each_part(std::size_t link, const Do& act) {
+  for (std::size_t i = 0; i < exporters_.size(); ++i)
+    if (&redis_of(options_.exports[i]) == links_[link].redis.get()) act(*exporters_[i]);
+  for (std::size_t i = 0; i < importers_.size(); ++i)
+    if (&redis_of(options_.imports[i]) == links_[link].redis.get()) act(*importers_[i]);
+}
+
+void Gateway::on_lost(std::size_t link, const std::string& reason) {
+  if (link == 0) status_.connected = false;
+  status_.since_us = read_clocks().wall_now_us;
+  ++status_.losses;
+  each_part(link, [](auto& part) {
+    if constexpr (std::is_same_v<decltype(part), Exporter&>) part.on_lost();
+  });
+  log::warn("gateway lost Redis; local work goes on", {{"redis", options_.redis.shown()}, {"reason", reason}});
 }
 
 // What the gateway before us left in the segment.
@@ -298,35 +353,40 @@ void Gateway::adopt() {
   if (out + in > 0) log::info("gateway goes on where one before it stopped", {{"outbox", out}, {"imported", in}});
 }
 
-// A predecessor's bytes may still lie in a socket of the server. (Our own connections are fenced by their sessions.)
-void Gateway::fence_predecessors() {
-  const std::int64_t mine = redis_->connection().session().identity.client_id;
-  (void)redis_->command({"CLIENT", "LIST"}, [this, mine](const Reply& reply) {
+// A predecessor's bytes may still lie in a socket of the server, and entries may still be given to its readers: before
+// anything is read back, and before we look at what is pending, all of its connections end. (Ours are fenced by their
+// sessions.)
+void Gateway::fence_predecessors(std::size_t link) {
+  ConnectedRedis& redis = *links_[link].redis;
+  (void)redis.command({"CLIENT", "LIST"}, [this, link, &redis](const Reply& reply) {
     std::string_view lines = reply.is_text() ? reply.text : std::string_view();
     while (!lines.empty()) {
       const std::string_view line = lines.substr(0, lines.find('\n'));
       lines.remove_prefix(std::min(line.size() + 1, lines.size()));
-      if (line.find(" name=" + client_name() + ' ') == line.npos || !line.starts_with("id=")) continue;
+      const std::size_t name = line.find(" name=" + clients());
+      if (name == line.npos || !line.starts_with("id=")) continue;
+      if (line.substr(name + 6 + clients().size()).starts_with(instance_)) continue;  // ours
       const std::string id(line.substr(3, line.find(' ') - 3));
-      if (id != std::to_string(mine)) (void)redis_->command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
+      (void)redis.command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
     }
     if (reply.is_error() && reply.error != RedisError::kLost)
       log::warn("cannot fence a gateway before this one: its user may not CLIENT LIST", {{"error", reply.text}});
     const Clocks clocks = read_clocks();
-    for (auto& exporter : exporters_) exporter->on_ready(clocks);
+    each_part(link, [&clocks](auto& part) { part.on_ready(clocks); });
   });
 }
 
-void Gateway::on_ready() {
+void Gateway::on_ready(std::size_t link) {
   const Clocks clocks = read_clocks();
-  status_.connected = true;
-  status_.since_us = clocks.wall_now_us;
+  if (link == 0) {
+    status_.connected = true;
+    status_.since_us = clocks.wall_now_us;
+    registry_->beat_now();
+    revokes_->on_ready();
+    control_->on_ready();
+  }
   status_at_ns_ = 0;
-  registry_->beat_now();
-  revokes_->on_ready();
-  control_->on_ready();
-  for (auto& importer : importers_) importer->on_ready(clocks);
-  fence_predecessors();
+  fence_predecessors(link);
 }
 
 void Gateway::turn() {
@@ -451,11 +511,12 @@ void Gateway::shut_down() {
            std::any_of(importers_.begin(), importers_.end(), [](const auto& i) { return i->here() > 0; });
   };
   for (auto& exporter : exporters_) exporter->drain();
-  while ((!registry_->leave() || busy()) && redis_->is_ready() && base::monotonic_ns() < until && g_stops.load() < 2) {
+  while ((!registry_->leave() || busy()) && links_[0].redis->is_ready() && base::monotonic_ns() < until &&
+         g_stops.load() < 2) {
     turn();
     (void)loop_->run_once(kWatchEndsNs);
   }
-  redis_->connection().stop();
+  for (const Link& link : links_) link.redis->connection().stop();
   for (auto& exporter : exporters_) exporter->leave();
   remove_status_file(*segment_);
 }
@@ -469,9 +530,8 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.prefetch_multiplier = options_.prefetch_multiplier;
     options.hold = options_.hold;
     options.replicas = options_.wait_replicas;
-    exporters_.push_back(
-        std::make_unique<Exporter>(*engine_, *redis_, *keys_, *transcript_, exports[i], std::move(options)));
-    exporters_.back()->on_revokes(revokes_.get());
+    exporters_.push_back(std::make_unique<Exporter>(*engine_, redis_of(options_.exports[i]), *keys_, *transcript_,
+                                                    exports[i], std::move(options)));
   }
   for (std::size_t i = 0; i < imports.size(); ++i) {
     Importer::Options options;
@@ -479,9 +539,8 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.consumer = transcript_->host();
     options.signer = options_.signer;
     options.prefetch_multiplier = options_.prefetch_multiplier;
-    importers_.push_back(
-        std::make_unique<Importer>(*engine_, *redis_, *readers_[i], *keys_, imports[i], std::move(options)));
-    importers_.back()->on_revokes(revokes_.get());
+    importers_.push_back(std::make_unique<Importer>(*engine_, redis_of(options_.imports[i]), *readers_[i], *keys_,
+                                                    imports[i], std::move(options)));
     for (auto& exporter : exporters_)
       if (exporter->queue() == imports[i])
         exporter->on_import([at = importers_.back().get()](const engine::Lease& lease) { at->give_back(lease); });
@@ -491,6 +550,9 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
 Result<void> Gateway::run() {
   drop_repeated(options_.exports);
   drop_repeated(options_.imports);
+  if (options_.cluster && (options_.redis.is_unix() || options_.redis.has_sentinels() || options_.redis.database != 0))
+    return Error{Errc::kInvalidArgument,
+                 "a Redis Cluster is reached by redis:// or rediss://, and has database 0 only"};
   if (options_.signer != nullptr && !options_.signer->can_sign() && !options_.exports.empty())
     return Error{Errc::kInvalidArgument,
                  "what is exported is signed; STEM_SIGNING_ACTIVE_KEY and STEM_SIGNING_PRIVATE_KEYS are wanted"};
@@ -509,7 +571,7 @@ Result<void> Gateway::run() {
   if (bridge_ && bridge_->fd() < 0)
     return Error{Errc::kSystem, "eventfd: no descriptor is free; raise the limit (ulimit -n)"};
   listen();
-  redis_->connection().start();
+  for (const Link& link : links_) link.redis->connection().start();
   for (auto& reader : readers_) reader->connection().start();
   log::info("gateway ready", {{"namespace", options_.name_space},
                               {"redis", options_.redis.shown()},

@@ -269,7 +269,8 @@ std::size_t Importer::fitting(std::size_t lanes) const {
 void Importer::refused_read(const Reply& reply) {
   // The reply may have been more than a connection takes; then it would be so again.
   if (reply.error == RedisError::kLost) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
-  if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost || reply.error == RedisError::kNotSent)
+  if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost ||
+      reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved)
     return;
   if (reply.error == RedisError::kReadOnly) return reader_.drop("it became a replica");
   read_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 10;
@@ -444,7 +445,7 @@ void Importer::refuse(int lane, std::string_view entry, std::string_view reason,
   append_dead_letter_json(letter, envelope, reason, meta, clocks_.wall_now_us);
   const std::string result = refused_status(envelope.id, reason, clocks_.wall_now_us);
   const std::string ttl = number(options_.result_ttl_ms);
-  const std::string key = keys_.result(envelope.id);
+  const std::string key = keys_.result(options_.queue, envelope.id);
   // Lost on the way, the entry is read again among our pending ones.
   (void)redis_.command({"EVAL", kSettleScript, "3", streams_[lane], dead_key_, key, group_, options_.consumer, entry,
                         result, ttl, letter},
@@ -551,7 +552,7 @@ bool Importer::settle(int lane, const std::vector<End>& ends) {
   std::vector<Entry*> entries;
   for (const End& end : ends) {
     entries.push_back(end.entry);
-    keys.push_back(keys_.result(end.entry->first));
+    keys.push_back(keys_.result(options_.queue, end.entry->first));
     ttls.push_back(number(end.entry->second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms));
   }
   const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 1));
@@ -602,39 +603,40 @@ void Importer::settle_checked(const End& end) {
           append_dead_letter_json(made, envelope.view(), end.reason, end.letter_error, clocks_.wall_now_us);
           at->second.ending = true;
           const std::string ttl = number(options_.result_ttl_ms);
-          const Queued told =
-              redis_.command({"EVAL", kSettleScript, "3", streams_[at->second.lane], dead_key_, keys_.result(at->first),
-                              group_, options_.consumer, at->second.entry, end.result, ttl, made},
-                             [this, at](const Reply& answer) {
-                               at->second.ending = false;
-                               if (!answer.is_integer()) return refused_end(answer);
-                               if (answer.integer == 0) return fence(*at);
-                               ++stats_.settled;
-                               ++stats_.dead;
-                               finish(*at);
-                             });
+          const Queued told = redis_.command({"EVAL", kSettleScript, "3", streams_[at->second.lane], dead_key_,
+                                              keys_.result(options_.queue, at->first), group_, options_.consumer,
+                                              at->second.entry, end.result, ttl, made},
+                                             [this, at](const Reply& answer) {
+                                               at->second.ending = false;
+                                               if (!answer.is_integer()) return refused_end(answer);
+                                               if (answer.integer == 0) return fence(*at);
+                                               ++stats_.settled;
+                                               ++stats_.dead;
+                                               finish(*at);
+                                             });
           if (told != Queued::kYes) at->second.ending = false;
         });
     if (asked != Queued::kYes) entry.second.ending = false;
     return;
   }
   const std::string ttl = number(entry.second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms);
-  const Queued told =
-      redis_.command({"EVAL", kSettleScript, "3", streams_[entry.second.lane], dead_key_, keys_.result(entry.first),
-                      group_, options_.consumer, entry.second.entry, end.result, ttl, ""},
-                     [this, at = &entry](const Reply& reply) {
-                       at->second.ending = false;
-                       if (!reply.is_integer()) return refused_end(reply);
-                       if (reply.integer == 0) return fence(*at);
-                       ++stats_.settled;
-                       finish(*at);
-                     });
+  const Queued told = redis_.command(
+      {"EVAL", kSettleScript, "3", streams_[entry.second.lane], dead_key_, keys_.result(options_.queue, entry.first),
+       group_, options_.consumer, entry.second.entry, end.result, ttl, ""},
+      [this, at = &entry](const Reply& reply) {
+        at->second.ending = false;
+        if (!reply.is_integer()) return refused_end(reply);
+        if (reply.integer == 0) return fence(*at);
+        ++stats_.settled;
+        finish(*at);
+      });
   if (told != Queued::kYes) entry.second.ending = false;
 }
 
 // Told again, after a while when it was the server that refused.
 void Importer::refused_end(const Reply& reply) {
-  if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;
+  if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved)
+    return;
   if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
   if (clocks_.now_ns >= tell_at_ns_)
     log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});

@@ -224,7 +224,7 @@ void Importer::bury_unsigned(std::string_view member, const Envelope& envelope, 
   ++stats_.dead;
   std::string letter;
   append_dead_letter_json(letter, envelope.view(), "signature-invalid", error_json(why.message), clocks_.wall_now_us);
-  const std::string key = keys_.result(envelope.id), ttl = number(options_.result_ttl_ms);
+  const std::string key = keys_.result(options_.queue, envelope.id), ttl = number(options_.result_ttl_ms);
   const std::string result = refused_status(envelope.id, "signature-invalid", clocks_.wall_now_us);
   (void)redis_.command({"EVAL", kRefuseMemberScript, "3", delayed_key_, dead_key_, key, member, letter, result, ttl},
                        [this](const Reply& reply) { on_moved(reply); });

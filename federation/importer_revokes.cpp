@@ -70,7 +70,7 @@ void Importer::end_revoked(int lane, const std::string& entry, const Envelope& e
   status.updated_at_us = clocks_.wall_now_us;
   std::string result;
   append_json(result, status);
-  const std::string ttl = number(options_.result_ttl_ms), key = keys_.result(envelope.id);
+  const std::string ttl = number(options_.result_ttl_ms), key = keys_.result(options_.queue, envelope.id);
   (void)redis_.command(
       {"EVAL", kSettleScript, "3", streams_[lane], dead_key_, key, group_, options_.consumer, entry, result, ttl, ""},
       [this, id = envelope.id, item = item_id(envelope)](const Reply& reply) {

@@ -27,6 +27,11 @@ std::string Keys::of_schedules(std::string_view rest) const {
   return joined(name_space_, ":schedule:", rest);
 }
 
+std::string Keys::of_workers(std::string_view rest) const {
+  if (cluster_) return joined("{", name_space_, ":worker}:", rest);
+  return joined(name_space_, ":worker:", rest);
+}
+
 // A key that others may stand beside: all that begin with it share its slot.
 std::string Keys::paired(std::string_view kind, std::string_view key) const {
   if (cluster_) return joined("{", name_space_, ":", kind, ":", key, "}");
@@ -51,11 +56,12 @@ std::string Keys::group(std::string_view queue) const { return joined(name_space
 std::string Keys::delayed(std::string_view queue) const { return of_queue("delayed", queue); }
 std::string Keys::dead(std::string_view queue) const { return of_queue("dead", queue); }
 
-std::string Keys::result(std::string_view task_id) const { return joined(name_space_, ":result:", task_id); }
-std::string Keys::worker_heartbeat(std::string_view worker) const {
-  return joined(name_space_, ":worker:heartbeat:", worker);
+std::string Keys::result(std::string_view queue, std::string_view task_id) const {
+  if (cluster_) return joined(of_queue("result", queue), ":", task_id);
+  return joined(name_space_, ":result:", task_id);
 }
-std::string Keys::worker_heartbeats() const { return joined(name_space_, ":worker:heartbeats"); }
+std::string Keys::worker_heartbeat(std::string_view worker) const { return joined(of_workers("heartbeat:"), worker); }
+std::string Keys::worker_heartbeats() const { return of_workers("heartbeats"); }
 std::string Keys::heartbeat_channel() const { return joined("stem:heartbeat:", name_space_); }
 
 std::string Keys::schedule_index() const { return of_schedules("index"); }
@@ -66,10 +72,13 @@ std::string Keys::schedule_history(std::string_view id) const { return joined(of
 std::string Keys::lock(std::string_view key) const { return paired("lock", key); }
 std::string Keys::lock_fence(std::string_view key) const { return joined(paired("lock", key), ":fence"); }
 std::string Keys::rate(std::string_view key) const { return paired("rate", key); }
-std::string Keys::revokes() const { return joined(name_space_, ":control:revokes"); }
+std::string Keys::revokes() const { return cluster_ ? of_workers("revokes") : joined(name_space_, ":control:revokes"); }
 
-std::string Keys::control_requests() const { return joined(name_space_, ":control:requests"); }
+std::string Keys::control_requests() const {
+  return cluster_ ? of_workers("requests") : joined(name_space_, ":control:requests");
+}
 std::string Keys::control_replies(std::string_view request) const {
+  if (cluster_) return joined(of_workers("replies:"), request);
   return joined(name_space_, ":control:replies:", request);
 }
 

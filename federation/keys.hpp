@@ -23,7 +23,7 @@ class Keys {
   std::string delayed(std::string_view queue) const;
   std::string dead(std::string_view queue) const;
 
-  std::string result(std::string_view task_id) const;
+  std::string result(std::string_view queue, std::string_view task_id) const;  // `queue` matters in a cluster only
   std::string worker_heartbeat(std::string_view worker) const;
   std::string worker_heartbeats() const;
   std::string heartbeat_channel() const;
@@ -46,6 +46,7 @@ class Keys {
  private:
   std::string of_queue(std::string_view kind, std::string_view queue) const;
   std::string of_schedules(std::string_view rest) const;
+  std::string of_workers(std::string_view rest) const;
   std::string paired(std::string_view kind, std::string_view key) const;
 
   std::string name_space_;

@@ -10,6 +10,7 @@
 #include "base/log.hpp"
 #include "base/units.hpp"
 #include "federation/backoff.hpp"
+#include "federation/cluster_nodes.hpp"
 #include "federation/greeting.hpp"
 #include "federation/pipeline.hpp"
 #include "federation/reply_reader.hpp"
@@ -67,6 +68,8 @@ class RedisConnection::Impl {
   void closed(const std::string& reason);
   void greet();
   void greeted(Result<Session> result);
+  void learn_nodes();
+  void follow(const Reply& reply);
 
   // Bytes.
   std::string& output() { return tls_ ? plain_ : stream_->output(); }
@@ -105,7 +108,9 @@ class RedisConnection::Impl {
   std::unique_ptr<Greeting> greeting_;
   std::unique_ptr<SentinelQuery> sentinels_;
   std::size_t sentinel_that_knew_ = 0;
-  std::string host_;  // that we connect to
+  std::string host_;                   // that we connect to
+  std::optional<ClusterNodes> nodes_;  // when we follow a slot
+  bool moved_ = false;                 // this server has it no more
 
   bool flush_deferred_ = false;
   bool subscribed_ = false;
@@ -124,7 +129,9 @@ RedisConnection::Impl::Impl(io::Loop& loop, RedisOptions given, RedisEvents even
       events_(std::move(events)),
       backoff_(options.backoff_base_ns, options.backoff_max_ns,
                options.seed != 0 ? options.seed : static_cast<std::uint64_t>(base::monotonic_ns())),
-      previous_(options.predecessor) {}
+      previous_(options.predecessor) {
+  if (options.follows_slot && !options.url.is_unix()) nodes_.emplace(NodeAddress{options.url.host, options.url.port});
+}
 
 RedisConnection::Impl::~Impl() {
   *alive_ = false;
@@ -160,6 +167,10 @@ void RedisConnection::Impl::attempt() {
           io::resolve(loop_, answer->master.host, answer->master.port, when_found);
         });
     return sentinels_->start();
+  }
+  if (nodes_) {
+    host_ = nodes_->current().host;
+    return io::resolve(loop_, host_, nodes_->current().port, when_found);
   }
   if (!options.url.is_unix()) return io::resolve(loop_, options.url.host, options.url.port, when_found);
   loop_.defer([when_found, path = options.url.socket_path] {
@@ -225,6 +236,7 @@ void RedisConnection::Impl::greeted(Result<Session> result) {
   last_fault.clear();
   ready_ns_ = progress_ns_ = base::monotonic_ns();
   tend_watch();
+  if (nodes_) learn_nodes();
   if (!options.quiet)
     log::info("redis connected", {{"url", options.url.shown()},
                                   {"version", session.version},
@@ -233,9 +245,24 @@ void RedisConnection::Impl::greeted(Result<Session> result) {
   if (events_.ready) events_.ready(session);
 }
 
+void RedisConnection::Impl::learn_nodes() {
+  const std::string_view ask[] = {"CLUSTER", "NODES"};
+  queue(ask, [this](const Reply& reply) {
+    if (reply.is_text()) nodes_->learn_from(reply.text);
+  });
+}
+
+// The rest of what was sent is answered, in the same words; then the next connection goes there.
+void RedisConnection::Impl::follow(const Reply& reply) {
+  const auto to = parse_redirect(reply.text);
+  if (!to.ok()) return;
+  nodes_->move_to({to->host.empty() ? host_ : to->host, to->port});
+  moved_ = true;
+}
+
 Queued RedisConnection::Impl::command(std::span<const std::string_view> argv, ReplyHandler handler,
                                       std::int64_t block_ns) {
-  if (state != State::kReady) return Queued::kNotReady;
+  if (state != State::kReady || moved_) return Queued::kNotReady;
   if (pipeline.bytes() >= options.max_in_flight_bytes) {
     room_wanted_ = true;
     return Queued::kNoRoom;
@@ -313,6 +340,8 @@ void RedisConnection::Impl::read(std::string_view bytes) {
     progress_bytes_ = 0;
   }
   if (state != State::kReady) return;
+  if (moved_ && pipeline.empty())
+    return fault(fmt::format("the slot is at {}:{}", nodes_->current().host, nodes_->current().port));
   tend_watch();
   if (room_wanted_ && pipeline.bytes() <= options.max_in_flight_bytes / 2) {
     room_wanted_ = false;
@@ -330,6 +359,7 @@ bool RedisConnection::Impl::take(const Reply& reply) {
     fault(fmt::format("the server sent a reply that nobody asked for{}", said));
   } else {
     const ReplyHandler handler = pipeline.pop();
+    if (nodes_ && reply.error == RedisError::kMoved) follow(reply);
     if (handler) handler(reply);
   }
   return stream_ != nullptr;
@@ -357,6 +387,7 @@ void RedisConnection::Impl::fault(const std::string& given) {
   if (state == State::kStopped || state == State::kBackingOff) return;
   const std::string reason = given;  // it may belong to what is closed here
   const bool was_ready = state == State::kReady;
+  if (nodes_ && !std::exchange(moved_, false)) nodes_->next();
   const std::uint64_t offered = offered_bytes();
   close_all();
   if (was_ready && base::monotonic_ns() - ready_ns_ >= kSteadyNs) backoff_.reset();

@@ -54,6 +54,8 @@ struct RedisOptions {
   std::int64_t backoff_max_ns = 5'000'000'000;
   std::size_t max_in_flight_bytes = 8 << 20;  // of commands that are not answered yet
   std::size_t max_reply_bytes = 64 << 20;
+  // Of a Redis Cluster: a MOVED ends the connection, and the next one goes where it says. For keys of one slot.
+  bool follows_slot = false;
   std::uint64_t seed = 0;  // of the back-off; 0 = from the clock
   bool quiet = false;      // logs nothing: whoever owns it does
 };

@@ -136,9 +136,9 @@ void RevokeDesk::on_page(const Reply& reply) {
     const std::int64_t end_us = revoke.ok() && revoke->expires_us != 0 ? revoke->expires_us : issued_us + kRevokeKeptUs;
     if (wall_now_us_ >= end_us + kFreshUs) {
       throw_out(id, text);
-    } else if (wall_now_us_ >= issued_us + kFreshUs) {
-      // Over: its result is there.
-      (void)redis_.command({"EXISTS", keys_.result(id)}, [this, id, text](const Reply& there) {
+    } else if (wall_now_us_ >= issued_us + kFreshUs && !keys_.cluster()) {
+      // Over: its result is there. (In a cluster its queue would have to be known.)
+      (void)redis_.command({"EXISTS", keys_.result("", id)}, [this, id, text](const Reply& there) {
         if (there.is_integer() && there.integer != 0) throw_out(id, text);
       });
     }

@@ -66,7 +66,7 @@ TEST_F(DlqTest, AreListedOldestFirstByAnyFilter) {
 TEST_F(DlqTest, AReplayRunsAgainWithAllItsAttempts) {
   put("1", "max-retries-exhausted", "no", "2026-01-01T00:00:00Z");
   put("2", "max-retries-exhausted", "no", "2026-01-02T00:00:00Z");
-  (void)ask({"SET", keys.result("1"), R"({"id":"1","state":"failed"})"});
+  (void)ask({"SET", keys.result("q", "1"), R"({"id":"1","state":"failed"})"});
   const json look = json_on(a, dlq({"replay", "--dry-run"}));
   EXPECT_EQ(look["dryRun"], true);
   EXPECT_EQ(look["blastRadius"]["count"], 2);
@@ -84,7 +84,7 @@ TEST_F(DlqTest, AReplayRunsAgainWithAllItsAttempts) {
   EXPECT_EQ(fields["attempt"], "0");
   EXPECT_EQ(fields["args"], "{\"n\":1}");
   EXPECT_EQ(fields["bigNumber"], "123456789012345678901");
-  EXPECT_EQ(ask({"EXISTS", keys.result("1")}).integer, 0) << "it has not ended";
+  EXPECT_EQ(ask({"EXISTS", keys.result("q", "1")}).integer, 0) << "it has not ended";
   Host b(server.url(), ledger);
   b.start_worker();
   b.start_gateway();

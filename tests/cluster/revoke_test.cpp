@@ -194,7 +194,7 @@ TEST_F(RevokeTest, TheHashDoesNotGrowForEver) {
   put("old", R"({"taskId":"old","version":1,"issuedAt":"2020-01-01T00:00:00Z","expiresAt":null})");
   put("nonsense", "nonsense");
   put("over", R"({"taskId":"over","version":1,"issuedAt":"2026-01-01T00:00:00Z","expiresAt":"2999-01-01T00:00:00Z"})");
-  (void)ask({"SET", keys.result("over"), "{}"});
+  (void)ask({"SET", keys.result("q", "over"), "{}"});
   put("waits",
       R"({"taskId":"waits","version":1,"issuedAt":"2026-01-01T00:00:00Z","expiresAt":"2999-01-01T00:00:00Z"})");
   put("__stem.queue.pause__:q", R"({"taskId":"__stem.queue.pause__:q","version":1,"issuedAt":"2020-01-01T00:00:00Z"})");

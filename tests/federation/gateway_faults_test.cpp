@@ -15,9 +15,12 @@ using shm::State;
 
 // The importer's reader of this host waits for entries: it has looked at what was pending.
 bool reads(const std::string& clients, const std::string& host) {
-  const std::size_t at = clients.find("name=stem-gateway:" + host + ":reader:0 ");
-  if (at == std::string::npos) return false;
-  return clients.substr(at, clients.find('\n', at) - at).find("cmd=xreadgroup") != std::string::npos;
+  const std::string name = "name=stem-gateway:" + host + ":";
+  for (std::size_t at = clients.find(name); at != std::string::npos; at = clients.find(name, at + 1)) {
+    const std::string line = clients.substr(at, clients.find('\n', at) - at);
+    if (line.find(":reader:0 ") != std::string::npos && line.find("cmd=xreadgroup") != std::string::npos) return true;
+  }
+  return false;
 }
 
 TEST_F(GatewayTest, RestartsDuringOneTaskAreNoDeliveries) {

@@ -226,7 +226,7 @@ TEST_F(GatewayTest, WhatOthersWriteIsRunSettledOrRefused) {
   ASSERT_TRUE(decode_json(text, letter).ok()) << text;
   EXPECT_EQ(letter.reason, "payload-invalid");
   federation::TaskStatus status;
-  const std::string result = ask({"GET", keys.result("dart-2")}).text;
+  const std::string result = ask({"GET", keys.result("q", "dart-2")}).text;
   ASSERT_TRUE(decode_json(result, status).ok()) << result;
   EXPECT_EQ(status.state, "succeeded");
   EXPECT_EQ(status.payload, "{\"ran\":{\"n\":2}}");
@@ -342,7 +342,7 @@ TEST_F(GatewayTest, LargePayloadsAndResultsDoNotStopTheGateway) {
   const std::string result = R"({"id":"x","state":"succeeded","payload":")" + std::string(2'000'000, 'y') + "\"}";
   for (const engine::TaskId id : ids) {
     const std::string wire = federation::wire_id(host, id);
-    (void)ask({"SET", keys.result(wire), result});
+    (void)ask({"SET", keys.result("q", wire), result});
   }
   a.gateway_options().imports.clear();
   a.start_gateway();

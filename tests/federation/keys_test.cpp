@@ -17,7 +17,7 @@ TEST(Keys, AreThoseOfTheWire) {
   EXPECT_EQ(keys.group("mail"), "stem:group:mail");
   EXPECT_EQ(keys.delayed("mail"), "stem:delayed:mail");
   EXPECT_EQ(keys.dead("mail"), "stem:dead:mail");
-  EXPECT_EQ(keys.result("42"), "stem:result:42");
+  EXPECT_EQ(keys.result("mail", "42"), "stem:result:42");
   EXPECT_EQ(keys.worker_heartbeat("w1"), "stem:worker:heartbeat:w1");
   EXPECT_EQ(keys.worker_heartbeats(), "stem:worker:heartbeats");
   EXPECT_EQ(keys.schedule_index(), "stem:schedule:index");
@@ -47,13 +47,23 @@ TEST(Keys, OfOneQueueShareASlotInACluster) {
     EXPECT_EQ(hashed(keys.stream(queue, 9)), slot);
     EXPECT_EQ(hashed(keys.delayed(queue)), slot);
     EXPECT_EQ(hashed(keys.dead(queue)), slot);
+    EXPECT_EQ(hashed(keys.result(queue, "42")), slot);
     EXPECT_NE(keys.stream(queue, 0), keys.delayed(queue));
   }
   EXPECT_EQ(keys.stream("mail", 2), "{stem:mail}:stream:p2");
   EXPECT_NE(hashed(keys.stream("mail", 0)), hashed(keys.stream("sms", 0)));
   EXPECT_EQ(hashed(keys.schedule_index()), hashed(keys.schedule_lock("nightly")));
   EXPECT_EQ(hashed(keys.lock("x")), hashed(keys.lock_fence("x")));
+  EXPECT_EQ(hashed(keys.worker_heartbeat("a")), hashed(keys.worker_heartbeats()));
+  EXPECT_EQ(hashed(keys.revokes()), hashed(keys.worker_heartbeats()));
   EXPECT_EQ(keys.group("mail"), "stem:group:mail");
+}
+
+TEST(Keys, OfAQueueThatLooksLikeALane) {
+  EXPECT_EQ(Keys::lane_owner("mail:p1"), "mail");
+  EXPECT_EQ(Keys::lane_owner("mail:p9"), "mail");
+  for (const std::string queue : {"mail", "mail:p0", "mail:p10", ":p1", "p1", "mailp1", ""})
+    EXPECT_EQ(Keys::lane_owner(queue), "") << queue;
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ class SignedHosts : public ::testing::Test {
   }
   std::string state_of(const std::string& id) {
     federation::TaskStatus status;
-    (void)decode_json(ask({"GET", keys.result(id)}).text, status);
+    (void)decode_json(ask({"GET", keys.result("q", id)}).text, status);
     return status.state;
   }
 

@@ -334,7 +334,7 @@ std::vector<std::string> Cluster::missing_results() const {
 }
 
 bool Cluster::is_told_outside(std::uint64_t number) const {
-  const std::string* status = server_.model().text(keys_.result(outside_id(number)));
+  const std::string* status = server_.model().text(keys_.result("q", outside_id(number)));
   if (status == nullptr) return false;
   const bool ran = status->find(fmt::format("\"ran\":{}", number)) != status->npos;
   return ran == (accounts_.tasks()[number].burials == 0);

@@ -25,6 +25,7 @@ struct GatewayStartOptions {
   std::uint64_t wait_replicas = 0;
   bool hold_until_done = false;
   bool any_certificate = false;
+  bool cluster = false;
   std::optional<std::uint64_t> prefetch_multiplier;
   SigningFlags signing;
 };
@@ -68,6 +69,7 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   options.hold = chosen.hold_until_done ? federation::Hold::kUntilDone : federation::Hold::kUntilReceived;
   if (chosen.wait_replicas > 1000) return refuse({Errc::kInvalidArgument, "--wait-replicas: no Redis has so many"});
   options.wait_replicas = static_cast<std::uint32_t>(chosen.wait_replicas);
+  options.cluster = chosen.cluster;
   options.tls = {.ca_file = context.config.text("tls.ca_cert"),
                  .certificate_file = context.config.text("tls.client_cert"),
                  .key_file = context.config.text("tls.client_key"),
@@ -97,6 +99,8 @@ Run build_gateway_start(CommandLine& line) {
             "keep a task here until it has ended elsewhere: whatever Redis loses is sent again");
   line.count("--wait-replicas", &options->wait_replicas, "let a task go only when so many replicas of Redis have it")
       .named("N");
+  line.flag("--redis-cluster", &options->cluster,
+            "Redis is a Cluster: keys of a queue share a slot, which is followed");
   line.flag("--any-certificate", &options->any_certificate, "rediss:// to any server, without checking who it is");
   line.count("--prefetch-multiplier", &options->prefetch_multiplier,
              "tasks from other hosts that may wait here, for each local worker (default 4)")

@@ -25,7 +25,7 @@ std::string cluster_name(const shm::Segment& segment, engine::TaskId id) {
 }
 
 Result<std::optional<federation::TaskStatus>> status_elsewhere(RedisHold& redis, const std::string& id) {
-  const auto text = redis.client->ask({"GET", redis.keys.result(id)});
+  const auto text = redis.client->ask({"GET", redis.keys.result("", id)});
   if (!text.ok()) return text.error();
   if (text->kind != federation::Reply::Kind::kString) return std::optional<federation::TaskStatus>();
   federation::TaskStatus status;
