@@ -171,8 +171,9 @@ void HostControl::on_time(const Reply& reply, std::int64_t sent_ns) {
   asking_ = false;
   if (!reply.is_array() || reply.elements.size() != 2) return;
   const auto seconds = parse_wire_number(reply.elements[0].text);
-  if (!seconds) return;
-  redis_ms_ = *seconds * 1000;
+  const auto micros = parse_wire_number(reply.elements[1].text);
+  if (!seconds || !micros) return;
+  redis_ms_ = *seconds * 1000 + *micros / 1000;
   redis_at_ns_ = sent_ns;
   if (last_.empty()) last_ = std::to_string(std::max<std::int64_t>(0, redis_ms_ - kLookBackMs)) + "-0";
 }

@@ -10,6 +10,7 @@
 #include "federation/dead_shelf.hpp"
 #include "tools/stem/attachment.hpp"
 #include "tools/stem/consent.hpp"
+#include "tools/stem/exit_code.hpp"
 #include "tools/stem/json_output.hpp"
 #include "tools/stem/table.hpp"
 #include "tools/stem/task/task_report.hpp"
