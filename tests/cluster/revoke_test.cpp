@@ -106,6 +106,13 @@ TEST_F(RevokeTest, WhatWasLetGoIsRevokedByItsNameFromAnyHost) {
   EXPECT_EQ(ran(), 9u);
   EXPECT_EQ(ledger.runs(1) + ledger.runs(2) + ledger.runs(7), 0u);
   EXPECT_EQ(revoke(c, name, with_redis(), 70), "over");
+  const auto task = [&](const std::string& verb, const std::string& id) {
+    return std::vector<std::string>{"task", verb, id, "--redis", server.url(), "--redis-namespace", "stem"};
+  };
+  EXPECT_EQ(json_on(c, task("show", name))[0]["state"], "cancelled");
+  EXPECT_EQ(json_on(a, task("show", to_string(mine)))[0]["state"], "cancelled") << "by the name that its maker knows";
+  EXPECT_EQ(json_on(c, task("wait", name), 70)[0]["error"]["type"], "revoked");
+  EXPECT_EQ(stem_on(c, task("show", "nobody")).exit_code, 1);
   EXPECT_EQ(revokes(), 0);
 }
 

@@ -96,7 +96,7 @@ void print_hosts(const ClusterAnswer& answer, const Style& style) {
       table.add_row({host.host, "", "", "", "no such worker", ""});
   }
   for (const std::string& name : answer.unknown) table.add_row({"", name, "", "", Cell("unknown", Tone::kBad), ""});
-  if (table.empty()) print_error("no host is in the registry of the cluster");
+  if (table.empty()) return print_error("no host is in the registry of the cluster");
   table.print(style);
 }
 
