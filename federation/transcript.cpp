@@ -70,6 +70,7 @@ std::string meta_of(const engine::TaskView& task, const Clocks& clocks, bool is_
   };
   text("stem.retryFor", e.retry_for);
   text("stem.noRetryFor", e.no_retry_for);
+  text("stem.idempotencyKey", e.idempotency_key);
   return std::move(meta).end();
 }
 
@@ -113,6 +114,9 @@ bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) 
   } else if (m.name == "stem.noRetryFor" && m.is_string()) {
     into.no_retry_for = json_string_value(m.value);
     extras.no_retry_for = into.no_retry_for;
+  } else if (m.name == "stem.idempotencyKey" && m.is_string()) {
+    into.idempotency_key = json_string_value(m.value);
+    extras.idempotency_key = into.idempotency_key;
   } else if (m.name == "stem.expiresAt" && m.is_string()) {
     const auto at = parse_iso_time_us(json_string_value(m.value));
     if (!at) return false;

@@ -49,7 +49,7 @@ class Transcript {
 struct ImportedTask {
   engine::TaskSpec spec;  // without queue and task
   engine::TaskExtras extras;
-  std::string meta, retry_for, no_retry_for, payload;
+  std::string meta, retry_for, no_retry_for, idempotency_key, payload;
   bool is_text = false;  // the payload is the JSON text itself
   ImportedTask() = default;
   ImportedTask(const ImportedTask&) = delete;
