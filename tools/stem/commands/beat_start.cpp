@@ -141,13 +141,17 @@ int start_beat(const BeatFlags& flags, const Context& context) {
   if (auto good = check(flags); !good.ok()) return fail("beat start", good.error());
   const auto shared = open_shared(flags.store, context, flags.lock_ttl_ns / 2);
   if (!shared.ok()) return fail("beat start", shared.error());
-  auto signer = make_signer(flags.signing, context);
-  if (!signer.ok()) return fail("beat start", signer.error());
+  std::shared_ptr<const federation::Signer> signer;
+  if (*shared != nullptr) {  // what stays on this host is not signed
+    auto made = make_signer(flags.signing, context);
+    if (!made.ok()) return fail("beat start", made.error());
+    signer = *made;
+  }
   const auto attached = Attachment::open_or_create(context, shm::Role::kBeat, "beat");
   if (!attached.ok()) return fail("beat start", attached.error());
   if (auto good = beat::ScheduleStore(attached->engine()).prepare_table(); !good.ok())
     return fail("beat start", good.error());
-  return *shared != nullptr ? beat_for_all_hosts(**shared, *signer, *attached, flags)
+  return *shared != nullptr ? beat_for_all_hosts(**shared, signer, *attached, flags)
                             : beat_for_this_host(*attached, flags);
 }
 
