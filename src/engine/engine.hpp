@@ -130,6 +130,10 @@ class Engine {
   // Small plain tasks of one kind are stored in runs (run.hpp).
   EnqueueStatus enqueue_many(const TaskSpec* specs, std::size_t count, TaskId* ids, std::size_t& done,
                              std::int64_t now_ns) noexcept;
+  // While they are held, enqueue() wakes nobody: a wake is a system call, and tasks that come from elsewhere come
+  // many at a time. wake_held() wakes the workers of `queue` for all since; killed before that, the patrol does.
+  void hold_wakes(bool hold) noexcept { holds_wakes_ = hold; }
+  void wake_held(std::uint32_t queue) noexcept;
   EnqueueStatus loan(const TaskSpec& spec, std::uint32_t payload_bytes, Loan& loan, std::int64_t now_ns) noexcept;
   EnqueueResult publish(Loan& loan, std::int64_t now_ns) noexcept;
   void drop(Loan& loan) noexcept;
@@ -417,6 +421,8 @@ class Engine {
   };
   std::vector<Kept> kept_;  // no more than the leases of one claim
   bool keeps_items_ = false;
+  bool holds_wakes_ = false;
+  std::uint32_t held_wakes_ = 0;
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap

@@ -184,7 +184,16 @@ void Engine::announce(const TaskSpec& spec, const Filled& filled, std::int64_t n
     return;
   }
   lanes_.push(spec.queue, priority, filled.word.generation(), filled.slot);
-  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, spec.queue, 1);
+  if (holds_wakes_) {
+    ++held_wakes_;
+  } else if (shm::anyone_sleeps(segment_)) {
+    shm::wake_workers(segment_, spec.queue, 1);
+  }
+}
+
+void Engine::wake_held(std::uint32_t queue) noexcept {
+  if (held_wakes_ > 0 && shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, held_wakes_);
+  held_wakes_ = 0;
 }
 
 EnqueueResult Engine::enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcept {
