@@ -18,7 +18,6 @@ namespace stem::bench {
 
 namespace {
 
-constexpr std::int64_t kSpinNs = 50'000;
 constexpr std::int64_t kParkNs = 20'000'000;
 
 std::string program_beside(const char* name) {
@@ -55,14 +54,9 @@ std::vector<std::string> gateway_command(const Scene& host, const RedisServer& r
   return command;
 }
 
-// As a worker process does.
+// As a worker process started with --spin-us 0: on two processors the gateway and Redis have use for both.
 void idle(Seat& seat) {
   engine::Engine& engine = seat.engine();
-  const std::int64_t until = base::monotonic_ns() + kSpinNs;
-  while (base::monotonic_ns() < until) {
-    if (engine.has_hint(seat.queue())) return;
-    cpu_relax();
-  }
   engine.lanes().clear_marks(seat.queue());
   shm::sleep_for_work(seat.participant(), kParkNs, [&] { return engine.maybe_ready(seat.queue()); });
 }

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::size_t kEndsAtOnce = 64;
 constexpr int kReadsAtOnce = 2;
+constexpr std::size_t kWakeEvery = 16;  // the first tasks of a long reply do not wait for its last
 constexpr std::size_t kEndsBytes = 1 << 20;
 constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
@@ -286,13 +287,20 @@ void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t 
   busy_lanes_ &= ~lanes;
   if (reply.is_error()) return refused_read(reply);
   entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
+  engine_.hold_wakes(true);
+  std::size_t taken = 0;
   for (const Reply& stream : reply.elements) {
     if (stream.elements.size() != 2) continue;
     const int lane = lane_of(stream.elements[0].text);
     if (lane < 0) continue;
-    for (const Reply& entry : stream.elements[1].elements) accept(lane, entry, sent_ns);
+    for (const Reply& entry : stream.elements[1].elements) {
+      accept(lane, entry, sent_ns);
+      if (++taken % kWakeEvery == 0) engine_.wake_held(queue_);
+    }
     busy_lanes_ |= 1u << lane;
   }
+  engine_.hold_wakes(false);
+  engine_.wake_held(queue_);
 }
 
 void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
