@@ -77,6 +77,7 @@ void Importer::adopt(engine::TaskId id, const engine::TaskExtras& extras) {
   task.confirmed = false;
   task.wanted = true;
   task.visibility_ns = std::max<std::int64_t>(extras.visibility_ns, 100'000'000);
+  task.renewed_ns = -task.visibility_ns;  // we do not know when: asked first
   if (!tasks_.try_emplace(std::string(parts[3]), std::move(task)).second) orphans_.push_back(id);
 }
 
@@ -84,7 +85,10 @@ void Importer::adopt(engine::TaskId id, const engine::TaskExtras& extras) {
 
 void Importer::on_ready(const Clocks& clocks) {
   clocks_ = clocks;
-  for (auto& [id, task] : tasks_) task.ending = task.renewing = false;
+  for (auto& [id, task] : tasks_) {
+    task.ending = task.renewing = false;
+    task.renewed_ns = -task.visibility_ns;  // Redis may have forgotten that it is ours: it is asked
+  }
   promoting_ = false;
   reclaiming_ = 0;
   make_groups();
