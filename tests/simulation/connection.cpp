@@ -44,9 +44,9 @@ void VirtualConnection::connect() {
     ++attempt_;
     fail();
   });
-  server_.greet(*this, [this, alive = alive_, attempt, fail](std::int64_t link) {
+  server_.greet(*this, [this, server = &server_, alive = alive_, attempt, fail](std::int64_t link) {
     if (!*alive || attempt != attempt_) {  // nobody waits for it any more
-      if (link != 0) server_.leave(link, 0, VirtualServer::Ending::kSome);
+      if (link != 0) server->leave(link, 0, VirtualServer::Ending::kSome);
       return;
     }
     ++attempt_;  // it is over, one way or the other
