@@ -295,12 +295,15 @@ void VirtualServer::fill_up(std::int64_t for_ns) {
   time_.after(for_ns, [this] { model_.set_full(false); });
 }
 
+// It takes a while: entries of the same millisecond, before and after it, would have the same name.
 void VirtualServer::flush() {
+  if (state_ != State::kUp) return;
   const ModelRedis before = model_;
   const std::vector<std::string> argv{"FLUSHALL"};
   (void)model_.execute(views(argv), now_us());
   if (keeps_history_) history_.push_back({now_us(), argv});
   if (on_rollback) on_rollback(before, model_, /*to_replica=*/false);
+  stop(2 * kMillisecondNs);
 }
 
 }  // namespace stem::simulation
