@@ -133,6 +133,7 @@ class Importer {
 
   void on_returned(const engine::Lease& lease, Entry& entry, const Reply& reply);
   void renew();
+  void on_renewed(const std::vector<std::string>& ids, const Reply& reply, std::int64_t sent_ns);
   void renew_checked(Entry& entry);
   void reclaim();
   void look_for_idle(int lane, const std::string& from);

@@ -65,28 +65,34 @@ void Importer::renew() {
   }
   for (int lane = 0; lane < kLanes; ++lane) {
     if (due[lane].empty()) continue;
-    argv_.assign({"XCLAIM", streams_[lane], group_, options_.consumer, "0"});
-    for (const Entry* entry : due[lane]) argv_.push_back(entry->second.entry);
-    argv_.push_back("JUSTID");
-    const Queued queued =
-        redis_.command(std::span<const std::string_view>(argv_), [this,
-                                                                  ids =
-                                                                      [&] {
-                                                                        std::vector<std::string> names;
-                                                                        for (const Entry* entry : due[lane])
-                                                                          names.push_back(entry->first);
-                                                                        return names;
-                                                                      }(),
-                                                                  sent_ns = clocks_.now_ns](const Reply& reply) {
-          for (const std::string& id : ids) {
-            const auto found = tasks_.find(id);
-            if (found == tasks_.end()) continue;
-            found->second.renewing = false;
-            if (reply.is_array()) found->second.renewed_ns = sent_ns;
-          }
-        });
+    argv_.assign({"EVAL", kRenewManyScript, "1", streams_[lane], group_, options_.consumer});
+    std::vector<std::string> ids;
+    for (const Entry* entry : due[lane]) {
+      argv_.push_back(entry->second.entry);
+      ids.push_back(entry->first);
+    }
+    const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
+                                         [this, ids = std::move(ids), sent_ns = clocks_.now_ns](const Reply& reply) {
+                                           on_renewed(ids, reply, sent_ns);
+                                         });
     if (queued != Queued::kYes) continue;
     for (Entry* entry : due[lane]) entry->second.renewing = true;
+  }
+}
+
+void Importer::on_renewed(const std::vector<std::string>& ids, const Reply& reply, std::int64_t sent_ns) {
+  for (const std::string& id : ids) {
+    const auto found = tasks_.find(id);
+    if (found == tasks_.end()) continue;
+    Task& task = found->second;
+    task.renewing = false;
+    if (!reply.is_array()) continue;
+    const bool others = std::any_of(reply.elements.begin(), reply.elements.end(),
+                                    [&task](const Reply& entry) { return entry.text == task.entry; });
+    if (!others)
+      task.renewed_ns = sent_ns;
+    else if (!task.ending)
+      fence(*found);
   }
 }
 

@@ -103,6 +103,20 @@ if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
 redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'JUSTID')
 return 1)lua";
 
+// The same for many of one lane. A renewal that arrives late must not take back what another has by now. KEYS stream.
+// ARGV group, consumer, entries. Answers with those that are not this consumer's.
+inline constexpr std::string_view kRenewManyScript = R"lua(
+local others = {}
+for i = 3, #ARGV do
+  local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
+  if #mine == 0 or mine[1][2] ~= ARGV[2] then
+    others[#others + 1] = ARGV[i]
+  else
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
+  end
+end
+return others)lua";
+
 // The visibility timeout that an entry asks for, without its payload: empty when it names none, nil when there is no
 // such entry. KEYS stream. ARGV entry.
 inline constexpr std::string_view kVisibilityScript = R"lua(

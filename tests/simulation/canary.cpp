@@ -81,7 +81,7 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
       if (reads) return acknowledge_early(argv, std::move(handler), block_ns);
       break;
     case Canary::kNoRenewal:
-      if (argv[0] == "XCLAIM" && argv.back() == "JUSTID") return pretend(array({}), std::move(handler));
+      if (is_script(argv, federation::kRenewManyScript)) return pretend(array({}), std::move(handler));
       if (is_script(argv, federation::kRenewScript)) return pretend(integer(1), std::move(handler));
       break;
     case Canary::kImpatientReclaim:

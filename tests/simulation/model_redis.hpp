@@ -113,6 +113,7 @@ class ModelRedis {
   OwnedReply settle_many(Words keys, Words args);
   OwnedReply give_back(Words keys, Words args);
   OwnedReply renew(Words keys, Words args);
+  OwnedReply renew_many(Words keys, Words args);
   OwnedReply visibility(Words keys, Words args);
   OwnedReply gone(Words keys, Words args);
   OwnedReply read_back(Words keys, Words args);

@@ -39,6 +39,7 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kSettleManyScript, &ModelRedis::settle_many},
       {federation::kReturnScript, &ModelRedis::give_back},
       {federation::kRenewScript, &ModelRedis::renew},
+      {federation::kRenewManyScript, &ModelRedis::renew_many},
       {federation::kVisibilityScript, &ModelRedis::visibility},
       {federation::kReadBackScript, &ModelRedis::read_back},
       {federation::kGoneScript, &ModelRedis::gone},
@@ -160,6 +161,22 @@ OwnedReply ModelRedis::renew(Words keys, Words args) {
   if (OwnedReply claimed = call({"XCLAIM", keys[0], args[0], args[1], "0", args[2], "JUSTID"}); is_error(claimed))
     return claimed;
   return number_reply(1);
+}
+
+OwnedReply ModelRedis::renew_many(Words keys, Words args) {
+  std::vector<OwnedReply> others;
+  for (const std::string_view entry : args.subspan(2)) {
+    OwnedReply refused;
+    if (is_mine(keys[0], args[0], args[1], entry, refused)) {
+      if (OwnedReply claimed = call({"XCLAIM", keys[0], args[0], args[1], "0", entry, "JUSTID"}); is_error(claimed))
+        return claimed;
+    } else if (is_error(refused)) {
+      return refused;
+    } else {
+      others.push_back(text_reply(std::string(entry)));
+    }
+  }
+  return list_reply(std::move(others));
 }
 
 OwnedReply ModelRedis::visibility(Words keys, Words args) {
