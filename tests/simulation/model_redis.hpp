@@ -111,6 +111,7 @@ class ModelRedis {
   OwnedReply refuse_member(Words keys, Words args);
   OwnedReply settle(Words keys, Words args);
   OwnedReply settle_many(Words keys, Words args);
+  OwnedReply drop_second(Words keys, Words args);
   OwnedReply give_back(Words keys, Words args);
   OwnedReply renew(Words keys, Words args);
   OwnedReply renew_many(Words keys, Words args);

@@ -101,7 +101,7 @@ class CommandMaker {
 
   Argv next() {
     using namespace federation;
-    switch (random_.below(38)) {
+    switch (random_.below(39)) {
       case 0:
       case 1:
       case 2:
@@ -162,6 +162,7 @@ class CommandMaker {
       case 29: return values();
       case 30: return {"XLEN", any()};
       case 37: return {"EVAL", std::string(kRenewManyScript), "1", any(), group(), consumer(), id(), id()};
+      case 38: return {"EVAL", std::string(kDropSecondScript), "2", any(), any(), group(), consumer(), id(), id()};
       case 32: return {"XINFO", "STREAM", any()};
       case 33: return {"EVAL", std::string(kVisibilityScript), "1", any(), id()};
       case 34:

@@ -37,6 +37,7 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kRefuseMemberScript, &ModelRedis::refuse_member},
       {federation::kSettleScript, &ModelRedis::settle},
       {federation::kSettleManyScript, &ModelRedis::settle_many},
+      {federation::kDropSecondScript, &ModelRedis::drop_second},
       {federation::kReturnScript, &ModelRedis::give_back},
       {federation::kRenewScript, &ModelRedis::renew},
       {federation::kRenewManyScript, &ModelRedis::renew_many},
@@ -131,13 +132,24 @@ OwnedReply ModelRedis::settle(Words keys, Words args) {
 }
 
 OwnedReply ModelRedis::settle_many(Words keys, Words args) {
+  std::vector<std::string_view> acknowledge{"XACK", keys[0], args[0]}, remove{"XDEL", keys[0]};
   for (std::size_t i = 1; i < keys.size(); ++i) {
-    const std::size_t at = 3 * i - 2;
-    if (OwnedReply acked = call({"XACK", keys[0], args[0], args[at]}); is_error(acked)) return acked;
-    if (OwnedReply gone = call({"XDEL", keys[0], args[at]}); is_error(gone)) return gone;
-    if (OwnedReply kept = call({"SET", keys[i], args[at + 1], "PX", args[at + 2]}); is_error(kept)) return kept;
+    acknowledge.push_back(args[3 * i - 2]);
+    remove.push_back(args[3 * i - 2]);
   }
+  if (OwnedReply acked = call(acknowledge); is_error(acked)) return acked;
+  if (OwnedReply gone = call(remove); is_error(gone)) return gone;
+  for (std::size_t i = 1; i < keys.size(); ++i)
+    if (OwnedReply kept = call({"SET", keys[i], args[3 * i - 1], "PX", args[3 * i]}); is_error(kept)) return kept;
   return number_reply(static_cast<std::int64_t>(keys.size()) - 1);
+}
+
+OwnedReply ModelRedis::drop_second(Words keys, Words args) {
+  OwnedReply refused;
+  if (!is_mine(keys[0], args[0], args[1], args[2], refused)) return refused;
+  if (OwnedReply acked = call({"XACK", keys[1], args[0], args[3]}); is_error(acked)) return acked;
+  if (OwnedReply gone = call({"XDEL", keys[1], args[3]}); is_error(gone)) return gone;
+  return number_reply(1);
 }
 
 OwnedReply ModelRedis::give_back(Words keys, Words args) {
