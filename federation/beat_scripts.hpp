@@ -7,7 +7,7 @@ namespace stem::federation {
 
 // Takes the lock, or renews it. KEYS lock, its fencing counter. ARGV owner, TTL in ms, the highest token this owner
 // knows. Answers with whether it is ours (1 or 0), the token, and the server's time (s, µs). A token is never below the
-// server's time in ms nor below one that is known, so it goes up even when Redis has lost the counter.
+// server's time in us nor below one that is known, so it goes up even when Redis has lost the counter.
 inline constexpr std::string_view kTakeLockScript = R"lua(
 local time = redis.call('TIME')
 local holder = redis.call('GET', KEYS[1])
@@ -17,7 +17,7 @@ if holder and token > 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return {1, token, time[1], time[2]}
 end
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000000 + time[2]
 token = math.max(token + 1, now, tonumber(ARGV[3]) + 1)
 redis.call('SET', KEYS[2], string.format('%.0f', token))
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

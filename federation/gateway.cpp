@@ -532,6 +532,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.replicas = options_.wait_replicas;
     exporters_.push_back(std::make_unique<Exporter>(*engine_, redis_of(options_.exports[i]), *keys_, *transcript_,
                                                     exports[i], std::move(options)));
+    exporters_.back()->on_revokes(revokes_.get());
   }
   for (std::size_t i = 0; i < imports.size(); ++i) {
     Importer::Options options;
@@ -541,6 +542,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.prefetch_multiplier = options_.prefetch_multiplier;
     importers_.push_back(std::make_unique<Importer>(*engine_, redis_of(options_.imports[i]), *readers_[i], *keys_,
                                                     imports[i], std::move(options)));
+    importers_.back()->on_revokes(revokes_.get());
     for (auto& exporter : exporters_)
       if (exporter->queue() == imports[i])
         exporter->on_import([at = importers_.back().get()](const engine::Lease& lease) { at->give_back(lease); });

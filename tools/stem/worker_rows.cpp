@@ -22,8 +22,7 @@ void ask_workers(const Attachment& attachment, std::vector<WorkerRow>& rows, wor
                  std::uint32_t argument, std::int64_t timeout_ns) {
   const std::int64_t started_ns = base::monotonic_ns();
   worker::RollCall call(attachment.segment(), std::move(rows), command, argument, started_ns);
-  for (std::int64_t now_ns = started_ns; !call.look(now_ns) && now_ns - started_ns < timeout_ns;
-       now_ns = base::monotonic_ns()) {
+  while (!call.look(base::monotonic_ns()) && base::monotonic_ns() - started_ns < timeout_ns) {
     const timespec pause{0, kLookEveryNs};
     ::nanosleep(&pause, nullptr);
   }
