@@ -418,14 +418,15 @@ void Importer::two_of(int lane, std::string_view entry, const Envelope& envelope
           return;
         }
         const auto found = tasks_.find(envelope.id);
-        if (found != tasks_.end() && found->second.entry == first) fence(*found);
+        // Whose end is on its way is known to that command: it goes with its answer, and we are asked again.
+        if (found != tasks_.end() && found->second.entry == first && !found->second.ending) fence(*found);
         waiting_.push_back({lane, entry, envelope, since_ns});
       });
 }
 
 void Importer::retry_waiting() {
   while (!waiting_.empty()) {
-    if (tasks_.contains(waiting_.front().envelope.id)) {
+    if (tasks_.contains(waiting_.front().envelope.id)) {  // it was put back, or read twice
       Waiting again = std::move(waiting_.front());
       waiting_.pop_front();
       accept(again.lane, again.entry, again.envelope, again.since_ns);
@@ -436,15 +437,7 @@ void Importer::retry_waiting() {
     const std::int64_t visibility_ns = visibility_ms(one.envelope, options_.visibility_ms) * 1'000'000;
     // Nobody has renewed it: it may be another's by now. If not, reclaim() finds that it is ours.
     const bool late = clocks_.now_ns >= one.since_ns + visibility_ns * 9 / 10;
-    if (const auto known = tasks_.find(one.envelope.id); known != tasks_.end()) {
-      // It stood there twice; or it was read twice, and this is the one that is here.
-      if (known->second.entry != one.entry) {
-        ++stats_.duplicates;
-        drop_entry(one.lane, one.entry);
-      }
-    } else if (!late && !import(one.lane, one.entry, one.envelope, one.since_ns)) {
-      return;
-    }
+    if (!late && !import(one.lane, one.entry, one.envelope, one.since_ns)) return;
     waiting_.pop_front();
   }
 }

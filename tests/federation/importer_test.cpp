@@ -336,6 +336,26 @@ TEST_F(ImporterTest, WhatWasPutBackIsNoDuplicate) {
   EXPECT_EQ(run_all(), 1) << "the second one; the first was revoked";
 }
 
+// The first one ended while Redis was asked: the command that tells its end knows it.
+TEST_F(ImporterTest, AnEndOnItsWayOutlivesTheSecondEntry) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  ASSERT_TRUE(give("2-0", task("a")));
+  EXPECT_EQ(run_all(), 1);
+  step();
+  while (!names(redis.sent.front(), federation::kDropSecondScript)) redis.sent.pop_front();
+  ASSERT_TRUE(asks(redis, federation::kSettleManyScript));
+  ASSERT_TRUE(redis.answer("EVAL", 0));
+  EXPECT_EQ(importer->here(), 1u);
+  EXPECT_EQ(importer->stats().fenced, 0u);
+  while (!names(redis.sent.front(), federation::kSettleManyScript)) redis.sent.pop_front();
+  ASSERT_TRUE(redis.answer("EVAL", 1));
+  EXPECT_EQ(importer->stats().settled, 1u);
+  step();
+  EXPECT_EQ(importer->here(), 1u) << "the second one";
+}
+
 TEST_F(ImporterTest, WhatWasSentTwiceRunsOnce) {
   begin();
   ASSERT_TRUE(give("1-0", task("a")));
