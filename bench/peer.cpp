@@ -1,8 +1,8 @@
 #include "bench/peer.hpp"
 
 #include <fmt/format.h>
-#include <algorithm>
 
+#include <algorithm>
 #include <cstring>
 
 #include "bench/failure.hpp"
