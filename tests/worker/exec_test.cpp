@@ -67,7 +67,7 @@ TEST_F(Exec, Exit75IsTriedAgain) {
   const auto info = run("test -e " + marker + " && { printf again; exit 0; }; touch " + marker + "; exit 75", {}, 5);
   EXPECT_EQ(info.state_name, "succeeded");
   EXPECT_EQ(result(info), "again");
-  EXPECT_EQ(fleet.count(shm::Counter::kRetried), 1u);
+  EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kRetried) == 1u; }, kPatience));
 }
 
 TEST_F(Exec, ASignalIsAFailureNamedByIt) {

@@ -138,7 +138,7 @@ TEST(Handler, ThatCallsExitDiesWithItsTaskAndNotTwice) {
   const auto id = fleet.put("exit");
   ASSERT_TRUE(wait_until([&] { return state_of(fleet, id) == "succeeded"; }, kPatience));
   EXPECT_EQ(fleet.notes(), (std::vector<std::string>{"attempt 0", "attempt 1"}));
-  EXPECT_EQ(fleet.count(shm::Counter::kRedelivered), 1u);
+  EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kRedelivered) == 1u; }, kPatience));
   EXPECT_TRUE(wait_until([&] { return fleet.workers().size() == 1; }, kPatience));
   EXPECT_EQ(unsettled(fleet.engine()), "");
 }
@@ -231,7 +231,8 @@ TEST(Supervisor, WhoIsKilledLosesNoTask) {
   ASSERT_TRUE(wait_until([&] { return fleet.workers().empty(); }, kPatience));
   fleet.start();
   ASSERT_TRUE(all_succeeded(fleet, kTasks));
-  EXPECT_EQ(fleet.notes().size() - kTasks, fleet.count(shm::Counter::kRedelivered))
+  EXPECT_TRUE(
+      wait_until([&] { return fleet.notes().size() - kTasks == fleet.count(shm::Counter::kRedelivered); }, kPatience))
       << "runs beyond the first are counted";
   EXPECT_EQ(unsettled(fleet.engine()), "");
 }
