@@ -1,6 +1,5 @@
 // Stem between two hosts, doing the peers' work over the peers' Redis: a producer process on one, a worker process on
 // the other, a gateway each.
-#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -8,6 +7,7 @@
 #include "bench/failure.hpp"
 #include "bench/federation_host.hpp"
 #include "bench/peer.hpp"
+#include "bench/stem_producer.hpp"
 
 namespace stem::bench {
 
@@ -15,25 +15,6 @@ namespace {
 
 constexpr std::uint32_t kBatch = 64;
 constexpr const char* kName = "Stem, host to host";
-
-void produce(Seat& seat, const Work& work) {
-  std::vector<char> payloads(std::size_t{kBatch} * work.payload_bytes);
-  std::vector<engine::TaskSpec> specs(kBatch);
-  for (std::uint64_t sent = 0; sent < work.tasks;) {
-    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kBatch, work.tasks - sent));
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::span<char> payload(payloads.data() + i * work.payload_bytes, work.payload_bytes);
-      write_payload(sent + i, payload);
-      specs[i].queue = seat.queue();
-      specs[i].task = seat.task();
-      specs[i].payload = std::as_bytes(payload);
-    }
-    std::size_t done = 0;
-    if (seat.engine().enqueue_many(specs.data(), n, nullptr, done, base::monotonic_ns()) != engine::EnqueueStatus::kOk)
-      throw Failure("Stem did not accept a task");
-    sent += n;
-  }
-}
 
 // Until every task has run, and Redis has heard so of each.
 void consume(Seat& seat, const RedisServer& server, const Work& work) {
@@ -56,7 +37,9 @@ PeerResult run(const Work& work) {
   const GatewayProcess exporting(origin, server, {{kBenchQueue}, {}});
   const GatewayProcess importing(target, server, {{}, {kBenchQueue}});
   const Side producer = [&]() -> std::function<void()> {
-    return [&work, place = std::make_shared<Seat>(origin, shm::Role::kClient, "peers")] { produce(*place, work); };
+    return [&work, place = std::make_shared<Seat>(origin, shm::Role::kClient, "peers")] {
+      produce_stem(*place, work, kBatch);
+    };
   };
   const Side consumer = [&]() -> std::function<void()> {
     return [&work, &server, place = std::make_shared<Seat>(target, shm::Role::kWorker, "peers")] {

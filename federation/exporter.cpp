@@ -17,7 +17,6 @@ constexpr std::uint32_t kAtOnce = 64;
 constexpr std::int64_t kStandAsideNs = 5'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
 constexpr std::int64_t kLookAgainNs = 2'000'000;
-constexpr std::int64_t kLookAfterNs = 30'000'000'000;
 constexpr std::size_t kConfirmedKept = 16'384;
 constexpr std::int64_t kReplicasNs = 1'000'000'000;
 constexpr std::string_view kReplicasMs = "1000";

@@ -101,6 +101,9 @@ class Exporter {
   std::uint64_t local_room() const;
 
  private:
+  // An awaited task without a result is looked for in its stream as often as that.
+  static constexpr std::int64_t kLookAfterNs = 30'000'000'000;
+
   enum class Stage : std::uint8_t {
     kToSend,
     kSent,
@@ -142,6 +145,7 @@ class Exporter {
   void on_results(const Reply& reply, std::int64_t now_ns);
   void look_for_wishes();
   void tell_revokes();
+  void note_wish(const Entry& entry);
   bool cancel_here(Entry& entry);
   void look_after(const std::vector<std::string>& ids);
   void on_gone(const std::vector<std::string>& ids, const Reply& reply);

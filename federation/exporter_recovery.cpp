@@ -97,7 +97,8 @@ void Exporter::send_again(Entry& entry) {
     TaskStatus status;
     status.state = "failed";
     status.error = R"({"type":"result-expired","message":"Redis kept its result no longer"})";
-    (void)end_badly(task.parcel, status, clocks_.now_ns);
+    if (!end_badly(task.parcel, status, clocks_.now_ns))  // no room to say why
+      (void)outbox_.end(task.parcel, engine::OutcomeKind::kFailed, {}, clocks_.now_ns);
     tasks_.erase(entry.first);
     return;
   }
@@ -140,20 +141,18 @@ void Exporter::on_stream_info(int lane, const Reply& reply) {
 void Exporter::look_after(const std::vector<std::string>& ids) {
   if (ids.empty()) return;
   std::vector<std::string> keys, entries;
-  std::vector<std::string> asked;
   for (const std::string& id : ids) {
-    Task& task = tasks_.at(id);
+    const Task& task = tasks_.at(id);
     keys.push_back(keys_.stream(options_.queue, task.lane));
     keys.push_back(keys_.result(options_.queue, id));
     entries.push_back(task.entry.is_known() ? task.entry.text() : "");
-    asked.push_back(id);
   }
   const std::string count = fmt::to_string(keys.size());
   argv_.assign({"EVAL", kGoneScript, count});
   argv_.insert(argv_.end(), keys.begin(), keys.end());
   argv_.insert(argv_.end(), entries.begin(), entries.end());
   (void)redis_.command(std::span<const std::string_view>(argv_),
-                       [this, asked = std::move(asked)](const Reply& reply) { on_gone(asked, reply); });
+                       [this, ids](const Reply& reply) { on_gone(ids, reply); });
 }
 
 void Exporter::on_gone(const std::vector<std::string>& ids, const Reply& reply) {
@@ -165,7 +164,11 @@ void Exporter::on_gone(const std::vector<std::string>& ids, const Reply& reply) 
     entry->second.was_there = any = true;
     ++uncertain_;
   }
-  if (any) std::erase_if(awaited_, [this](const std::string& id) { return tasks_.at(id).stage != Stage::kAwaited; });
+  if (!any) return;
+  std::erase_if(awaited_, [this](const std::string& id) {
+    const auto entry = tasks_.find(id);
+    return entry == tasks_.end() || entry->second.stage != Stage::kAwaited;
+  });
 }
 
 }  // namespace stem::federation

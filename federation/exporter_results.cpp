@@ -16,7 +16,6 @@ constexpr std::size_t kResultsAtOnce = 256;
 constexpr std::size_t kLooksAtOnce = 32;
 constexpr std::int64_t kAskFirstNs = 1'000'000;
 constexpr std::int64_t kAskMostNs = 50'000'000;
-constexpr std::int64_t kLookEveryNs = 30'000'000'000;
 constexpr std::string_view kResultBytes = "4194304";    // one result, in its wire form
 constexpr std::string_view kResultsBytes = "16777216";  // all of a reply
 
@@ -64,7 +63,7 @@ void Exporter::on_results(const Reply& reply, std::int64_t now_ns) {
       continue;
     }
     if (reply.is_array() && !is_there && now_ns >= entry->second.look_ns && look.size() < kLooksAtOnce) {
-      entry->second.look_ns = now_ns + kLookEveryNs;
+      entry->second.look_ns = now_ns + kLookAfterNs;
       look.push_back(asked_[i]);
     }
     awaited_.push_back(std::move(asked_[i]));

@@ -12,25 +12,21 @@ constexpr std::int64_t kLookEveryNs = 2'000'000'000;
 
 }  // namespace
 
+void Exporter::note_wish(const Entry& entry) {
+  const engine::Outbox::Wish wish = outbox_.wish(entry.second.parcel);
+  if (wish == engine::Outbox::Wish::kNone) return;
+  Wished& wished = wished_[entry.first];
+  // One that was told is told again when it says more.
+  if (wish == engine::Outbox::Wish::kTerminate && !wished.terminate) wished = {.terminate = true};
+}
+
 void Exporter::look_for_wishes() {
   wishes_at_ns_ = clocks_.now_ns + kLookEveryNs;
-  for (auto& [id, task] : tasks_) {
-    const engine::Outbox::Wish wish = outbox_.wish(task.parcel);
-    if (wish == engine::Outbox::Wish::kNone) continue;
-    Wished& wished = wished_[id];
-    const bool terminate = wish == engine::Outbox::Wish::kTerminate;
-    if (terminate && !wished.terminate) wished = {.terminate = true};
-  }
+  for (const Entry& entry : tasks_) note_wish(entry);
 }
 
 void Exporter::revoke(engine::TaskId id) {
-  const auto entry = tasks_.find(wire_id(transcript_.host(), id));
-  if (entry == tasks_.end()) return;
-  const engine::Outbox::Wish wish = outbox_.wish(entry->second.parcel);
-  if (wish == engine::Outbox::Wish::kNone) return;
-  Wished& wished = wished_[entry->first];
-  const bool terminate = wish == engine::Outbox::Wish::kTerminate;
-  if (terminate && !wished.terminate) wished = {.terminate = true};
+  if (const auto entry = tasks_.find(wire_id(transcript_.host(), id)); entry != tasks_.end()) note_wish(*entry);
 }
 
 // What Redis has never seen ends here.

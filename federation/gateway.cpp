@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,15 +10,15 @@
 #include <iterator>
 #include <memory>
 #include <random>
-#include <thread>
 #include <type_traits>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
+#include "federation/connected_redis.hpp"
+#include "federation/doorbell_bridge.hpp"
 #include "federation/gateway_status.hpp"
 #include "federation/host_control.hpp"
-#include "federation/redis_connection.hpp"
 #include "federation/registry.hpp"
 #include "io/loop.hpp"
 #include "shm/death.hpp"
@@ -51,59 +50,6 @@ void drop_repeated(std::vector<std::string>& names) {
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
 }
-
-class ConnectedRedis : public Redis {
- public:
-  ConnectedRedis(io::Loop& loop, RedisOptions options, RedisEvents events)
-      : connection_(loop, std::move(options), std::move(events)) {}
-  using Redis::command;
-  Queued command(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns) override {
-    return connection_.command(argv, std::move(handler), block_ns);
-  }
-  bool is_ready() const override { return connection_.is_ready(); }
-  void drop(const std::string& reason) override { connection_.drop(reason); }
-  RedisConnection& connection() { return connection_; }
-
- private:
-  RedisConnection connection_;
-};
-
-// Producers ring a doorbell in the segment. Where the loop waits for descriptors only, a thread stands in between.
-class DoorbellBridge {
- public:
-  explicit DoorbellBridge(shm::Participant& self) : self_(self), fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    thread_ = std::thread([this] {
-      while (!stop_.load(std::memory_order_relaxed)) {
-        const std::uint32_t seen = shm::prepare_sleep(self_);
-        if (seen == rung_) {
-          (void)shm::park(self_, seen, kIdleNs);
-          continue;
-        }
-        rung_ = seen;
-        const std::uint64_t one = 1;
-        (void)!::write(fd_, &one, sizeof one);
-      }
-    });
-  }
-  ~DoorbellBridge() {
-    stop_.store(true, std::memory_order_relaxed);
-    shm::ring(self_.segment(), self_.index());
-    thread_.join();
-    ::close(fd_);
-  }
-  int fd() const { return fd_; }
-  void clear() const {
-    std::uint64_t count = 0;
-    (void)!::read(fd_, &count, sizeof count);
-  }
-
- private:
-  shm::Participant& self_;
-  int fd_;
-  std::uint32_t rung_ = 0;
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
-};
 
 class Gateway {
  public:
@@ -359,17 +305,19 @@ void Gateway::adopt() {
 void Gateway::fence_predecessors(std::size_t link) {
   ConnectedRedis& redis = *links_[link].redis;
   (void)redis.command({"CLIENT", "LIST"}, [this, link, &redis](const Reply& reply) {
+    if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;  // the next connection asks
+    const std::string of_this_host = " name=" + clients();
     std::string_view lines = reply.is_text() ? reply.text : std::string_view();
     while (!lines.empty()) {
       const std::string_view line = lines.substr(0, lines.find('\n'));
       lines.remove_prefix(std::min(line.size() + 1, lines.size()));
-      const std::size_t name = line.find(" name=" + clients());
+      const std::size_t name = line.find(of_this_host);
       if (name == line.npos || !line.starts_with("id=")) continue;
-      if (line.substr(name + 6 + clients().size()).starts_with(instance_)) continue;  // ours
+      if (line.substr(name + of_this_host.size()).starts_with(instance_)) continue;  // ours
       const std::string id(line.substr(3, line.find(' ') - 3));
       (void)redis.command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
     }
-    if (reply.is_error() && reply.error != RedisError::kLost)
+    if (reply.is_error())
       log::warn("cannot fence a gateway before this one: its user may not CLIENT LIST", {{"error", reply.text}});
     const Clocks clocks = read_clocks();
     each_part(link, [&clocks](auto& part) { part.on_ready(clocks); });

@@ -169,6 +169,11 @@ class SharedBeatTest : public ::testing::Test {
       EXPECT_EQ(envelope.priority, 3);
     }
   }
+  // More than so many ticks are run from now on.
+  bool more_run(std::size_t ticks) {
+    const std::size_t before = ran.size();
+    return wait_until([&] { return work(), ran.size() > before + ticks; }, kLong);
+  }
   std::string lock_owner() {
     const std::string key = keys.lock("beat");
     const auto owner = redis->ask({"GET", key});
@@ -258,13 +263,7 @@ TEST_F(SharedBeatTest, TwoHostsFireEachTickOnceWhileTheirHoldersAreKilled) {
     beats[victim] = start(victim == 0 ? host : other, 200 * kMs);
   }
   EXPECT_GT(kills, 5);
-  const std::size_t so_far = ran.size();
-  EXPECT_TRUE(wait_until(
-      [&] {
-        work();
-        return ran.size() > so_far + 20;
-      },
-      kLong));
+  EXPECT_TRUE(more_run(20));
   for (Process& one : beats) one.kill();
   work();
   std::printf("%d kills, %zu ticks\n", kills, ran.size());
@@ -301,13 +300,7 @@ TEST_F(SharedBeatTest, AHolderStoppedBeyondItsTimeIsFenced) {
         kLong))
         << "nobody took over";
     late.resume();
-    const std::size_t resumed = ran.size();
-    EXPECT_TRUE(wait_until(
-        [&] {
-          work();
-          return ran.size() > resumed + 5;
-        },
-        kLong));
+    EXPECT_TRUE(more_run(5));
   }
   for (Process& one : beats) one.kill();
   work();
@@ -349,24 +342,11 @@ TEST_F(DurableBeatTest, RedisKilledAndBackLosesNoTick) {
   ASSERT_EQ(put(kEvery20), Change::kCreated);
   Process beats[2] = {start(host, 300 * kMs), start(other, 300 * kMs)};
   for (int round = 0; round < 4; ++round) {
-    const std::size_t before = ran.size();
-    ASSERT_TRUE(wait_until(
-        [&] {
-          work();
-          return ran.size() > before + 20;
-        },
-        kLong))
-        << "round " << round;
+    ASSERT_TRUE(more_run(20)) << "round " << round;
     server.kill();
     server.restart();
   }
-  const std::size_t so_far = ran.size();
-  ASSERT_TRUE(wait_until(
-      [&] {
-        work();
-        return ran.size() > so_far + 20;
-      },
-      kLong));
+  ASSERT_TRUE(more_run(20));
   for (Process& one : beats) one.kill();
   work();
   // A take-out of ours whose answer was lost is counted by its absence alone: each tick at most once, none between

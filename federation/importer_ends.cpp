@@ -1,0 +1,225 @@
+// The importer's ends: how tasks from elsewhere ended here is told to Redis, and only then are they forgotten here.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.hpp"
+#include "engine/control.hpp"
+#include "federation/importer.hpp"
+#include "federation/json_text.hpp"
+#include "federation/payload_text.hpp"
+#include "federation/records.hpp"
+#include "federation/scripts.hpp"
+#include "federation/stream_entry.hpp"
+
+namespace stem::federation {
+namespace {
+
+constexpr std::size_t kEndsAtOnce = 64;
+constexpr std::size_t kEndsBytes = 1 << 20;
+
+}  // namespace
+
+// How a task ended, in the words of the wire.
+struct Importer::End {
+  Entry* entry = nullptr;
+  std::string result;        // status JSON
+  std::string letter_error;  // of a dead letter its meta JSON; empty when it is none
+  std::string reason;
+  std::int64_t attempt = 0;
+};
+
+bool Importer::read_end(Entry& entry, End& end) {
+  const Task& task = entry.second;
+  engine::FailureRecord failure{};
+  const engine::ResultState state = engine::read_result(engine_, task.id, bytes_, failure);
+  if (state == engine::ResultState::kPending) return false;
+  end.entry = &entry;
+  TaskStatus status;
+  status.id = entry.first;
+  status.attempt = std::max<std::int64_t>(task.attempt, failure.attempts);  // those of other hosts are counted in
+  end.attempt = status.attempt;
+  status.created_at_us = task.created_us;
+  status.updated_at_us = clocks_.wall_now_us;
+  if (state == engine::ResultState::kSucceeded) {
+    status.state = "succeeded";
+    const std::string_view bytes(reinterpret_cast<const char*>(bytes_.data()), task.wanted ? bytes_.size() : 0);
+    if (bytes.empty()) {  // nothing, or nothing that anybody asks for
+    } else if (auto json = json_of_message_pack(bytes)) {
+      status.payload = std::move(*json);
+    } else if (is_json(bytes)) {
+      status.payload = bytes;
+      status.meta = fmt::format("{{\"{}\":true}}", kJsonTextMember);
+    } else {
+      status.payload_bytes = bytes;
+    }
+  } else {
+    const bool dead = state == engine::ResultState::kDead || state == engine::ResultState::kFailed;
+    status.state = dead ? "failed" : "cancelled";
+    std::string error = "{\"type\":";
+    append_json_string(error, failure.kind().empty() ? std::string_view("gone") : failure.kind());
+    error += ",\"message\":";
+    append_json_string(error, failure.message());
+    error += '}';
+    status.error = error;
+    if (state == engine::ResultState::kDead) {
+      end.reason = engine::to_string(static_cast<engine::DeadReason>(failure.reason));
+      end.letter_error = fmt::format("{{\"error\":{},\"attempt\":{}}}", error, end.attempt);
+    }
+  }
+  append_json(end.result, status);
+  return true;
+}
+
+// As many as Redis takes now. What it does not take is not looked at again before there is room.
+void Importer::tell_ends() {
+  std::vector<End> ends[kLanes];
+  std::size_t bytes[kLanes] = {};
+  for (auto& entry : tasks_) {
+    Task& task = entry.second;
+    if (task.ending || !task.confirmed) continue;
+    End end;
+    if (!read_end(entry, end)) continue;
+    task.ending = true;
+    if (!on_time(task) || !end.reason.empty()) {
+      settle_checked(end);
+      if (!task.ending) break;
+      continue;
+    }
+    const int lane = task.lane;
+    bytes[lane] += end.result.size();
+    ends[lane].push_back(std::move(end));
+    if (ends[lane].size() < kEndsAtOnce && bytes[lane] < kEndsBytes) continue;
+    if (!settle(lane, std::exchange(ends[lane], {}))) break;
+    bytes[lane] = 0;
+  }
+  for (int lane = 0; lane < kLanes; ++lane)
+    if (!ends[lane].empty()) (void)settle(lane, ends[lane]);
+}
+
+// Several of a lane at once. False: there is no room for them now.
+bool Importer::settle(int lane, const std::vector<End>& ends) {
+  std::vector<std::string> keys, ttls;
+  std::vector<Entry*> entries;
+  for (const End& end : ends) {
+    entries.push_back(end.entry);
+    keys.push_back(keys_.result(options_.queue, end.entry->first));
+    ttls.push_back(number(end.entry->second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms));
+  }
+  const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 1));
+  argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane]});
+  argv_.insert(argv_.end(), keys.begin(), keys.end());
+  argv_.push_back(group_);
+  for (std::size_t i = 0; i < ends.size(); ++i)
+    argv_.insert(argv_.end(), {ends[i].entry->second.entry, ends[i].result, ttls[i]});
+  const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
+                                       [this, entries](const Reply& reply) { on_settled(entries, reply); });
+  for (Entry* entry : entries) entry->second.ending = queued == Queued::kYes;
+  return queued == Queued::kYes;
+}
+
+void Importer::on_settled(const std::vector<Entry*>& entries, const Reply& reply) {
+  for (Entry* entry : entries) {
+    entry->second.ending = false;
+    if (!reply.is_integer()) {  // once more
+      refused_end(reply);
+      continue;
+    }
+    ++stats_.settled;
+    finish(*entry);
+  }
+}
+
+// A dead letter, or a lease that may have been lost: Redis decides whether it still is ours.
+void Importer::settle_checked(const End& end) {
+  Entry& entry = *end.entry;
+  std::string letter;
+  if (!end.reason.empty()) {
+    const std::string from = streams_[entry.second.lane];
+    // The envelope as it is in the stream: it is read and written back in one go by the next command.
+    const Queued asked = redis_.command(
+        {"XRANGE", from, entry.second.entry, entry.second.entry}, [this, end, at = &entry](const Reply& reply) {
+          at->second.ending = false;
+          if (!reply.is_array()) return refused_end(reply);
+          std::string_view id;
+          std::vector<TextField> fields;
+          Envelope envelope;
+          if (reply.elements.empty() || !fields_of(reply.elements[0], id, fields) || !decode_fields(fields, envelope)) {
+            fence(*at);  // it is gone from the stream: somebody else ended it
+            return;
+          }
+          // A signed envelope stays what was signed, so that it can be run again: its attempts stand in `meta`.
+          if (!is_signed(envelope.view())) envelope.attempt = std::max(envelope.attempt, end.attempt);
+          std::string made;
+          append_dead_letter_json(made, envelope.view(), end.reason, end.letter_error, clocks_.wall_now_us);
+          at->second.ending = true;
+          const std::string ttl = number(options_.result_ttl_ms);
+          const Queued told = redis_.command({"EVAL", kSettleScript, "3", streams_[at->second.lane], dead_key_,
+                                              keys_.result(options_.queue, at->first), group_, options_.consumer,
+                                              at->second.entry, end.result, ttl, made},
+                                             [this, at](const Reply& answer) {
+                                               at->second.ending = false;
+                                               if (!answer.is_integer()) return refused_end(answer);
+                                               if (answer.integer == 0) return fence(*at);
+                                               ++stats_.settled;
+                                               ++stats_.dead;
+                                               finish(*at);
+                                             });
+          if (told != Queued::kYes) at->second.ending = false;
+        });
+    if (asked != Queued::kYes) entry.second.ending = false;
+    return;
+  }
+  const std::string ttl = number(entry.second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms);
+  const Queued told = redis_.command(
+      {"EVAL", kSettleScript, "3", streams_[entry.second.lane], dead_key_, keys_.result(options_.queue, entry.first),
+       group_, options_.consumer, entry.second.entry, end.result, ttl, ""},
+      [this, at = &entry](const Reply& reply) {
+        at->second.ending = false;
+        if (!reply.is_integer()) return refused_end(reply);
+        if (reply.integer == 0) return fence(*at);
+        ++stats_.settled;
+        finish(*at);
+      });
+  if (told != Queued::kYes) entry.second.ending = false;
+}
+
+// Told again, after a while when it was the server that refused.
+void Importer::refused_end(const Reply& reply) {
+  if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved)
+    return;
+  if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
+  if (clocks_.now_ns >= tell_at_ns_)
+    log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});
+  tell_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 5;
+}
+
+void Importer::finish(Entry& entry) {
+  if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
+  if (!outbox_.forget(entry.second.id)) orphans_.push_back(entry.second.id);
+  if (entry.second.revoked) forget_revokes(entry.first, entry.second.item);
+  tasks_.erase(entry.first);
+}
+
+// Another host has it, or it is over there: what we did with it counts for nothing any more.
+void Importer::fence(Entry& entry) {
+  ++stats_.fenced;
+  if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
+  const engine::TaskId id = entry.second.id;
+  tasks_.erase(entry.first);
+  if (outbox_.forget(id)) return;
+  (void)engine::Control(engine_).revoke(id, /*terminate=*/true, clocks_.now_ns);
+  orphans_.push_back(id);
+}
+
+// A worker that dies with one gives it back to this host: then it is revoked before it runs again.
+void Importer::forget_orphans() {
+  std::erase_if(orphans_, [this](engine::TaskId id) {
+    if (outbox_.forget(id)) return true;
+    (void)engine::Control(engine_).revoke(id, /*terminate=*/false, clocks_.now_ns);
+    return false;
+  });
+}
+
+}  // namespace stem::federation
