@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "federation/limit_scripts.hpp"
 #include "federation/local_workers.hpp"
 #include "federation/records.hpp"
 #include "shm/names.hpp"
@@ -20,6 +21,15 @@ constexpr std::int64_t kLookAgainNs = 2'000'000;
 constexpr std::size_t kConfirmedKept = 16'384;
 constexpr std::int64_t kReplicasNs = 1'000'000'000;
 constexpr std::string_view kReplicasMs = "1000";
+constexpr std::int64_t kUniqueMostNs = 86'400'000'000'000;
+
+// For how long it has a unique key that all hosts know; 0 = it has none.
+std::int64_t unique_left_ns(const engine::TaskView& task, std::int64_t now_ns) {
+  const engine::TaskExtras& extras = task.extras;
+  if (!task.has_extras || extras.unique_key == 0 || !extras.unique_everywhere) return 0;
+  if (extras.unique_for_ns == 0) return kUniqueMostNs;  // while it lives
+  return std::clamp<std::int64_t>(extras.unique_for_ns - now_ns, 0, kUniqueMostNs);
+}
 
 }  // namespace
 
@@ -168,7 +178,15 @@ bool Exporter::send(Entry& entry, const Clocks& clocks) {
   }
   const StreamFields fields(envelope_.view());
   const std::string key = keys_.stream(options_.queue, task.lane);
-  argv_.assign({"XADD", key, "*"});
+  std::string unique, ttl;
+  const std::int64_t left_ns = unique_left_ns(view, clocks.now_ns);
+  if (left_ns > 0) {
+    unique = keys_.unique(options_.queue, fmt::format("{:016x}", view.extras.unique_key));
+    ttl = fmt::to_string(left_ns / 1'000'000 + 1);
+    argv_.assign({"EVAL", kAddUniqueScript, "2", key, unique, entry.first, ttl});
+  } else {
+    argv_.assign({"XADD", key, "*"});
+  }
   fields.append_to(argv_);
   const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
                                        [this, at = &entry](const Reply& reply) { on_added(*at, reply); });
@@ -201,6 +219,7 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
     if (uncertain_ == 0) last_id_[task.lane] = std::max(last_id_[task.lane], id);
     return written(entry, id);
   }
+  if (reply.is_array() && reply.elements.size() == 1) return end_duplicate(entry, reply.elements[0].text);
   if (reply.error == RedisError::kLost) {
     task.stage = Stage::kUncertain;
     ++uncertain_;
@@ -213,6 +232,15 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
   if (!refused_) log::warn("Redis refuses tasks", {{"queue", options_.queue}, {"error", reply.text}});
   refused_ = true;
+}
+
+// Another task of the cluster has its unique key, and has not ended.
+void Exporter::end_duplicate(Entry& entry, std::string_view holder) {
+  ++stats_.duplicates;
+  const std::string why = fmt::format("task {:.64} has the unique key", holder);
+  const auto record = engine::make_failure_record({"duplicate", why}, 0, clocks_.now_ns, 0);
+  (void)outbox_.end(entry.second.parcel, engine::OutcomeKind::kCancelled, record.bytes(), clocks_.now_ns);
+  tasks_.erase(entry.first);
 }
 
 // The server has it.

@@ -39,13 +39,14 @@ enum class Hold : std::uint8_t {
 };
 
 struct ExportStats {
-  std::uint64_t sent = 0;       // XADDs, repeated ones too
-  std::uint64_t confirmed = 0;  // tasks that Redis has
-  std::uint64_t recovered = 0;  // found there after a lost answer
-  std::uint64_t resent = 0;     // not found there
-  std::uint64_t results = 0;    // that came back
-  std::uint64_t lost = 0;       // gone from Redis without an end, still here, and sent again
-  std::uint64_t let_go = 0;     // confirmed and let go, behind the point to which Redis went back: they may be lost
+  std::uint64_t sent = 0;        // XADDs, repeated ones too
+  std::uint64_t confirmed = 0;   // tasks that Redis has
+  std::uint64_t recovered = 0;   // found there after a lost answer
+  std::uint64_t resent = 0;      // not found there
+  std::uint64_t results = 0;     // that came back
+  std::uint64_t duplicates = 0;  // ended: another task of the cluster had their unique key
+  std::uint64_t lost = 0;        // gone from Redis without an end, still here, and sent again
+  std::uint64_t let_go = 0;      // confirmed and let go, behind the point to which Redis went back: they may be lost
 };
 
 class Exporter {
@@ -130,6 +131,7 @@ class Exporter {
   bool send(Entry& entry, const Clocks& clocks);
   bool end_unsigned(Entry& entry, const Error& why, const Clocks& clocks);
   void on_added(Entry& entry, const Reply& reply);
+  void end_duplicate(Entry& entry, std::string_view holder);
   void written(Entry& entry, EntryId id);
   void confirm(Entry& entry);
   void wait_for_replicas();

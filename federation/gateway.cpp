@@ -19,6 +19,7 @@
 #include "federation/doorbell_bridge.hpp"
 #include "federation/gateway_status.hpp"
 #include "federation/host_control.hpp"
+#include "federation/limit_desk.hpp"
 #include "federation/registry.hpp"
 #include "io/loop.hpp"
 #include "shm/death.hpp"
@@ -34,6 +35,7 @@ constexpr std::int64_t kBusyNs = 20'000'000;
 constexpr std::int64_t kLookNs = 2'000'000;  // local workers are rung first, so the backlog is looked at
 constexpr std::int64_t kPredecessorNs = 10'000'000'000;
 constexpr std::int64_t kIdleNs = 50'000'000;
+constexpr std::int64_t kLimitsNs = 10'000'000;
 constexpr std::int64_t kSubscribeNs = 100'000'000;
 constexpr std::int64_t kStatusEveryNs = 1'000'000'000;
 
@@ -117,6 +119,7 @@ class Gateway {
   std::unique_ptr<Registry> registry_;
   std::unique_ptr<RevokeDesk> revokes_;
   std::unique_ptr<HostControl> control_;
+  std::unique_ptr<LimitDesk> limits_;
   std::vector<engine::TaskId> wishes_;
 };
 
@@ -263,7 +266,10 @@ void Gateway::each_part(std::size_t link, const Do& act) {
 }
 
 void Gateway::on_lost(std::size_t link, const std::string& reason) {
-  if (link == 0) status_.connected = false;
+  if (link == 0) {
+    status_.connected = false;
+    limits_->on_lost();
+  }
   status_.since_us = read_clocks().wall_now_us;
   ++status_.losses;
   each_part(link, [](auto& part) {
@@ -320,6 +326,7 @@ void Gateway::fence_predecessors(std::size_t link) {
     if (reply.is_error())
       log::warn("cannot fence a gateway before this one: its user may not CLIENT LIST", {{"error", reply.text}});
     const Clocks clocks = read_clocks();
+    if (link == 0) limits_->on_ready();
     each_part(link, [&clocks](auto& part) { part.on_ready(clocks); });
   });
 }
@@ -344,6 +351,7 @@ void Gateway::turn() {
   in_hand_ = more_ = false;
   pass_on_wishes();
   revokes_->step(clocks);
+  limits_->step(clocks);
   for (auto& exporter : exporters_) {
     more_ = exporter->step(clocks) || more_;
     in_hand_ = in_hand_ || exporter->awaited() > 0;
@@ -470,6 +478,12 @@ void Gateway::shut_down() {
 }
 
 void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports) {
+  std::vector<std::uint32_t> shared;
+  if (!options_.local_limits) {
+    shared = exports;
+    shared.insert(shared.end(), imports.begin(), imports.end());
+  }
+  limits_ = std::make_unique<LimitDesk>(*engine_, *links_[0].redis, *keys_, transcript_->host(), std::move(shared));
   for (std::size_t i = 0; i < exports.size(); ++i) {
     Exporter::Options options;
     options.queue = options_.exports[i];
@@ -532,7 +546,7 @@ Result<void> Gateway::run() {
     if (!self_->still_ours()) return Error{Errc::kRefused, "the gateway was taken for dead; start it anew"};
     turn();
     const std::int64_t watch_ns = base::monotonic_ns() < busy_until_ns_ ? kWatchEndsNs : kWatchIdlyNs;
-    const std::int64_t longest_ns = in_hand_ ? watch_ns : looks_ ? kLookNs : kIdleNs;
+    const std::int64_t longest_ns = in_hand_ ? watch_ns : looks_ ? kLookNs : limits_->is_busy() ? kLimitsNs : kIdleNs;
     wait(more_ ? 0 : std::clamp<std::int64_t>(keep_at_ns_ - base::monotonic_ns(), 0, longest_ns));
   }
   shut_down();

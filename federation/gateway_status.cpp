@@ -108,6 +108,7 @@ ordered_json json_of(const QueueReport& queue) {
           {"confirmed", queue.out.confirmed},
           {"recovered", queue.out.recovered},
           {"resent", queue.out.resent},
+          {"notUnique", queue.out.duplicates},
           {"results", queue.out.results},
           {"lost", queue.out.lost},
           {"letGo", queue.out.let_go},
@@ -135,6 +136,7 @@ QueueReport queue_report_of(const ordered_json& json) {
   take(json, "confirmed", queue.out.confirmed);
   take(json, "recovered", queue.out.recovered);
   take(json, "resent", queue.out.resent);
+  take(json, "notUnique", queue.out.duplicates);
   take(json, "results", queue.out.results);
   take(json, "lost", queue.out.lost);
   take(json, "letGo", queue.out.let_go);

@@ -65,6 +65,7 @@ void Importer::adopt(engine::TaskId id, const engine::TaskExtras& extras) {
   task.wanted = true;
   task.visibility_ns = std::max<std::int64_t>(extras.visibility_ns, 100'000'000);
   task.renewed_ns = -task.visibility_ns;  // we do not know when: asked first
+  task.unique = unique_key(extras.meta);
   if (!tasks_.try_emplace(std::string(parts[3]), std::move(task)).second) orphans_.push_back(id);
 }
 
@@ -386,6 +387,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.created_us = envelope.enqueued_at_us;
   here.attempt = envelope.attempt;
   here.item = item_id(envelope);
+  here.unique = unique_key(envelope.meta);
   tasks_.emplace(envelope.id, std::move(here));
   ++stats_.imported;
   return true;

@@ -88,6 +88,7 @@ class Importer {
     std::int64_t created_us = 0;
     std::int64_t attempt = 0;
     std::string item;      // its other name: as an item of a run on the host where it was made
+    std::string unique;    // the key that is free when it has ended; mostly empty
     bool revoked = false;  // somebody wishes it; forgotten with the task
   };
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
@@ -128,6 +129,7 @@ class Importer {
   void settle_checked(const End& end);
   void on_settled(const std::vector<Entry*>& entries, const Reply& reply);
   void refused_end(const Reply& reply);
+  void free_unique(const std::string& id, const std::string& unique);
   void finish(Entry& entry);
   void fence(Entry& entry);
 

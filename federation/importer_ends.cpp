@@ -8,6 +8,7 @@
 #include "engine/control.hpp"
 #include "federation/importer.hpp"
 #include "federation/json_text.hpp"
+#include "federation/limit_scripts.hpp"
 #include "federation/payload_text.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
@@ -82,6 +83,8 @@ void Importer::tell_ends() {
     End end;
     if (!read_end(entry, end)) continue;
     task.ending = true;
+    // Before the end, in order: with the end told and the key not freed, a new task with that key would be dropped.
+    if (!task.unique.empty()) free_unique(entry.first, task.unique);
     if (!on_time(task) || !end.reason.empty()) {
       settle_checked(end);
       if (!task.ending) break;
@@ -193,6 +196,12 @@ void Importer::refused_end(const Reply& reply) {
   if (clocks_.now_ns >= tell_at_ns_)
     log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});
   tell_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 5;
+}
+
+// A key that Redis does not hear of is free when its time is over.
+void Importer::free_unique(const std::string& id, const std::string& unique) {
+  const std::string key = keys_.unique(options_.queue, unique);
+  (void)redis_.command({"EVAL", kFreeUniqueScript, "1", key, id}, [](const Reply&) {});
 }
 
 void Importer::finish(Entry& entry) {

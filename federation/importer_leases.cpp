@@ -145,10 +145,10 @@ void Importer::on_idle(int lane, const Reply& reply) {
       continue;
     }
     (void)redis_.command({"EVAL", kVisibilityScript, "1", streams_[lane], id},
-                         [this, lane, id, idle_ms, deliveries](const Reply& reply) {
-                           if (!reply.is_text()) return;
+                         [this, lane, id, idle_ms, deliveries](const Reply& told) {
+                           if (!told.is_text()) return;
                            Envelope asked;
-                           asked.visibility_timeout_ms = number_of(reply.text);
+                           asked.visibility_timeout_ms = number_of(told.text);
                            const std::int64_t least_ms = visibility_ms(asked, options_.visibility_ms);
                            visibility_of_.emplace(place(lane, id), least_ms);
                            if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);

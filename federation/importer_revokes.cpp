@@ -71,6 +71,7 @@ void Importer::end_revoked(int lane, const std::string& entry, const Envelope& e
   std::string result;
   append_json(result, status);
   const std::string ttl = number(options_.result_ttl_ms), key = keys_.result(options_.queue, envelope.id);
+  if (const std::string unique = unique_key(envelope.meta); !unique.empty()) free_unique(envelope.id, unique);
   (void)redis_.command(
       {"EVAL", kSettleScript, "3", streams_[lane], dead_key_, key, group_, options_.consumer, entry, result, ttl, ""},
       [this, id = envelope.id, item = item_id(envelope)](const Reply& reply) {

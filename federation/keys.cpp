@@ -71,7 +71,15 @@ std::string Keys::schedule_history(std::string_view id) const { return joined(of
 
 std::string Keys::lock(std::string_view key) const { return paired("lock", key); }
 std::string Keys::lock_fence(std::string_view key) const { return joined(paired("lock", key), ":fence"); }
-std::string Keys::rate(std::string_view key) const { return paired("rate", key); }
+std::string Keys::unique(std::string_view queue, std::string_view key) const {
+  return joined(of_queue("unique", queue), ":", key);
+}
+std::string Keys::rate(std::string_view key) const {
+  return cluster_ ? joined(of_workers("rate:"), key) : paired("rate", key);
+}
+std::string Keys::places(std::string_view key) const {
+  return cluster_ ? joined(of_workers("places:"), key) : paired("places", key);
+}
 std::string Keys::revokes() const { return cluster_ ? of_workers("revokes") : joined(name_space_, ":control:revokes"); }
 
 std::string Keys::control_requests() const {

@@ -34,8 +34,10 @@ class Keys {
   std::string schedule_history(std::string_view id) const;
 
   std::string lock(std::string_view key) const;
-  std::string lock_fence(std::string_view key) const;  // the fencing counter beside a lock
+  std::string lock_fence(std::string_view key) const;                      // the fencing counter beside a lock
+  std::string unique(std::string_view queue, std::string_view key) const;  // which task of the queue has it
   std::string rate(std::string_view key) const;
+  std::string places(std::string_view key) const;  // of a concurrency limit: who has how many
   std::string revokes() const;
   std::string control_requests() const;
   std::string control_replies(std::string_view request) const;

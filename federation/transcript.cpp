@@ -71,6 +71,16 @@ std::string meta_of(const engine::TaskView& task, const Clocks& clocks, bool is_
   text("stem.retryFor", e.retry_for);
   text("stem.noRetryFor", e.no_retry_for);
   text("stem.idempotencyKey", e.idempotency_key);
+  if (e.unique_everywhere && e.unique_key != 0) meta.raw(kUniqueMember, fmt::format(R"("{:016x}")", e.unique_key));
+  const auto rate = [&meta](std::string_view name, std::uint64_t key, engine::Rate of) {
+    if (of) meta.raw(name, fmt::format(R"({{"key":"{:016x}","count":{},"seconds":{}}})", key, of.count, of.period_s));
+  };
+  rate("stem.rateLimit", e.rate_key, e.rate);
+  rate("stem.groupRateLimit", e.group_rate_key, e.group_rate);
+  if (e.concurrency_limit != 0)
+    meta.raw("stem.concurrencyLimit",
+             fmt::format(R"({{"key":"{:016x}","count":{}}})", e.concurrency_key, e.concurrency_limit));
+  if (e.limits_fail_closed) meta.raw("stem.rateLimiterFailureMode", R"("failClosed")");
   return std::move(meta).end();
 }
 
@@ -91,6 +101,33 @@ void read_retry_policy(std::string_view object, engine::RetryPolicy& policy) {
     for (std::size_t i = 0; i < std::size(kRetryNames); ++i)
       if (kind == kRetryNames[i]) policy.kind = static_cast<engine::RetryKind>(i);
   }
+}
+
+// Of a rate or of a concurrency limit; what makes no sense is no limit.
+struct LimitMember {
+  std::uint64_t key = 0;
+  std::uint32_t count = 0, seconds = 0;
+  engine::Rate rate() const {
+    return key != 0 && (seconds == 1 || seconds == 60 || seconds == 3600) ? engine::Rate{count, seconds}
+                                                                          : engine::Rate{};
+  }
+};
+
+LimitMember read_limit(std::string_view object) {
+  LimitMember limit;
+  const auto members = json_members(object);
+  if (!members) return limit;
+  for (const JsonMember& m : *members) {
+    const auto number = [&m](auto& into) {
+      (void)std::from_chars(m.value.data(), m.value.data() + m.value.size(), into);
+    };
+    if (m.name == "count") number(limit.count);
+    if (m.name == "seconds") number(limit.seconds);
+    if (m.name != "key" || !m.is_string()) continue;
+    const std::string key = json_string_value(m.value);
+    (void)std::from_chars(key.data(), key.data() + key.size(), limit.key, 16);
+  }
+  return limit;
 }
 
 // True when the member was one of ours.
@@ -117,6 +154,20 @@ bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) 
   } else if (m.name == "stem.idempotencyKey" && m.is_string()) {
     into.idempotency_key = json_string_value(m.value);
     extras.idempotency_key = into.idempotency_key;
+  } else if (m.name == "stem.rateLimit" && m.is_object()) {
+    const LimitMember limit = read_limit(m.value);
+    extras.rate_key = limit.key;
+    extras.rate = limit.rate();
+  } else if (m.name == "stem.groupRateLimit" && m.is_object()) {
+    const LimitMember limit = read_limit(m.value);
+    extras.group_rate_key = limit.key;
+    extras.group_rate = limit.rate();
+  } else if (m.name == "stem.concurrencyLimit" && m.is_object()) {
+    const LimitMember limit = read_limit(m.value);
+    extras.concurrency_key = limit.key;
+    extras.concurrency_limit = limit.key != 0 ? limit.count : 0;
+  } else if (m.name == "stem.rateLimiterFailureMode") {
+    extras.limits_fail_closed = m.value == R"("failClosed")";
   } else if (m.name == "stem.expiresAt" && m.is_string()) {
     const auto at = parse_iso_time_us(json_string_value(m.value));
     if (!at) return false;
@@ -180,6 +231,15 @@ void Transcript::write(const engine::TaskView& task, const Clocks& clocks, Envel
   into.max_retries = task.max_retries;
   if (task.has_extras && task.extras.visibility_ns != engine::kDefaultVisibilityNs)
     into.visibility_timeout_ms = task.extras.visibility_ns / 1'000'000;
+}
+
+std::string unique_key(std::string_view meta) {
+  if (meta.find(kUniqueMember) == meta.npos) return {};
+  const auto members = json_members(meta);
+  if (!members) return {};
+  for (const JsonMember& m : *members)
+    if (m.name == kUniqueMember && m.is_string()) return json_string_value(m.value).substr(0, 64);
+  return {};
 }
 
 void read(const Envelope& envelope, const Clocks& clocks, ImportedTask& into) {

@@ -2,7 +2,9 @@
 //
 // What the wire has no field for travels in `meta` under Stem's names (stem.timeLimitMs, stem.expiresAt, ...) and is
 // taken out of it again, so that a task that has been to another host and back is the task it was. A payload that is
-// an object, as MessagePack or as JSON text, is `args`; any other travels raw. Unique keys, limits and affinity are the origin's and stay there.
+// an object, as MessagePack or as JSON text, is `args`; any other travels
+// raw. Limits and unique keys travel by hashes, which are the same on every host. Affinity is the origin's and stays
+// there.
 #pragma once
 
 #include <algorithm>
@@ -27,6 +29,11 @@ struct Clocks {
     return now_ns + std::clamp(time_us - wall_now_us, -kMostUs, kMostUs) * 1000;
   }
 };
+
+// In `meta`: the unique key of a task, in hexadecimal digits. It stays there, so that whoever ends the task frees it.
+inline constexpr std::string_view kUniqueMember = "stem.uniqueKey";
+// Empty when there is none.
+std::string unique_key(std::string_view meta);
 
 // The id of a task in the cluster. `host` is Transcript::host_of() of its segment.
 std::string wire_id(std::string_view host, engine::TaskId id);

@@ -36,6 +36,7 @@ Layout make_layout(const Geometry& g) noexcept {
   l.task_histograms = take(std::uint64_t{g.participant_count} * g.task_count * histogram_bytes);
   l.unique = take(std::uint64_t{g.unique_buckets} * sizeof(UniqueBucket));
   l.limiters = take(std::uint64_t{g.limiter_count} * sizeof(LimiterRow));
+  l.limiter_calls = take((g.limiter_count + 63) / 64 * 8);  // a bit each: the gateway keeps this row
   l.superblock_rows = take(std::uint64_t{l.superblock_count} * sizeof(SuperblockRow));
   l.block_rings = take(kBlockClasses * pages(ring_bytes(kBlockRingLog2)));
   l.returns = take(std::uint64_t{g.participant_count} * sizeof(ReturnRing));

@@ -25,7 +25,7 @@
 namespace stem::shm {
 
 inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
-inline constexpr std::uint32_t kLayoutVersion = 3;
+inline constexpr std::uint32_t kLayoutVersion = 4;
 
 using Offset = std::uint64_t;  // bytes from the start of the segment
 
@@ -163,6 +163,9 @@ struct alignas(kCacheLineBytes) QueueRow {
   std::atomic<std::uint32_t> dead_max;          // entries kept; 0 = no limit
   std::atomic<std::int64_t> dead_retention_ns;  // 0 = the default
   std::atomic<std::uint32_t> named;             // the name below is complete
+  // Limits of this queue's tasks are kept with other hosts: 0 = no; else until when their keeper is known to be
+  // reachable. W: the gateway
+  std::atomic<std::int64_t> limits_shared_until_ns;
   alignas(kCacheLineBytes) char name[kNameBytes];
 };
 static_assert(sizeof(QueueRow) == 320);
@@ -306,8 +309,9 @@ enum class Counter : std::uint8_t {
   kDeduplicated,
   kRateDenied,
   kSnoozed,
-  kExported,  // handed over to another host, for good
-  kImported,  // came from another host; counted as enqueued too
+  kExported,      // handed over to another host, for good
+  kImported,      // came from another host; counted as enqueued too
+  kRateDegraded,  // starts by this host's own limits, while those kept with other hosts could not be asked for
 };
 inline constexpr std::uint32_t kCounterCount = 24;  // some for later
 
@@ -330,16 +334,34 @@ enum class TaskStat : std::uint8_t { kDurationSum, kSucceeded, kFailed, kRetried
 inline constexpr std::uint32_t kTaskStats = 8;
 inline constexpr std::uint64_t kHistogramRowBytes = (base::kHistogramBuckets + kTaskStats) * 8;
 
-inline constexpr std::uint32_t kLimiterHolders = 56;
-// A rate (GCRA arrival time) and a concurrency limit (holder words) for one key. See limiter.hpp.
+inline constexpr std::uint32_t kLimiterHolders = 103;
+inline constexpr std::uint64_t kSharedPlaces = std::uint64_t{1} << 63;  // in LimiterRow::limit
+
+// Places in a rate that this host has of the cluster's: one each interval, from `next_ns` on, while the next one ends by
+// `end_ns`; to be taken before `until_ns`. The gateway writes a new batch when an old one is used up or over.
+struct RateBatch {
+  std::atomic<std::int64_t> next_ns;  // GCRA arrival time. W: any (CAS); the gateway
+  std::atomic<std::int64_t> end_ns;
+  std::atomic<std::int64_t> until_ns;
+};
+
+// A rate (GCRA arrival time) or a concurrency limit (holder words) for one key. See limiter.hpp.
 struct alignas(kCacheLineBytes) LimiterRow {
   std::atomic<std::uint64_t> key;  // 0 = unused. W: any (CAS), once
   std::atomic<std::int64_t> arrival_ns;
   std::atomic<std::uint64_t> denied;
-  std::atomic<std::uint64_t> waiters[5];                // hints: tasks that were held back by the concurrency limit
+  std::atomic<std::uint64_t> waiters[5];  // hints: tasks that were held back by the concurrency limit
+  // Kept with other hosts, by the gateway (docs/federation.md, "Limits").
+  std::atomic<std::uint64_t> wanted;           // starts that were turned away since the gateway looked. W: any
+  std::atomic<std::uint64_t> limit;            // packed Rate, or kSharedPlaces | most at once. W: any
+  std::atomic<std::int64_t> pace_ns;           // when whoever is turned away next should ask again. W: any (CAS)
+  std::atomic<std::uint64_t> permits;          // of the cluster's places, this host's. W: the gateway
+  std::atomic<std::int64_t> permits_until_ns;  // W: the gateway
+  RateBatch batches[2];                        // W: the gateway
+  std::atomic<std::uint64_t> for_later[6];
   std::atomic<std::uint64_t> holders[kLimiterHolders];  // generation << 24 | slot; valid while leased
 };
-static_assert(sizeof(LimiterRow) == 512);
+static_assert(sizeof(LimiterRow) == 1024);  // a power of two: no row straddles a page
 
 // ---- blocks ----------------------------------------------------------------------------------------
 
@@ -379,8 +401,8 @@ static_assert(sizeof(SuperblockRow) == 8);
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
-      unique, limiters, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings, blocks,
-      schedules;
+      unique, limiters, limiter_calls, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings,
+      blocks, schedules;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

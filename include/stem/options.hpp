@@ -30,6 +30,10 @@ enum class RetryKind : std::uint8_t {
   kUser,         // Worker::retry_delay() gives the function; without one, exponential
 };
 
+// What a task with a rate or concurrency limit does while the limit is kept with other hosts and cannot be asked for:
+// it goes by this host's own count, or it waits.
+enum class LimitFailure : std::uint8_t { kOpen, kClosed };
+
 struct Retry {
   RetryKind kind = RetryKind::kExponential;
   Duration base = std::chrono::seconds(2);
@@ -51,6 +55,7 @@ struct TaskOptions {
   std::string_view group_rate_key_header = "tenant";
   int concurrency_limit = 0;  // at most this many running at once, per concurrency_key
   std::string_view concurrency_key{};
+  LimitFailure rate_limiter_failure_mode = LimitFailure::kOpen;
   bool unique = false;    // a duplicate gets the holder's id and creates nothing
   Duration unique_for{};  // zero: the visibility timeout
   Retry retry{};

@@ -44,7 +44,8 @@ constexpr std::uint64_t task_key(std::string_view name, const TaskOptions& o, bo
   h.add(std::uint64_t(o.concurrency_limit)).add(o.concurrency_key).add(o.unique_for);
   h.add(std::uint64_t(o.retry.kind)).add(o.retry.base).add(o.retry.max).add(o.retry_for);
   h.add(o.no_retry_for).add(o.expires).add(o.result_ttl.value_or(Duration(-1)));
-  h.add(std::uint64_t(typed_result) | std::uint64_t(o.unique) << 1 | std::uint64_t(o.auto_renew) << 2);
+  h.add(std::uint64_t(typed_result) | std::uint64_t(o.unique) << 1 | std::uint64_t(o.auto_renew) << 2 |
+        std::uint64_t(o.rate_limiter_failure_mode) << 3);
   return h.value();
 }
 

@@ -85,6 +85,7 @@ Result<void> fill_unique(const ResolvedTask& task, const EnqueueOptions& o, std:
     hash = combine(hash ^ 2, o.unique_key);
   }
   e.unique_key = hash;
+  e.unique_everywhere = true;
   e.unique_for_ns = task.unique_for_ns;
   if (o.unique_for) e.unique_for_ns = o.unique_for->count();
   if (e.unique_for_ns == 0) e.unique_for_ns = e.visibility_ns;

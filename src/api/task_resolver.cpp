@@ -51,7 +51,8 @@ bool needs_extras(const TaskOptions& o) {
                              o.retry.max == plain_retry.max && o.retry_for.empty() && o.no_retry_for.empty();
   return !default_ttl || !default_retry || o.visibility_timeout != kDefaultVisibilityTimeout ||
          o.soft_time_limit != Duration{} || o.hard_time_limit != Duration{} || !o.rate_limit.empty() ||
-         !o.group_rate_limit.empty() || o.concurrency_limit > 0 || o.unique || o.expires != Duration{};
+         !o.group_rate_limit.empty() || o.concurrency_limit > 0 || o.rate_limiter_failure_mode != LimitFailure::kOpen ||
+         o.unique || o.expires != Duration{};
 }
 
 engine::RetryPolicy engine_retry(const Retry& retry) {
@@ -90,6 +91,7 @@ void fill_options(const TaskInfo& task, ResolvedTask& r) {
   e.result_ttl_ns = o.result_ttl ? o.result_ttl->count() : engine::kDefaultResultTtlNs;
   e.retry = engine_retry(o.retry);
   e.concurrency_limit = static_cast<std::uint32_t>(std::max(o.concurrency_limit, 0));
+  e.limits_fail_closed = o.rate_limiter_failure_mode == LimitFailure::kClosed;
   e.retry_for = r.retry_for;
   e.no_retry_for = r.no_retry_for;
   r.unique = o.unique;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/lanes.hpp"
+#include "engine/limiter.hpp"
 #include "engine/run.hpp"
 #include "engine/task.hpp"
 #include "shm/blocks.hpp"
@@ -239,6 +240,9 @@ class Engine {
   // DELAYED -> READY if `word` still stands; pushes the hint.
   bool promote(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
 
+  // One task that waits for a place under this concurrency key may ask for it now. False: none is remembered.
+  bool let_one_go(std::uint64_t key, std::int64_t now_ns) noexcept;
+
   // A copy of a run's item that waits (kMovedOut): lets it go when the item has moved, drops it when the
   // item was acknowledged or the run is over. False when the run's holder has not decided yet.
   bool resolve_moved(std::uint32_t slot, shm::ControlWord word) noexcept;
@@ -395,7 +399,9 @@ class Engine {
   bool is_import(std::uint32_t slot, shm::ControlWord word) const noexcept;
   void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
   bool limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
-  Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, std::int64_t now_ns) noexcept;
+  LimitsOf limits_of(const shm::QueueRow& queue, const TaskExtras& extras, std::int64_t now_ns) const noexcept;
+  Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool paid,
+                    std::int64_t now_ns) noexcept;
   Settled refuse_result(const Lease& lease, const TaskView& task, std::size_t bytes, std::int64_t now_ns) noexcept;
   void let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept;
   bool may_have_waiters(const TaskView& task) const noexcept {

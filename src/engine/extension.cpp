@@ -34,9 +34,11 @@ void write_extension(const TaskExtras& e, std::int64_t now_ns, std::span<std::by
   x.result_ttl_ns = e.result_ttl_ns;
   x.retry_base_ns = e.retry.base_ns;
   x.retry_max_ns = e.retry.max_ns;
-  x.retry_kind = static_cast<std::uint32_t>(e.retry.kind);
+  x.retry_kind = static_cast<std::uint16_t>(e.retry.kind);
+  x.limits_fail_closed = e.limits_fail_closed ? 1 : 0;
   x.unique_key = e.unique_key;
   x.unique_until_ns = e.unique_for_ns > 0 ? later_ns(now_ns, e.unique_for_ns) : 0;
+  x.unique_everywhere = e.unique_everywhere ? 1 : 0;
   x.rate_key = e.rate_key;
   x.rate_count = e.rate.count;
   x.rate_period_s = e.rate.period_s;
@@ -72,7 +74,7 @@ std::optional<TaskExtras> read_extension(std::span<const std::byte> block, std::
     at += x.text_bytes[i];
   }
   if (x.payload_offset != align16(at) || x.payload_offset > block.size()) return std::nullopt;
-  if (x.retry_kind > static_cast<std::uint32_t>(RetryKind::kUser)) return std::nullopt;
+  if (x.retry_kind > static_cast<std::uint16_t>(RetryKind::kUser)) return std::nullopt;
   payload_offset = x.payload_offset;
   e.expires_ns = x.expires_ns;
   e.visibility_ns = x.visibility_ns;
@@ -82,12 +84,14 @@ std::optional<TaskExtras> read_extension(std::span<const std::byte> block, std::
   e.retry = {static_cast<RetryKind>(x.retry_kind), x.retry_base_ns, x.retry_max_ns};
   e.unique_key = x.unique_key;
   e.unique_for_ns = x.unique_until_ns;  // absolute here; 0 = while the task lives
+  e.unique_everywhere = x.unique_everywhere != 0;
   e.rate_key = x.rate_key;
   e.rate = {x.rate_count, x.rate_period_s};
   e.group_rate_key = x.group_rate_key;
   e.group_rate = {x.group_rate_count, x.group_rate_period_s};
   e.concurrency_key = x.concurrency_key;
   e.concurrency_limit = x.concurrency_limit;
+  e.limits_fail_closed = x.limits_fail_closed != 0;
   e.affinity_key = x.affinity_key;
   e.run_item = x.run_item;
   return e;

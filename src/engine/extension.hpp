@@ -37,7 +37,9 @@ struct TaskExtension {
   std::uint32_t group_rate_count;
   std::uint32_t group_rate_period_s;
   std::uint32_t concurrency_limit;
-  std::uint32_t retry_kind;
+  std::uint16_t retry_kind;
+  std::uint8_t limits_fail_closed;
+  std::uint8_t unique_everywhere;
   std::uint32_t text_bytes[kExtensionTexts];
   std::uint32_t payload_offset;  // from the start of the extension
 };

@@ -3,15 +3,44 @@
 #include <algorithm>
 
 #include "base/random.hpp"
-#include "engine/engine.hpp"
+#include "shm/doorbell.hpp"
 
 namespace stem::engine {
 
 using shm::LimiterRow;
 
-std::uint64_t queue_rate_key(std::uint32_t queue) noexcept { return base::mix64(0x7261746500000000ull + queue) | 1; }
-std::uint64_t queue_concurrency_key(std::uint32_t queue) noexcept {
-  return base::mix64(0x636f6e6300000000ull + queue) | 1;
+namespace {
+
+constexpr std::int64_t kAskAgainNs = 1'000'000;  // the gateway has heard from Redis by then, if all is well
+constexpr std::int64_t kLongestPaceNs = 30 * kSecondNs;
+constexpr std::int64_t kFirstLookNs = 1'000'000;
+constexpr std::uint32_t kMostDoublings = 6;        // then one looks every 64 ms,
+constexpr std::int64_t kBetweenLooksNs = 100'000;  // and many together so often
+constexpr std::int64_t kLongestLookNs = 2 * kSecondNs;
+
+std::uint64_t queue_hash(const shm::Segment& segment, std::uint32_t queue) noexcept {
+  return segment.at<std::atomic<std::uint64_t>>(segment.layout().queue_keys)[queue].load(std::memory_order_relaxed);
+}
+
+// Wakes whoever speaks with the cluster.
+void ring_gateways(shm::Segment& segment) noexcept {
+  const std::uint32_t rows =
+      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    const shm::RosterRow& row = segment.row(i);
+    if (row.role.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Role::kGateway) &&
+        shm::row_state(row.status.load(std::memory_order_acquire)) == shm::RowState::kLive)
+      shm::ring(segment, i);
+  }
+}
+
+}  // namespace
+
+std::uint64_t queue_rate_key(const shm::Segment& segment, std::uint32_t queue) noexcept {
+  return base::mix64(0x7261746500000000ull ^ queue_hash(segment, queue)) | 1;
+}
+std::uint64_t queue_concurrency_key(const shm::Segment& segment, std::uint32_t queue) noexcept {
+  return base::mix64(0x636f6e6300000000ull ^ queue_hash(segment, queue)) | 1;
 }
 
 // Open addressing; keys are never removed, so a probe that meets an unused row may stop.
@@ -31,27 +60,84 @@ LimiterRow* Limiter::row(std::uint64_t key, bool make) const noexcept {
   return nullptr;
 }
 
-std::int64_t Limiter::take_rate(std::uint64_t key, Rate rate, std::int64_t now_ns) noexcept {
+RatePlace Limiter::take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::int64_t now_ns) noexcept {
   LimiterRow* r = row(key, true);
-  if (r == nullptr || rate.count == 0 || rate.period_s == 0) return now_ns;
-  const std::int64_t period = std::int64_t{rate.period_s} * kSecondNs;
-  const std::int64_t interval = period / rate.count;
-  const std::int64_t tolerance = period - interval;  // how far a burst may run ahead
+  if (r == nullptr || rate.count == 0 || rate.period_s == 0) return {now_ns};
+  if (whose == LimitsOf::kCluster) return take_of_batches(*r, rate, now_ns);
+  if (whose == LimitsOf::kNobody) return {now_ns, false};
+  const std::int64_t interval = interval_ns(rate);
   std::int64_t arrival = r->arrival_ns.load(std::memory_order_acquire);
   for (;;) {
     const std::int64_t base = std::max(arrival, now_ns);
     if (r->arrival_ns.compare_exchange_weak(arrival, base + interval, std::memory_order_acq_rel)) {
-      const std::int64_t at = base - tolerance;
+      const std::int64_t at = base - tolerance_ns(rate);
       if (at > now_ns) r->denied.fetch_add(1, std::memory_order_relaxed);
-      return at;
+      return {at, true, &r->arrival_ns, interval};
     }
   }
 }
 
-void Limiter::give_back_rate(std::uint64_t key, Rate rate) noexcept {
-  LimiterRow* r = row(key, false);
-  if (r == nullptr || rate.count == 0 || rate.period_s == 0) return;
-  r->arrival_ns.fetch_sub(std::int64_t{rate.period_s} * kSecondNs / rate.count, std::memory_order_acq_rel);
+// A place of a batch that this host has got; the earlier one first. Without one, more are asked for, and whoever was
+// turned away comes again in the order and at the pace of the rate.
+RatePlace Limiter::take_of_batches(LimiterRow& r, Rate rate, std::int64_t now_ns) noexcept {
+  const std::int64_t interval = std::max<std::int64_t>(interval_ns(rate), 1);
+  for (;;) {
+    shm::RateBatch* first = nullptr;
+    std::int64_t next = 0;
+    for (shm::RateBatch& batch : r.batches) {
+      // The gateway empties a batch before it writes it, in the opposite order: what is read here belongs together,
+      // or the CAS below fails.
+      if (batch.until_ns.load(std::memory_order_acquire) <= now_ns) continue;
+      const std::int64_t end = batch.end_ns.load(std::memory_order_acquire);
+      const std::int64_t at = batch.next_ns.load(std::memory_order_acquire);
+      if (at > end - interval || (first != nullptr && next <= at)) continue;
+      first = &batch;
+      next = at;
+    }
+    if (first == nullptr) break;
+    // order(limiter.batch): acq_rel; each place of a batch is one task's.
+    if (!first->next_ns.compare_exchange_strong(next, next + interval, std::memory_order_acq_rel)) continue;
+    const std::int64_t at = next - tolerance_ns(rate);
+    if (at > now_ns) r.denied.fetch_add(1, std::memory_order_relaxed);
+    return {at, true, &first->next_ns, interval, next + interval};
+  }
+  r.denied.fetch_add(1, std::memory_order_relaxed);
+  ask(r, pack_rate(rate));
+  return {
+      std::clamp(take_pace(r, interval, now_ns) - tolerance_ns(rate), now_ns + kAskAgainNs, now_ns + kLongestPaceNs),
+      false};
+}
+
+std::int64_t Limiter::take_pace(LimiterRow& r, std::int64_t interval_ns, std::int64_t now_ns) noexcept {
+  std::int64_t pace = r.pace_ns.load(std::memory_order_relaxed);
+  std::int64_t mine = 0;
+  do {
+    mine = std::max(pace, now_ns);
+  } while (!r.pace_ns.compare_exchange_weak(pace, mine + interval_ns, std::memory_order_relaxed));
+  return mine;
+}
+
+// order(limiter.call): seq_cst; the count, then a look at the bit. A gateway that drops the row clears the bit, then
+// looks at the count: so one of the two sees the other.
+void Limiter::ask(LimiterRow& r, std::uint64_t limit) noexcept {
+  r.limit.store(limit, std::memory_order_relaxed);
+  const bool first = r.wanted.fetch_add(1, std::memory_order_seq_cst) == 0;
+  const auto index = static_cast<std::uint64_t>(&r - segment_.at<LimiterRow>(segment_.layout().limiters));
+  auto& calls = segment_.at<std::atomic<std::uint64_t>>(segment_.layout().limiter_calls)[index / 64];
+  const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+  const bool called = (calls.load(std::memory_order_seq_cst) & bit) != 0;
+  if (!called) calls.fetch_or(bit, std::memory_order_acq_rel);
+  if (first || !called) ring_gateways(segment_);
+}
+
+void Limiter::give_back(const RatePlace& place) noexcept {
+  if (place.word == nullptr || !place.taken) return;
+  if (place.next_ns == 0) {
+    place.word->fetch_sub(place.interval_ns, std::memory_order_acq_rel);
+    return;
+  }
+  std::int64_t next = place.next_ns;  // somebody took the one after it: then it is lost
+  (void)place.word->compare_exchange_strong(next, next - place.interval_ns, std::memory_order_acq_rel);
 }
 
 bool Limiter::stands(std::uint64_t holder) const noexcept {
@@ -61,26 +147,57 @@ bool Limiter::stands(std::uint64_t holder) const noexcept {
   return word.generation() == holder >> shm::kSlotBits && word.state() == shm::State::kLeased;
 }
 
-bool Limiter::take_place(std::uint64_t key, std::uint32_t limit, std::uint32_t slot, shm::ControlWord word) noexcept {
+bool Limiter::take_place(std::uint64_t key, std::uint32_t limit, LimitsOf whose, std::uint32_t slot,
+                         shm::ControlWord word, std::int64_t now_ns) noexcept {
   LimiterRow* r = row(key, true);
   if (r == nullptr) return true;
   const std::uint64_t mine = TaskId::make(1, slot, word.generation()).handle;
-  const std::uint32_t places = std::min(limit, shm::kLimiterHolders);
+  std::uint32_t places = std::min(limit, shm::kLimiterHolders);
+  if (whose != LimitsOf::kCluster) {
+    if (whose == LimitsOf::kHost && take_holder(*r, mine, places)) return true;
+    r->denied.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  // order(limiter.permits): seq_cst on both sides. Either we see that the gateway has lowered the permits, or it
+  // counts us when it tells the cluster how many it still needs.
+  const std::uint64_t permits = r->permits.load(std::memory_order_seq_cst);
+  places = static_cast<std::uint32_t>(std::min<std::uint64_t>(places, permits));
+  if (r->permits_until_ns.load(std::memory_order_acquire) <= now_ns) places = 0;
+  if (take_holder(*r, mine, places)) {
+    if (r->permits.load(std::memory_order_seq_cst) == permits) return true;
+    for (auto& place : r->holders) {
+      std::uint64_t holder = mine;
+      if (place.load(std::memory_order_relaxed) == mine) (void)place.compare_exchange_strong(holder, 0);
+    }
+  }
+  r->denied.fetch_add(1, std::memory_order_relaxed);
+  ask(*r, shm::kSharedPlaces | limit);
+  return false;
+}
+
+bool Limiter::take_holder(LimiterRow& r, std::uint64_t mine, std::uint32_t places) noexcept {
   // Who runs is counted in all places: the limit may have been higher when they were taken. New ones are taken
-  // among the first `limit`, so no two can take the last one.
+  // among the first `places`, so no two can take the last one.
   std::uint32_t running = 0;
-  for (const auto& place : r->holders) {
+  for (const auto& place : r.holders) {
     const std::uint64_t holder = place.load(std::memory_order_acquire);
     if (holder == mine) return true;  // ours from before a lost lease
     if (stands(holder)) ++running;
   }
   for (std::uint32_t i = 0; i < places && running < places; ++i) {
-    std::uint64_t holder = r->holders[i].load(std::memory_order_acquire);
-    // order(limiter.place): acq_rel; the place is ours before the handler starts.
-    if (!stands(holder) && r->holders[i].compare_exchange_strong(holder, mine, std::memory_order_acq_rel)) return true;
+    std::uint64_t holder = r.holders[i].load(std::memory_order_acquire);
+    // order(limiter.place): seq_cst; the place is ours before the handler starts, and before the permits are read
+    // again.
+    if (!stands(holder) && r.holders[i].compare_exchange_strong(holder, mine, std::memory_order_seq_cst)) return true;
   }
-  r->denied.fetch_add(1, std::memory_order_relaxed);
   return false;
+}
+
+std::int64_t Limiter::look_again_ns(std::uint64_t key, std::uint32_t looks, std::int64_t now_ns) noexcept {
+  const std::int64_t wait_ns = kFirstLookNs << std::min(looks, kMostDoublings);
+  LimiterRow* r = row(key, true);
+  const std::int64_t pace_ns = r == nullptr ? now_ns : take_pace(*r, kBetweenLooksNs, now_ns);
+  return std::clamp(pace_ns, now_ns + wait_ns, now_ns + kLongestLookNs);
 }
 
 void Limiter::add_waiter(std::uint64_t key, std::uint64_t handle) noexcept {
@@ -105,89 +222,13 @@ std::uint64_t Limiter::take_waiter(std::uint64_t key) noexcept {
 
 std::uint32_t Limiter::holders(std::uint64_t key) const noexcept {
   const LimiterRow* r = row(key, false);
-  if (r == nullptr) return 0;
-  return static_cast<std::uint32_t>(std::count_if(std::begin(r->holders), std::end(r->holders), [this](const auto& h) {
-    return stands(h.load(std::memory_order_acquire));
+  return r == nullptr ? 0 : holders(*r);
+}
+
+std::uint32_t Limiter::holders(const LimiterRow& r) const noexcept {
+  return static_cast<std::uint32_t>(std::count_if(std::begin(r.holders), std::end(r.holders), [this](const auto& h) {
+    return stands(h.load(std::memory_order_seq_cst));
   }));
-}
-
-// ---- Engine's side
-
-// Holds a task back when one of its limits says so. Rates are paid once, all at the same time; places are
-// asked for at every start; by then the rates are paid.
-bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept {
-  Limiter limiter(segment_);
-  const shm::QueueRow& queue = segment_.queue(task.queue);
-  const TaskExtras none;
-  const TaskExtras& extras = task.has_extras ? task.extras : none;
-  const Rate queue_rate = task.tally.rate_paid ? Rate{} : unpack_rate(queue.rate.load(std::memory_order_relaxed));
-  // A run's item that finds no slot to wait in comes again at once, and would pay each time.
-  const auto unpay = [&] {
-    if (lost && lease.item != 0 && queue_rate) limiter.give_back_rate(queue_rate_key(task.queue), queue_rate);
-  };
-  if (!task.tally.rate_paid) {
-    std::int64_t start_ns = now_ns;
-    if (queue_rate) start_ns = std::max(start_ns, limiter.take_rate(queue_rate_key(task.queue), queue_rate, now_ns));
-    if (extras.rate) start_ns = std::max(start_ns, limiter.take_rate(extras.rate_key, extras.rate, now_ns));
-    if (extras.group_rate)
-      start_ns = std::max(start_ns, limiter.take_rate(extras.group_rate_key, extras.group_rate, now_ns));
-    if (start_ns > now_ns) {
-      self_.count(task.queue, shm::Counter::kRateDenied);
-      lost = hold_back(lease, task, start_ns, now_ns) != Settled::kDone;
-      unpay();
-      return true;
-    }
-  }
-  const std::uint32_t queue_limit = queue.concurrency.load(std::memory_order_relaxed);
-  std::uint64_t full_key = 0;
-  if (queue_limit != 0 && !limiter.take_place(queue_concurrency_key(task.queue), queue_limit, lease.slot, lease.word))
-    full_key = queue_concurrency_key(task.queue);
-  if (full_key == 0 && extras.concurrency_limit != 0 &&
-      !limiter.take_place(extras.concurrency_key, extras.concurrency_limit, lease.slot, lease.word))
-    full_key = extras.concurrency_key;
-  if (full_key == 0) return false;
-  // Looked at again after a growing while, or when a task of this key ends, whichever is first.
-  const std::int64_t wait_ns = std::int64_t{1'000'000} << std::min(task.tally.releases, 11u);
-  self_.count(task.queue, shm::Counter::kRateDenied);
-  lost = hold_back(lease, task, now_ns + wait_ns, now_ns) != Settled::kDone;
-  unpay();
-  if (!lost) limiter.add_waiter(full_key, task.id.handle);
-  return true;
-}
-
-Settled Engine::hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns,
-                          std::int64_t now_ns) noexcept {
-  if (lease.item != 0) {
-    Lease single;
-    TaskView own;
-    if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
-    return hold_back(single, own, until_ns, now_ns);
-  }
-  shm::Tally tally = task.tally;
-  ++tally.releases;
-  tally.rate_paid = true;
-  return put_off(lease.slot, lease.word, tally, until_ns) ? Settled::kDone : Settled::kFenced;
-}
-
-// A task with a place in a concurrency limit has ended: let one that waits for it go.
-void Engine::let_waiter_go(const TaskView& task, std::int64_t now_ns) noexcept {
-  Limiter limiter(segment_);
-  const std::uint64_t keys[] = {
-      segment_.queue(task.queue).concurrency.load(std::memory_order_relaxed) != 0 ? queue_concurrency_key(task.queue)
-                                                                                  : 0,
-      task.has_extras && task.extras.concurrency_limit != 0 ? task.extras.concurrency_key : 0};
-  for (const std::uint64_t key : keys) {
-    if (key == 0) continue;
-    // A waiter that was let go or revoked meanwhile must not stand for the next.
-    for (std::uint64_t handle = limiter.take_waiter(key); handle != 0; handle = limiter.take_waiter(key)) {
-      const TaskId id{1, handle};
-      if (id.slot() >= segment_.geometry().slot_count) continue;
-      const shm::ControlWord word = segment_.descriptor(id.slot()).control.load();
-      if (word.generation() == id.generation() && word.state() == shm::State::kDelayed &&
-          promote(id.slot(), word, now_ns))
-        break;
-    }
-  }
 }
 
 }  // namespace stem::engine

@@ -75,12 +75,14 @@ struct TaskExtras {
   RetryPolicy retry;
   std::uint64_t unique_key = 0;    // hash; 0 = not unique
   std::int64_t unique_for_ns = 0;  // 0 = while the task lives
+  bool unique_everywhere = false;  // the key means the same on every host: a user's, not the engine's own
   std::uint64_t rate_key = 0;
   Rate rate;
   std::uint64_t group_rate_key = 0;
   Rate group_rate;
   std::uint64_t concurrency_key = 0;
   std::uint32_t concurrency_limit = 0;
+  bool limits_fail_closed = false;  // while limits kept with other hosts cannot be asked for, it does not start
   std::uint64_t affinity_key = 0;
   std::uint64_t run_item = 0;  // the engine's own: TaskId::handle of the item of a run that it was
   std::string_view headers;    // JSON object text

@@ -16,15 +16,23 @@
 namespace stem::test {
 
 RunLedger::RunLedger(std::uint64_t numbers) : numbers_(numbers) {
-  void* memory = ::mmap(nullptr, numbers * sizeof(*counts_), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      ::mmap(nullptr, (numbers + 2) * sizeof(*counts_), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   STEM_CHECK(memory != MAP_FAILED);
   counts_ = static_cast<std::atomic<std::uint32_t>*>(memory);
 }
 
-RunLedger::~RunLedger() { ::munmap(counts_, numbers_ * sizeof(*counts_)); }
+RunLedger::~RunLedger() { ::munmap(counts_, (numbers_ + 2) * sizeof(*counts_)); }
 
 void RunLedger::ran(std::uint64_t number) {
   if (number < numbers_) counts_[number].fetch_add(1);
+}
+
+void RunLedger::begin() {
+  const std::uint32_t running = counts_[numbers_].fetch_add(1) + 1;
+  std::uint32_t most = counts_[numbers_ + 1].load();
+  while (most < running && !counts_[numbers_ + 1].compare_exchange_weak(most, running)) {
+  }
 }
 
 std::uint64_t RunLedger::missing() const {
@@ -81,6 +89,11 @@ int Host::work(Conduct conduct) {
     std::string number(reinterpret_cast<const char*>(view.payload.data()), view.payload.size());
     if (const auto json = federation::json_of_message_pack(number)) number = *json;
     ledger_.ran(std::strtoull(number.c_str() + std::strlen("{\"n\":"), nullptr, 10));
+    if (conduct == Conduct::kTakeTime) {
+      ledger_.begin();
+      ::usleep(3000);
+      ledger_.end();
+    }
     while (conduct == Conduct::kHang) {
       self->self().beat();
       ::usleep(1000);
@@ -105,6 +118,14 @@ int Host::work(Conduct conduct) {
 
 void Host::start_worker(Conduct conduct) {
   workers_.emplace_back([this, conduct] { return work(conduct); });
+}
+
+void Host::limit(engine::Rate rate, std::uint32_t at_once) {
+  engine::Control::Limits limits;
+  limits.set_rate = true;
+  limits.rate = rate;
+  limits.concurrency = at_once;
+  engine::Control(**attached_).set_limits(queue_, limits);
 }
 
 void Host::kill_workers() {

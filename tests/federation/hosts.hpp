@@ -16,7 +16,7 @@
 
 namespace stem::test {
 
-// What handlers did, counted in memory that outlives whoever is killed: runs of each number.
+// What handlers did, counted in memory that outlives whoever is killed: runs of each number, and how many ran at once.
 class RunLedger {
  public:
   explicit RunLedger(std::uint64_t numbers);
@@ -25,17 +25,21 @@ class RunLedger {
   RunLedger& operator=(const RunLedger&) = delete;
 
   void ran(std::uint64_t number);
+  // Around a run; of a handler that is killed in between, one counts as running for ever.
+  void begin();
+  void end() { counts_[numbers_].fetch_sub(1); }
   std::uint32_t runs(std::uint64_t number) const { return counts_[number].load(); }
   std::uint64_t numbers() const { return numbers_; }
+  std::uint32_t most_at_once() const { return counts_[numbers_ + 1].load(); }
   std::uint64_t missing() const;  // numbers that never ran
   std::uint64_t extra() const;    // runs beyond the first
 
  private:
   std::uint64_t numbers_;
-  std::atomic<std::uint32_t>* counts_;
+  std::atomic<std::uint32_t>* counts_;  // of the numbers; running; most that ran at once
 };
 
-enum class Conduct { kSucceed, kFailForGood, kHang, kUntilRevoked };
+enum class Conduct { kSucceed, kTakeTime, kFailForGood, kHang, kUntilRevoked };
 
 class Host {
  public:
@@ -60,6 +64,8 @@ class Host {
   shm::Segment& segment() { return *segment_; }
   std::uint64_t counter(shm::Counter counter);
   std::uint32_t queue() const { return queue_; }
+  // Of the queue, on this host.
+  void limit(engine::Rate rate, std::uint32_t at_once);
   // What a supervisor's keeper does for the dead.
   void sweep();
 

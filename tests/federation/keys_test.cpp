@@ -25,7 +25,9 @@ TEST(Keys, AreThoseOfTheWire) {
   EXPECT_EQ(keys.schedule_lock("nightly"), "stem:schedule:nightly:lock");
   EXPECT_EQ(keys.schedule_history("nightly"), "stem:schedule:nightly:history");
   EXPECT_EQ(keys.lock("beat"), "stem:lock:beat");
+  EXPECT_EQ(keys.unique("mail", "12ab"), "stem:unique:mail:12ab");
   EXPECT_EQ(keys.rate("mail:acme"), "stem:rate:mail:acme");
+  EXPECT_EQ(keys.places("mail"), "stem:places:mail");
   EXPECT_EQ(keys.revokes(), "stem:control:revokes");
   EXPECT_EQ(Keys("prod").heartbeat_channel(), "stem:heartbeat:prod");
   EXPECT_EQ(Keys("prod").stream("mail", 3), "prod:stream:mail:p3");

@@ -25,6 +25,7 @@ struct GatewayStartOptions {
   std::uint64_t wait_replicas = 0;
   bool hold_until_done = false;
   bool any_certificate = false;
+  bool local_limits = false;
   bool cluster = false;
   std::optional<std::uint64_t> prefetch_multiplier;
   SigningFlags signing;
@@ -70,6 +71,7 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   if (chosen.wait_replicas > 1000) return refuse({Errc::kInvalidArgument, "--wait-replicas: no Redis has so many"});
   options.wait_replicas = static_cast<std::uint32_t>(chosen.wait_replicas);
   options.cluster = chosen.cluster;
+  options.local_limits = chosen.local_limits;
   options.tls = {.ca_file = context.config.text("tls.ca_cert"),
                  .certificate_file = context.config.text("tls.client_cert"),
                  .key_file = context.config.text("tls.client_key"),
@@ -105,6 +107,8 @@ Run build_gateway_start(CommandLine& line) {
   line.count("--prefetch-multiplier", &options->prefetch_multiplier,
              "tasks from other hosts that may wait here, for each local worker (default 4)")
       .named("N");
+  line.flag("--local-limits", &options->local_limits,
+            "rate and concurrency limits of these queues are this host's alone, not the cluster's");
   line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")
       .named("NAME");
   line.text("--redis-namespace", &options->redis_namespace,

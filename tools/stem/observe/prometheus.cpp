@@ -106,6 +106,8 @@ constexpr CounterFamily kCounters[] = {
     {"stem_tasks_imported_total", Counter::kImported, "Tasks taken over from other hosts"},
     {"stem_lease_lost_total", Counter::kFenced, "Late acknowledgements refused"},
     {"stem_rate_limiter_denied_total", Counter::kRateDenied, "Starts held back by a rate limit"},
+    {"stem_rate_limiter_degraded_total", Counter::kRateDegraded,
+     "Starts by this host's own limits, while the cluster's could not be asked for"},
     {"stem_dlq_added_total", Counter::kDeadAdded, "Tasks that became dead letters"},
     {"stem_dlq_replay_total", Counter::kDeadReplayed, "Dead letters queued again"},
     {"stem_dlq_purged_total", Counter::kDeadPurged, "Dead letters removed for good"},

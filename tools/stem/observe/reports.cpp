@@ -27,8 +27,9 @@ ordered_json counters_json(const engine::CounterTotals& c) {
           {"cancelled", c[Counter::kCancelled]},       {"expired", c[Counter::kExpired]},
           {"dropped", c[Counter::kDropped]},           {"redelivered", c[Counter::kRedelivered]},
           {"leasesLost", c[Counter::kFenced]},         {"deduplicated", c[Counter::kDeduplicated]},
-          {"rateDenied", c[Counter::kRateDenied]},     {"snoozed", c[Counter::kSnoozed]},
-          {"exported", c[Counter::kExported]},         {"imported", c[Counter::kImported]}};
+          {"rateDenied", c[Counter::kRateDenied]},     {"rateDegraded", c[Counter::kRateDegraded]},
+          {"snoozed", c[Counter::kSnoozed]},           {"exported", c[Counter::kExported]},
+          {"imported", c[Counter::kImported]}};
 }
 
 std::string number(std::uint64_t value) { return fmt::format("{}", value); }

@@ -73,6 +73,13 @@ Result<void> set_view(std::string& kept, std::string_view& view, Result<U> parse
   return {};
 }
 
+Result<void> set_failure_mode(LimitFailure& mode, const json& value) {
+  if (value != "failOpen" && value != "failClosed")
+    return refusal(fmt::format("is {}; allowed: failOpen, failClosed", shown(value)));
+  mode = value == "failClosed" ? LimitFailure::kClosed : LimitFailure::kOpen;
+  return {};
+}
+
 Result<void> set_retry(Retry& retry, const json& value) {
   if (!value.is_object()) return refusal(fmt::format("wants an object with kind, baseMs, maxMs, not {}", shown(value)));
   for (const auto& [key, v] : value.items()) {
@@ -132,6 +139,7 @@ struct TaskOptionKey {
         {"concurrencyLimit", [](T& t, V& v) { return cli::set(t.task_.concurrency_limit, number_of(v, 65535)); }},
         {"concurrencyKey",
          [](T& t, V& v) { return set_view(t.concurrency_key_, t.task_.concurrency_key, text_of(v)); }},
+        {"rateLimiterFailureMode", [](T& t, V& v) { return set_failure_mode(t.task_.rate_limiter_failure_mode, v); }},
         {"unique", [](T& t, V& v) { return cli::set(t.call_.unique, truth_of(v)); }},
         {"uniqueForMs", [](T& t, V& v) { return cli::set(t.call_.unique_for, duration_of(v)); }},
         {"uniqueKey", [](T& t, V& v) { return cli::set(t.call_.unique_key, text_of(v)); }},
