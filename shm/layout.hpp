@@ -18,6 +18,7 @@
 
 #include "base/histogram.hpp"
 #include "shm/control_word.hpp"
+#include "shm/field.hpp"
 #include "shm/limits.hpp"
 #include "shm/schedule_rows.hpp"
 #include "shm/transitions.hpp"
@@ -96,15 +97,15 @@ enum DescriptorFlag : std::uint8_t {
 struct alignas(2 * kCacheLineBytes) Descriptor {
   ControlCell control;
   std::atomic<std::uint64_t> tally[2];  // TaggedWord(grant, Tally), by grant parity. W: who regrants
-  std::atomic<std::uint64_t> due;  // TaggedWord(grant, microseconds since creation); of a run its mask. W: who delays
-  std::int64_t enqueued_ns;        // W: owner in kAlloc, as all plain fields below
-  std::uint16_t queue;
-  std::uint16_t task;
-  std::uint8_t priority;
-  std::uint8_t flags;  // DescriptorFlag
-  std::uint16_t max_retries;
-  std::uint32_t payload_bytes;
-  std::uint32_t block;                 // block id + 1; 0 = the payload is inline
+  std::atomic<std::uint64_t> due;   // TaggedWord(grant, microseconds since creation); of a run its mask. W: who delays
+  Field<std::int64_t> enqueued_ns;  // W: owner in kAlloc, as all plain fields below. R: any
+  Field<std::uint16_t> queue;
+  Field<std::uint16_t> task;
+  Field<std::uint8_t> priority;
+  Field<std::uint8_t> flags;  // DescriptorFlag
+  Field<std::uint16_t> max_retries;
+  Field<std::uint32_t> payload_bytes;
+  Field<std::uint32_t> block;          // block id + 1; 0 = the payload is inline
   std::atomic<std::uint64_t> outcome;  // TaggedWord(grant, kind, block id + 1). W: lease holder, settler
   std::byte inline_payload[kInlineBytes];
 };

@@ -34,7 +34,7 @@ TEST_F(Hostile, IndicesAndLengthsOutOfRangeAreRefused) {
   expect_refused([](shm::Descriptor& d) { d.priority = 200; });
   expect_refused([](shm::Descriptor& d) { d.payload_bytes = 0xffffffff; });
   expect_refused([](shm::Descriptor& d) { d.block = 0xffffffff; });
-  expect_refused([](shm::Descriptor& d) { d.block += 1; });
+  expect_refused([](shm::Descriptor& d) { d.block = d.block + 1; });
   expect_refused([](shm::Descriptor& d) { d.block = 0; });
 }
 
