@@ -22,6 +22,8 @@ using shm::TaggedWord;
 
 namespace {
 
+constexpr int kMostLooks = 1000;
+
 // The copy of a run's item that has not moved yet, or only just, or the tick of a schedule that has not been
 // chosen yet: no task of its own.
 bool is_undecided(ControlWord word) { return word.state() == State::kWaiting; }
@@ -157,7 +159,8 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
       id.slot() >= segment_.header().slab_used.load(std::memory_order_acquire))
     return Revoked::kUnknown;
   Descriptor& d = segment_.descriptor(id.slot());
-  for (;;) {
+  // Each new look follows a change by somebody else. Where it does not, the descriptor makes no sense.
+  for (int look = 0; look < kMostLooks; ++look) {
     const ControlWord word = d.control.load();
     if (word.generation() < id.generation()) return Revoked::kUnknown;
     if (word.generation() != id.generation()) return revoke_moved(id, terminate, now_ns);
@@ -194,6 +197,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
       default: return word.state() == State::kAlloc ? Revoked::kUnknown : Revoked::kOver;
     }
   }
+  return Revoked::kUnknown;
 }
 
 bool Control::revoke_requested(const shm::RosterRow& row, TaskId id) noexcept {

@@ -47,6 +47,14 @@ TEST_F(Hostile, AQueueThatDoesNotExistIsRefused) {
   descriptor(bad).queue = static_cast<std::uint16_t>(queue_);  // for the count at the end
 }
 
+TEST_F(Hostile, RevokingATaskOfAQueueThatDoesNotExistComesToAnEnd) {
+  const TaskId bad = put(1);
+  descriptor(bad).queue = 0xffff;
+  EXPECT_EQ(Control(*producer_).revoke(bad, false, now_), Revoked::kUnknown);
+  descriptor(bad).queue = static_cast<std::uint16_t>(queue_);
+  EXPECT_EQ(Control(*producer_).revoke(bad, false, now_), Revoked::kCancelled);
+}
+
 TEST_F(Hostile, RunsWithNonsenseInThemAreRefused) {
   const auto spoil = [this](std::size_t at, std::uint8_t value) {
     const TaskId bad = put_many(0, 10).at(0);
