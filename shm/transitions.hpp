@@ -63,6 +63,18 @@ class ControlCell {
   // state wrote before it (payload, tagged words) visible.
   ControlWord load() const noexcept { return ControlWord(bits_.load(std::memory_order_acquire)); }
 
+  // True while the word is what it was, after everything that was read before this call. For who has copied from a
+  // descriptor and wants to believe it.
+  // order(control.recheck): acquire fence between the copy and the look; an acquire load alone would let the copy be
+  // read after it. Pairs with control.change of whoever took the slot on. (The thread sanitizer knows no fences; the
+  // copy is no race by its rules, or is re-read under a change.)
+  bool stands(ControlWord word) const noexcept {
+#ifndef __SANITIZE_THREAD__
+    std::atomic_thread_fence(std::memory_order_acquire);
+#endif
+    return load() == word;
+  }
+
   // One CAS from the exact word that was read. False when somebody else changed it; `expected` then
   // holds what is there now.
   // order(control.change): acq_rel; release publishes the descriptor (pairs with control.read), acquire

@@ -215,7 +215,7 @@ class Engine {
   Settled cancel(const Lease& lease, const TaskView& task, shm::Counter why, const Failure& failure,
                  std::int64_t now_ns) noexcept;
   // True while the lease is ours.
-  bool holds(const Lease& lease) const noexcept { return segment_.descriptor(lease.slot).control.load() == lease.word; }
+  bool holds(const Lease& lease) const noexcept { return segment_.descriptor(lease.slot).control.stands(lease.word); }
   // For tasks whose lease ends by the clock (kNoRenew): a new end. For others a life sign.
   Settled extend(const Lease& lease, std::int64_t until_ns) noexcept;
 
