@@ -39,7 +39,7 @@ struct Verification {
 //   orphan        no block of a life that is over (pending: the patrol frees it)
 //   schedule      every schedule's definition is a block of its own; pending: a tick that is being let go
 //   ring          head and tail lie within one capacity, references within the section
-//   counts        enqueued = live + ended, per queue
+//   counts        enqueued = live + ended, per queue (pending: somebody stands between a change and its counting)
 Verification verify(Engine& engine);
 
 }  // namespace stem::engine
