@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/shallow_json.hpp"
 #include "stem/codec.hpp"
 
 namespace stem {
@@ -30,6 +31,9 @@ requires(!InPlace<T> && !RawBytes<T> && !std::is_pointer_v<T> && detail::JsonCon
 
   static Result<T> decode(BytesView bytes) {
     const auto* begin = reinterpret_cast<const std::uint8_t*>(bytes.data());
+    if (!base::is_shallow({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                          nlohmann::json::input_format_t::msgpack))
+      return Error{Errc::kInvalidArgument, "the payload is nested too deeply"};
     const auto json = nlohmann::json::from_msgpack(begin, begin + bytes.size(), /*strict=*/true,
                                                    /*allow_exceptions=*/false);
     if (json.is_discarded()) return Error{Errc::kInvalidArgument, "the payload is not MessagePack"};

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/shallow_json.hpp"
+
 namespace stem {
 namespace {
 
@@ -66,6 +68,9 @@ bool is_text(std::string_view text) {
 }  // namespace
 
 Result<std::string> json_to_payload(std::string_view json_text) {
+  if (!base::is_shallow(json_text, json::input_format_t::json))
+    return Error{Errc::kInvalidArgument,
+                 "JSON that is nested more than " + std::to_string(base::kDeepestJson) + " levels deep"};
   json value;
   try {
     value = json::parse(json_text);
@@ -90,7 +95,7 @@ json payload_to_json(BytesView payload) {
   if (first == kInPlaceMark && payload.size() >= 8) return in_place_to_json(payload);
   const std::string_view text(reinterpret_cast<const char*>(payload.data()), payload.size());
   const bool printable_ascii = first >= 0x20 && first < 0x7f;  // as MessagePack it would be a number of one byte
-  if (!printable_ascii) {
+  if (!printable_ascii && base::is_shallow(text, json::input_format_t::msgpack)) {
     json value = json::from_msgpack(text.begin(), text.end(), true, /*allow_exceptions=*/false);
     if (!value.is_discarded()) return value;
   }

@@ -80,6 +80,21 @@ TEST(Codec, JsonTypesAndTheirErrors) {
   EXPECT_FALSE(Codec<Named>::decode(view("\x93\x01")).ok());
 }
 
+// The library walks documents by recursion: a payload of a megabyte of opening brackets must not end the process.
+TEST(Codec, WhatIsNestedTooDeeplyIsRefused) {
+  const std::string lists(1'000'000, '\x91');
+  const auto bytes = std::as_bytes(std::span(lists));
+  const auto decoded = Codec<std::vector<Named>>::decode(bytes);
+  ASSERT_FALSE(decoded.ok());
+  EXPECT_EQ(decoded.error().code, Errc::kInvalidArgument);
+  EXPECT_EQ(payload_to_json(bytes)["bytes"], lists.size());
+  const std::string brackets = std::string(500'000, '[') + std::string(500'000, ']');
+  const auto packed = json_to_payload(brackets);
+  ASSERT_FALSE(packed.ok());
+  EXPECT_NE(packed.error().message.find("200 levels"), std::string::npos) << packed.error().message;
+  EXPECT_TRUE(json_to_payload(std::string(150, '[') + std::string(150, ']')).ok());
+}
+
 TEST(Codec, OnesOwn) { EXPECT_EQ(Codec<Temperature>::decode(Codec<Temperature>::encode({36.5}))->celsius, 36.5); }
 
 TEST(JsonPayload, ComesBackAsItWasTyped) {
