@@ -1,6 +1,6 @@
 // A beat process killed after every single instruction that changes the segment: every tick becomes one task, every
 // entry is the old one or the new one, and nothing is left lying about.
-#include "tests/engine/every_instruction.hpp"
+#include "tests/every_instruction/every_instruction.hpp"
 
 #include "tests/beat/beat_host.hpp"
 

@@ -56,6 +56,10 @@ class Ledger {
     words_[next_++].store(entry.pack(), std::memory_order_release);
     return true;
   }
+  // Goes on behind what another process has written into the same memory; only once that writes no more.
+  void catch_up() {
+    while (next_ < capacity_ && words_[next_].load(std::memory_order_acquire) != 0) ++next_;
+  }
   bool full() const { return next_ + 8 >= capacity_; }
   std::vector<Entry> entries() const;
   std::size_t size() const { return next_; }  // as this object knows it

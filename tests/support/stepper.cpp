@@ -16,8 +16,7 @@
 
 namespace stem::test {
 
-std::uint64_t Stepper::picture() const {
-  const shm::Segment& s = *segment_;
+std::uint64_t picture(const shm::Segment& s) {
   const shm::Layout& l = s.layout();
   const shm::Header& h = s.header();
   std::uint64_t hash = 0;
@@ -70,10 +69,10 @@ void Stepper::copy(const std::string& path) const {
   ::close(to);
 }
 
-std::uint64_t Stepper::walk(const std::function<std::function<void()>()>& prepare, const Visit& visit) {
+SteppedChild::SteppedChild(const Prepare& prepare) {
   std::fflush(nullptr);
-  const pid_t pid = ::fork();
-  if (pid == 0) {
+  pid_ = ::fork();
+  if (pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(98);
     const std::function<void()> work = prepare();
@@ -83,35 +82,74 @@ std::uint64_t Stepper::walk(const std::function<std::function<void()>()>& prepar
     ::_exit(0);
   }
   int status = 0;
-  ::waitpid(pid, &status, 0);
+  ::waitpid(pid_, &status, 0);
   if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGSTOP) {
     std::fprintf(stderr, "the stepped child did not get ready (status %#x)\n", static_cast<unsigned>(status));
     std::abort();
   }
+}
+
+bool SteppedChild::stands_at_end(int request) {
+  int status = 0;
+  ::ptrace(static_cast<__ptrace_request>(request), pid_, nullptr, nullptr);
+  ::waitpid(pid_, &status, 0);
+  if (!WIFSTOPPED(status)) {
+    std::fprintf(stderr, "the stepped child ended by itself (status %#x)\n", static_cast<unsigned>(status));
+    std::abort();
+  }
+  return WSTOPSIG(status) == SIGSTOP;  // the second one
+}
+
+bool SteppedChild::step() {
+  ++steps_;
+  over_ = stands_at_end(PTRACE_SINGLESTEP);
+  return !over_;
+}
+
+bool SteppedChild::step_to(const shm::Segment& segment, std::uint64_t changes) {
+  std::uint64_t before = picture(segment);
+  for (std::uint64_t seen = 0; seen < changes;) {
+    if (!step()) return false;
+    const std::uint64_t now = picture(segment);
+    if (now != before) ++seen;
+    before = now;
+  }
+  return true;
+}
+
+void SteppedChild::finish() {
+  while (!over_) over_ = stands_at_end(PTRACE_CONT);
+}
+
+void SteppedChild::kill() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  int status = 0;
+  // A stop that was under way is reported first.
+  while (::waitpid(pid_, &status, 0) == pid_ && WIFSTOPPED(status)) {
+  }
+  pid_ = -1;
+}
+
+std::uint64_t Stepper::walk(const Prepare& prepare, const Visit& visit) { return walk(prepare, 1, visit); }
+
+std::uint64_t Stepper::walk(const Prepare& prepare, std::uint64_t every, const Visit& visit) {
+  SteppedChild child(prepare);
   const std::string directory = segment_->path().substr(0, segment_->path().rfind('/') + 1);
-  std::uint64_t steps = 0;
   std::uint64_t changes = 0;
-  std::uint64_t before = picture();
+  std::uint64_t before = picture(*segment_);
   for (bool going = true; going;) {
-    ::ptrace(PTRACE_SINGLESTEP, pid, nullptr, nullptr);
-    ::waitpid(pid, &status, 0);
-    ++steps;
-    if (WIFEXITED(status) || WIFSIGNALED(status)) {
-      std::fprintf(stderr, "the stepped child ended by itself (status %#x)\n", static_cast<unsigned>(status));
-      std::abort();
-    }
-    const bool finished = WSTOPSIG(status) == SIGSTOP;  // the second one
-    const std::uint64_t now = picture();
+    const bool finished = !child.step();
+    const std::uint64_t now = picture(*segment_);
     if (now == before && !finished) continue;
     before = now;
-    const std::string name = "killed-" + std::to_string(++changes);
+    if (++changes % every != 0 && !finished) continue;
+    const std::string name = segment_->name_space() + "-" + std::to_string(changes);
     copy(directory + name);
     going = visit(name, changes, finished) && !finished;
     ::unlink((directory + name).c_str());
   }
-  ::kill(pid, SIGKILL);
-  ::waitpid(pid, &status, 0);
-  return steps;
+  return child.steps();
 }
 
 }  // namespace stem::test

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cinttypes>
 #include <cstring>
 #include <map>
 #include <set>
@@ -28,6 +29,31 @@ using test::Numbered;
 using test::ScratchDirectory;
 
 inline constexpr std::int64_t kSecond = 1'000'000'000;
+
+// A world as small as it can be, in `scratch`.
+inline shm::SegmentOptions smallest(const ScratchDirectory& scratch) {
+  shm::SegmentOptions options = test::small_segment(scratch);
+  options.slot_count = 64;
+  options.participant_count = 6;
+  options.queue_count = 2;
+  options.task_count = 2;
+  options.block_bytes = 16ull << 20;
+  return options;
+}
+
+// Instructions at which a process was killed or stopped, and how many different images of the segment were judged for
+// them (equal ones once); the sums are printed when the program ends.
+struct Points {
+  ~Points() {
+    if (images > 0) std::printf("points: %" PRIu64 " instructions, %" PRIu64 " images judged\n", instructions, images);
+  }
+  std::uint64_t instructions = 0, images = 0;
+};
+inline void count_points(std::uint64_t instructions, std::uint64_t images) {
+  static Points all;
+  all.instructions += instructions;
+  all.images += images;
+}
 
 // A segment with one queue, as a test process sees it.
 struct World {
@@ -100,13 +126,7 @@ class EveryInstruction : public ::testing::Test {
   void everywhere(const std::function<void(World&)>& setup, const std::function<Work(World&, Attached&)>& work,
                   const std::function<void(World&, bool finished)>& check) {
     ScratchDirectory scratch;
-    shm::SegmentOptions options = test::small_segment(scratch);
-    options.slot_count = 64;
-    options.participant_count = 6;
-    options.queue_count = 2;
-    options.task_count = 2;
-    options.block_bytes = 16ull << 20;
-    World world(test::must_create(options), scratch);
+    World world(test::must_create(smallest(scratch)), scratch);
     setup(world);
     std::uint64_t points = 0;
     const std::uint64_t steps =
@@ -126,8 +146,7 @@ class EveryInstruction : public ::testing::Test {
                   ++points;
                   return !HasFailure();
                 });
-    RecordProperty("kill_points", std::to_string(points));
-    RecordProperty("instructions", std::to_string(steps));
+    count_points(steps, points);
     std::printf("%llu instructions, killed at %llu of them\n", static_cast<unsigned long long>(steps),
                 static_cast<unsigned long long>(points));
     EXPECT_GT(points, 3u) << "the stepper saw nothing";

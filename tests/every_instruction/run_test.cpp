@@ -1,5 +1,5 @@
 // Every instruction of the life of runs: several small tasks under one control word.
-#include "tests/engine/every_instruction.hpp"
+#include "tests/every_instruction/every_instruction.hpp"
 
 namespace stem::engine {
 namespace {

@@ -1,5 +1,5 @@
 // Every instruction of the life of single tasks, dead letters, limits and the sweep.
-#include "tests/engine/every_instruction.hpp"
+#include "tests/every_instruction/every_instruction.hpp"
 
 namespace stem::engine {
 namespace {

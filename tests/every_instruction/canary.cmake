@@ -1,0 +1,12 @@
+# A source with one rule taken out: replaces FROM, which must stand there exactly once, by TO.
+file(READ "${SOURCE}" text)
+string(REPLACE "${FROM}" "" without "${text}")
+string(LENGTH "${text}" whole)
+string(LENGTH "${without}" rest)
+string(LENGTH "${FROM}" taken)
+math(EXPR times "(${whole} - ${rest}) / ${taken}")
+if(NOT times EQUAL 1)
+  message(FATAL_ERROR "${SOURCE}: '${FROM}' stands there ${times} times; the canary wants it once")
+endif()
+string(REPLACE "${FROM}" "${TO}" text "${text}")
+file(WRITE "${OUTPUT}" "${text}")
