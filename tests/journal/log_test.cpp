@@ -1,0 +1,256 @@
+// The file layer: what finish() has promised is read again, whatever the disk does.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+
+#include "journal/disk_store.hpp"
+#include "journal/log.hpp"
+#include "journal/reader.hpp"
+#include "tests/journal/disk_directory.hpp"
+#include "tests/journal/power_store.hpp"
+
+namespace stem::journal {
+namespace {
+
+constexpr std::uint64_t kFileBytes = 8 * kBlockBytes;
+
+void add(Batch& batch, std::uint64_t number, std::size_t filler = 0) {
+  batch.begin(7);
+  batch.put(number);
+  batch.put_bytes(std::vector<std::byte>(filler, std::byte{0x5a}));
+  batch.end();
+}
+
+// One batch of one record.
+Result<void> append(Log& log, std::uint64_t number, std::size_t filler = 0) {
+  Batch batch;
+  add(batch, number, filler);
+  if (auto started = log.start(batch); !started.ok()) return started;
+  return log.finish();
+}
+
+struct Seen {
+  std::vector<std::uint64_t> numbers;
+  ReadReport report;
+};
+
+Seen read(Store& store, OnDamage on_damage = OnDamage::kStop) {
+  Seen seen;
+  auto report = read_journal(store, on_damage, [&](const Record& record) {
+    std::uint64_t number = 0;
+    if (record.body.size() < sizeof number) return false;
+    std::memcpy(&number, record.body.data(), sizeof number);
+    seen.numbers.push_back(number);
+    return true;
+  });
+  EXPECT_TRUE(report.ok()) << report.error().message;
+  seen.report = *report;
+  return seen;
+}
+
+std::vector<std::uint64_t> count_to(std::uint64_t n) {
+  std::vector<std::uint64_t> all;
+  for (std::uint64_t i = 1; i <= n; ++i) all.push_back(i);
+  return all;
+}
+
+TEST(JournalLog, ReadsBackInOrderOverManyFiles) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  for (std::uint64_t i = 1; i <= 40; ++i) ASSERT_TRUE(append(log, i, i * 100).ok());
+  const Seen seen = read(store);
+  EXPECT_EQ(seen.numbers, count_to(40));
+  EXPECT_GT(seen.report.files.size(), 5u);
+  EXPECT_TRUE(seen.report.damage.empty());
+  EXPECT_EQ(seen.report.torn_tails(), 0u);
+  EXPECT_EQ(seen.report.last.lsn, 40u);
+}
+
+TEST(JournalLog, ABatchBeyondTheFileIsRefusedAndTheRestGoesOn) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  const auto refused = append(log, 1, kFileBytes);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::kTooLarge);
+  ASSERT_TRUE(append(log, 2).ok());
+  EXPECT_EQ(read(store).numbers, std::vector<std::uint64_t>{2});
+}
+
+// Every write, every name: whatever power loss leaves, each batch that was promised is read, none that was never
+// written, and nothing is taken for damage. Then the journal goes on from there.
+TEST(JournalLog, PowerIsLostAtEveryWrite) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  std::vector<std::size_t> promised;  // events at which batch i was
+  base::Random random(1);
+  for (std::uint64_t i = 1; i <= 24; ++i) {
+    ASSERT_TRUE(append(log, i, random.below(9000)).ok());
+    promised.push_back(store.now());
+    if (i == 12 || i == 18) {
+      ASSERT_TRUE(log.recycle(i == 12 ? 1 : 2).ok());
+    }
+  }
+  std::size_t disks = 0;
+  for (std::size_t event = 0; event <= store.events(); ++event) {
+    const auto sure =
+        static_cast<std::uint64_t>(std::upper_bound(promised.begin(), promised.end(), event) - promised.begin());
+    store.lose_power(event, 24, random, [&](const Image& image) {
+      ++disks;
+      PowerStore after(image);
+      const Seen seen = read(after);
+      ASSERT_TRUE(seen.report.damage.empty()) << "event " << event << ": " << describe(seen.report.damage[0]);
+      const std::uint64_t last = seen.numbers.empty() ? 0 : seen.numbers.back();
+      ASSERT_GE(last, sure) << "event " << event;
+      ASSERT_LE(last, sure + 1) << "event " << event;
+      for (std::size_t i = 1; i < seen.numbers.size(); ++i) ASSERT_EQ(seen.numbers[i], seen.numbers[i - 1] + 1);
+      Log next(after, kFileBytes, seen.report.last);
+      ASSERT_TRUE(append(next, last + 1, 3000).ok());
+      ASSERT_TRUE(append(next, last + 2, 3000).ok());
+      const Seen again = read(after);
+      ASSERT_TRUE(again.report.damage.empty()) << "event " << event << ": " << describe(again.report.damage[0]);
+      ASSERT_EQ(again.numbers.back(), last + 2) << "event " << event;
+      ASSERT_EQ(again.numbers.size(), seen.numbers.size() + 2) << "event " << event;
+    });
+  }
+  EXPECT_GT(disks, 1000u);
+  RecordProperty("disks", static_cast<int>(disks));
+}
+
+TEST(JournalLog, AFailedWriteGivesTheFileUpForGood) {
+  for (const auto fault : {PowerStore::Fault::kShort, PowerStore::Fault::kError}) {
+    for (int n = 0; n < 30; ++n) {
+      PowerStore store;
+      Log log(store, kFileBytes, {});
+      store.fail_write(n, fault);
+      std::vector<std::uint64_t> promised;
+      int failures = 0;
+      for (std::uint64_t i = 1; i <= 24; ++i) {
+        if (append(log, i, 5000).ok())
+          promised.push_back(i);
+        else
+          ++failures;
+      }
+      EXPECT_EQ(failures, 1);
+      EXPECT_EQ(store.writes_after_failure(), 0);
+      const Seen seen = read(store);
+      EXPECT_TRUE(seen.report.damage.empty()) << "write " << n << ": " << describe(seen.report.damage[0]);
+      EXPECT_EQ(seen.numbers, promised) << "write " << n;
+    }
+  }
+}
+
+TEST(JournalLog, AFullDiskRefusesAndComesBack) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  std::uint64_t i = 0;
+  while (log.fits(4000) || i == 0) {
+    ASSERT_TRUE(append(log, ++i, 3000).ok());
+  }
+  store.refuse_new_files(true);
+  EXPECT_FALSE(append(log, 999, 3000).ok());
+  EXPECT_FALSE(append(log, 999, 3000).ok());
+  store.refuse_new_files(false);
+  ASSERT_TRUE(append(log, ++i, 3000).ok());
+  EXPECT_EQ(read(store).numbers, count_to(i));
+}
+
+// Any one bit of any batch but the last: refused, with the place; skipped, it loses that batch alone.
+TEST(JournalLog, AChangedBitIsFoundWhereverItIs) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  for (std::uint64_t i = 1; i <= 12; ++i) ASSERT_TRUE(append(log, i, 100).ok());
+  Image image;
+  const auto names = store.names();
+  ASSERT_TRUE(names.ok());
+  for (const std::string& name : *names) {
+    const auto read_back = store.read(name);
+    ASSERT_TRUE(read_back.ok());
+    const Contents& all = *read_back;
+    image[name].assign(all.span().begin(), all.span().end());
+  }
+  const Seen whole = read(store);
+  ASSERT_EQ(whole.report.files.size(), 2u);
+  for (std::uint64_t block = 1; block < 8; ++block) {
+    for (const std::uint64_t byte : {0u, 5u, 9u, 17u, 30u, 44u, 60u, 100u, 140u}) {
+      Image changed = image;
+      changed[file_name(1)][block * kBlockBytes + byte] ^= std::byte{4};
+      PowerStore damaged(changed);
+      const Seen seen = read(damaged);
+      ASSERT_EQ(seen.report.damage.size(), 1u) << "block " << block << " byte " << byte;
+      EXPECT_EQ(seen.report.damage[0].file, file_name(1));
+      EXPECT_EQ(seen.report.damage[0].offset, block * kBlockBytes);
+      EXPECT_EQ(seen.report.damage[0].first_lsn, block);
+      EXPECT_EQ(seen.report.damage[0].last_lsn, block);
+      EXPECT_EQ(seen.numbers, count_to(block - 1));
+      EXPECT_EQ(read(damaged, OnDamage::kSkip).numbers.size(), 11u);
+    }
+  }
+  Image headless = image;
+  headless[file_name(1)][20] ^= std::byte{1};
+  PowerStore first_page(headless);
+  EXPECT_FALSE(read(first_page).report.damage.empty());
+  image.erase(file_name(1));  // the oldest may be gone: that is compaction
+  PowerStore compacted(image);
+  EXPECT_TRUE(read(compacted).report.damage.empty());
+}
+
+TEST(JournalLog, AMissingFileIsDamage) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  for (std::uint64_t i = 1; i <= 30; ++i) ASSERT_TRUE(append(log, i, 3000).ok());
+  ASSERT_TRUE(store.remove(file_name(3)).ok());
+  const Seen seen = read(store);
+  ASSERT_EQ(seen.report.damage.size(), 1u);
+  EXPECT_EQ(seen.report.damage[0].file, file_name(3));
+  EXPECT_EQ(seen.report.damage[0].what, "the file is missing");
+}
+
+TEST(JournalLog, StaleBatchesOfARecycledFileAreNotRead) {
+  PowerStore store;
+  Log log(store, kFileBytes, {});
+  std::uint64_t i = 0;
+  for (int file = 1; file <= 3; ++file) {
+    do {
+      ASSERT_TRUE(append(log, ++i, 100).ok());
+    } while (log.fits(200));
+  }
+  ASSERT_TRUE(log.recycle(1).ok());
+  ASSERT_TRUE(append(log, ++i, 100).ok());  // in the file that was the first
+  const Seen seen = read(store);
+  EXPECT_TRUE(seen.report.damage.empty());
+  EXPECT_EQ(seen.report.torn_tails(), 0u);
+  EXPECT_EQ(seen.numbers.back(), i);
+  EXPECT_EQ(seen.numbers.front(), 8u);
+}
+
+TEST(JournalDisk, KeepsWhatItPromisedOnARealDisk) {
+  test::DiskDirectory directory;
+  auto store = open_disk_store(directory.path());
+  ASSERT_TRUE(store.ok()) << store.error().message;
+  Log log(**store, 1u << 20, {});
+  for (std::uint64_t i = 1; i <= 100; ++i) {
+    const auto done = append(log, i, 30'000);
+    ASSERT_TRUE(done.ok()) << done.error().message;
+  }
+  ASSERT_TRUE(log.recycle(1).ok());
+  ASSERT_TRUE(append(log, 101).ok());
+  const Seen seen = read(**store);
+  EXPECT_TRUE(seen.report.damage.empty());
+  EXPECT_EQ(seen.numbers.back(), 101u);
+}
+
+TEST(JournalDisk, OneWriterAtATime) {
+  test::DiskDirectory directory;
+  {
+    const auto mine = WriterLock::take(directory.path());
+    ASSERT_TRUE(mine.ok()) << mine.error().message;
+    const auto another = WriterLock::take(directory.path());
+    ASSERT_FALSE(another.ok());
+    EXPECT_EQ(another.error().code, Errc::kRefused);
+  }
+  EXPECT_TRUE(WriterLock::take(directory.path()).ok());
+}
+
+}  // namespace
+}  // namespace stem::journal
