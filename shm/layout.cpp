@@ -48,6 +48,7 @@ Layout make_layout(const Geometry& g) noexcept {
   at = (at + kSuperblockBytes - 1) / kSuperblockBytes * kSuperblockBytes;
   l.blocks = take(g.block_bytes);
   l.schedules = take(sizeof(ScheduleTable) + kScheduleRows * sizeof(ScheduleRow));
+  l.journal = take(ring_bytes(kJournalRingLog2));
   l.total_bytes = at;
   return l;
 }
@@ -76,6 +77,7 @@ std::uint64_t layout_signature() noexcept {
   for (const std::uint32_t stride : kBlockStride) fold(stride);
   fold(kPriorities);
   fold(kInlineBytes);
+  fold(kJournalRingLog2);
   fold(kInboxLog2);
   fold(kReturnSlots << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
   fold(kGenerationBits << 24 | kGrantBits << 16 | kOwnerBits << 8 | kStateBits);

@@ -4,6 +4,7 @@
 //
 //   header | queue keys | queues | task keys | tasks | roster | subscriptions | counters | wait histograms
 //   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena | schedules
+//   | journal hints
 //
 // A new segment is sparse: only pages that were used cost memory. A page is committed (fallocate) before
 // its first use, so that a full /dev/shm is an error code and never a SIGBUS.
@@ -26,7 +27,7 @@
 namespace stem::shm {
 
 inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
-inline constexpr std::uint32_t kLayoutVersion = 4;
+inline constexpr std::uint32_t kLayoutVersion = 5;
 
 using Offset = std::uint64_t;  // bytes from the start of the segment
 
@@ -77,6 +78,15 @@ struct alignas(kCacheLineBytes) Header {
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> sleepers[kMaxParticipants / 64];
   // One bit per participant that sleeps until a task is settled. Same rules.
   std::atomic<std::uint64_t> result_waiters[kMaxParticipants / 64];
+
+  // See journal_line.hpp and docs/journal.md.
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> journal_writer;  // incarnation << 12 | participant + 1. W: it
+  std::atomic<std::int64_t> journal_alive_ns;     // when it last took work; 0 = it takes none. W: the writer
+  std::atomic<std::uint64_t> journal_durable;     // hints below this position are on disk. W: the writer
+  std::atomic<std::uint32_t> journal_commits;     // goes up with it; those who wait sleep on it. W: the writer
+  std::atomic<std::uint32_t> journal_awaited;     // somebody sleeps on it. W: waiters set, the writer clears
+  std::atomic<std::uint32_t> journal_rest;        // JournalRest. W: the writer, who rings it clears
+  std::atomic<std::uint32_t> journal_overflowed;  // a hint found no room. W: any sets, the writer clears
 };
 
 // ---- slab ------------------------------------------------------------------------------------------
@@ -150,6 +160,8 @@ constexpr std::uint64_t ring_bytes(std::uint32_t capacity_log2) {
 // ---- names -----------------------------------------------------------------------------------------
 
 enum class Overflow : std::uint32_t { kReject = 0, kBlock = 1, kDropOldest = 2 };
+// What a queue's tasks survive (docs/journal.md).
+enum class Durability : std::uint32_t { kMemory = 0, kJournal = 1, kSync = 2 };
 
 struct alignas(kCacheLineBytes) QueueRow {
   std::atomic<std::uint64_t> lanes;               // bit p: the ring of priority p may have hints. W: any
@@ -163,6 +175,7 @@ struct alignas(kCacheLineBytes) QueueRow {
   std::atomic<std::uint32_t> lowest_first;
   std::atomic<std::uint32_t> dead_max;          // entries kept; 0 = no limit
   std::atomic<std::int64_t> dead_retention_ns;  // 0 = the default
+  std::atomic<std::uint32_t> durability;        // Durability
   std::atomic<std::uint32_t> named;             // the name below is complete
   // Limits of this queue's tasks are kept with other hosts: 0 = no; else until when their keeper is known to be
   // reachable. W: the gateway
@@ -385,6 +398,7 @@ static_assert(sizeof(BlockHeader) == 64);
 inline constexpr std::uint32_t kInboxLog2 = 8;         // hints of tasks meant for one worker (affinity)
 inline constexpr std::uint32_t kDelayedRingLog2 = 14;  // delayed tasks the keeper has not yet taken note of
 inline constexpr std::uint32_t kBlockRingLog2 = 16;    // free hints kept per class
+inline constexpr std::uint32_t kJournalRingLog2 = 16;  // changed tasks that the journal has not yet looked at
 
 // kFilling: being written by a participant who may lose the task meanwhile and go on writing; the tag names
 // roster row and incarnation in place of slot and generation, so that only its end frees the block.
@@ -403,7 +417,7 @@ static_assert(sizeof(SuperblockRow) == 8);
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
       unique, limiters, limiter_calls, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings,
-      blocks, schedules;
+      blocks, schedules, journal;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

@@ -123,6 +123,7 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
     ControlWord expected = retiring;
     (void)d.control.change(expected, retiring.with(State::kDone, 0));
   }
+  engine_.note_change(queue, word.generation(), slot);
   if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, TaskId::make(1, slot, word.generation()).handle);
   return true;
 }
@@ -239,6 +240,14 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
     }
   }
   return purged;
+}
+
+bool Control::set_durability(std::uint32_t queue, shm::Durability durability) noexcept {
+  if (durability != shm::Durability::kMemory && !shm::commit_journal_hints(segment_)) return false;
+  segment_.queue(queue).durability.store(static_cast<std::uint32_t>(durability), std::memory_order_release);
+  // What is there already is written too; what is there no more, forgotten.
+  segment_.header().journal_overflowed.store(1, std::memory_order_seq_cst);
+  return true;
 }
 
 void Control::set_limits(std::uint32_t queue, const Limits& limits) noexcept {

@@ -46,6 +46,8 @@ class Control {
     std::int64_t dead_retention_ns = -1;
   };
   void set_limits(std::uint32_t queue, const Limits& limits) noexcept;
+  // From now on; tasks that are there already follow within a second. False: no memory for the journal's hints.
+  bool set_durability(std::uint32_t queue, shm::Durability durability) noexcept;
 
  private:
   std::int32_t cancel_items(std::uint32_t slot, shm::ControlWord word, std::uint32_t which) noexcept;

@@ -22,6 +22,7 @@
 #include "engine/task.hpp"
 #include "shm/blocks.hpp"
 #include "shm/doorbell.hpp"
+#include "shm/journal_line.hpp"
 #include "shm/participant.hpp"
 
 namespace stem::engine {
@@ -103,6 +104,14 @@ struct Loan {
   shm::BlockId block = shm::kNoBlock;
   std::span<std::byte> payload;  // writable until publish
   TaskSpec spec;
+};
+
+// A task of a segment that is gone, as its journal remembers it (restore.cpp).
+struct RestoredTask {
+  TaskSpec spec;
+  shm::Tally tally;
+  std::int64_t enqueued_ns = 0;
+  std::span<const std::byte> failure;  // a FailureRecord; with it the task is a dead letter
 };
 
 // The deliveries of a task before the grant it stands at.
@@ -262,6 +271,23 @@ class Engine {
   void complete_turns() noexcept;
   // A proposed tick that waits: lets it go when its turn has chosen it, drops it when nobody can choose it any more.
   bool resolve_tick(std::uint32_t slot, shm::ControlWord word) noexcept;
+
+  // ---- the journal (restore.cpp, docs/journal.md)
+  // A task of this queue has changed: a queue with a journal wants to know.
+  void note_change(std::uint32_t queue, std::uint64_t generation, std::uint32_t slot) noexcept {
+    if (shm::durability_of(segment_, queue) != shm::Durability::kMemory) [[unlikely]]
+      (void)shm::note_for_journal(segment_, journal_, generation, slot);
+  }
+  // Makes a task of a segment that is gone anew, in kWaiting: nobody runs it until let_restored_go(). kDuplicate: a
+  // task that was enqueued here meanwhile has its unique key.
+  EnqueueResult restore(const RestoredTask& task, std::int64_t now_ns) noexcept;
+  // Whether this waiting task was made by restore().
+  bool is_restored(std::uint32_t slot, shm::ControlWord word) const noexcept;
+  // What it was, and will be: ready, delayed or a dead letter.
+  shm::State restored_state(std::uint32_t slot, shm::ControlWord waiting, std::int64_t now_ns) const noexcept;
+  bool let_restored_go(std::uint32_t slot, shm::ControlWord waiting, std::int64_t now_ns) noexcept;
+  // It never was; counted as a drop.
+  void drop_restored(std::uint32_t slot, shm::ControlWord waiting) noexcept { drop_tick(slot, waiting); }
 
   // Frees a task's blocks and slot after it left kSettling, kDone, kDead or kRetiring by our hand.
   void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
@@ -432,6 +458,7 @@ class Engine {
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
+  shm::Ring journal_;  // hints of changed tasks for the journal's writer
   std::uint32_t held_next_ = 0;
   std::uint32_t claims_ = 0;
   const shm::RingHeader* looked_ring_ = nullptr;  // how far ahead descriptors are on their way

@@ -33,6 +33,22 @@ void append_link(std::string& encoded, const TaskSpec& child) {
   encoded.append(reinterpret_cast<const char*>(child.payload.data()), child.payload.size());
 }
 
+bool renumber_links(std::string& encoded, const NameNumber& queue_of, const NameNumber& task_of) {
+  for (std::size_t at = 0; at < encoded.size();) {
+    LinkHead head;
+    if (encoded.size() - at < sizeof head) return false;
+    std::memcpy(&head, encoded.data() + at, sizeof head);
+    const auto queue = queue_of(head.queue);
+    const auto task = task_of(head.task);
+    if (!queue || !task || head.payload_bytes > encoded.size() - at - sizeof head) return false;
+    head.queue = *queue;
+    head.task = *task;
+    std::memcpy(encoded.data() + at, &head, sizeof head);
+    at += sizeof head + head.payload_bytes;
+  }
+  return true;
+}
+
 void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled, bool error,
                    std::int64_t now_ns) noexcept {
   const shm::Segment& segment = engine.segment();

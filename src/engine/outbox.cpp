@@ -72,6 +72,7 @@ bool Outbox::change(const Parcel& parcel, State to, Counter counter, ControlWord
     return false;
   }
   self.count(queue, counter);
+  engine_.note_change(queue, word.generation(), parcel.slot);
   return true;
 }
 

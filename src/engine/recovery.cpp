@@ -257,7 +257,9 @@ bool Engine::promote(std::uint32_t slot, ControlWord word, std::int64_t now_ns) 
   const std::uint32_t queue = d.queue;
   const std::uint32_t priority = d.priority;
   if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) return false;
+  const bool decided = word.state() == State::kWaiting;  // it was no task before
   if (!d.control.change(word, word.with(State::kReady, 0))) return false;
+  if (decided) note_change(queue, word.generation(), slot);
   leave_hint(slot, word, queue, priority);
   return true;
 }

@@ -44,7 +44,7 @@ std::uint64_t moved_key(std::uint64_t item_handle) noexcept {
 std::uint32_t Engine::run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept {
   const shm::QueueRow& queue = segment_.queue(specs[0].queue);
   if (queue.max_length.load(std::memory_order_relaxed) != 0 || queue.rate.load(std::memory_order_relaxed) != 0 ||
-      queue.concurrency.load(std::memory_order_relaxed) != 0)
+      queue.concurrency.load(std::memory_order_relaxed) != 0 || queue.durability.load(std::memory_order_relaxed) != 0)
     return 0;
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(count, kRunItems));
   std::uint32_t n = 0;

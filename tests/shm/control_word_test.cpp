@@ -72,6 +72,7 @@ TEST(Transitions, TheTableIsThisListAndNothingElse) {
       {kRetiring, kFree},    {kRetiring, kDone},     {kRetiring, kRetiring}, {kOutbox, kReady},
       {kOutbox, kRetiring},  {kOutbox, kOutbox},     {kOutbox, kSettling},   {kOutbox, kQuarantine},
       {kDead, kReady},       {kDead, kDelayed},      {kDead, kRetiring},     {kQuarantine, kRetiring},
+      {kWaiting, kDelayed},  {kWaiting, kDead},
   };
   for (int f = 0; f < kStateCount; ++f) {
     for (int t = 0; t < kStateCount; ++t) {
