@@ -30,6 +30,9 @@ class Log {
   Result<void> start(Batch& batch);
   Result<void> finish();
 
+  // Begins a new file; also where the current one has room.
+  Result<void> turn_over();
+
   std::uint64_t sequence() const noexcept { return sequence_; }  // of the file that was written last
   std::uint64_t durable_lsn() const noexcept { return durable_lsn_; }
   std::uint64_t written_bytes() const noexcept { return written_bytes_; }
@@ -41,7 +44,6 @@ class Log {
   Result<void> recycle(std::uint64_t sequence);
 
  private:
-  Result<void> turn_over();
   Result<std::unique_ptr<StoreFile>> take_spare();
 
   Store& store_;

@@ -86,7 +86,7 @@ TEST(JournalLog, PowerIsLostAtEveryWrite) {
   base::Random random(1);
   for (std::uint64_t i = 1; i <= 24; ++i) {
     ASSERT_TRUE(append(log, i, random.below(9000)).ok());
-    promised.push_back(store.now());
+    promised.push_back(store.events());
     if (i == 12 || i == 18) {
       ASSERT_TRUE(log.recycle(i == 12 ? 1 : 2).ok());
     }
@@ -160,15 +160,7 @@ TEST(JournalLog, AChangedBitIsFoundWhereverItIs) {
   PowerStore store;
   Log log(store, kFileBytes, {});
   for (std::uint64_t i = 1; i <= 12; ++i) ASSERT_TRUE(append(log, i, 100).ok());
-  Image image;
-  const auto names = store.names();
-  ASSERT_TRUE(names.ok());
-  for (const std::string& name : *names) {
-    const auto read_back = store.read(name);
-    ASSERT_TRUE(read_back.ok());
-    const Contents& all = *read_back;
-    image[name].assign(all.span().begin(), all.span().end());
-  }
+  Image image = store.image();
   const Seen whole = read(store);
   ASSERT_EQ(whole.report.files.size(), 2u);
   for (std::uint64_t block = 1; block < 8; ++block) {

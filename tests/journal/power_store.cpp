@@ -108,6 +108,12 @@ Result<void> PowerStore::sync_names() {
   return {};
 }
 
+Image PowerStore::image() const {
+  Image image;
+  for (const auto& [name, node] : names_) image[name] = nodes_[node]->bytes;
+  return image;
+}
+
 // A disk as its events have left it: what is certain, and what is on its way.
 struct PowerStore::Disk {
   std::map<std::size_t, std::vector<std::byte>> nodes;

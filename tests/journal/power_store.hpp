@@ -38,8 +38,8 @@ class PowerStore final : public Store {
 
   // ---- power
   std::size_t events() const { return events_.size(); }
-  // What was done so far, for the caller to name.
-  std::size_t now() const { return events_.size(); }
+  // Everything that was written, as if nothing had been lost.
+  Image image() const;
   // Calls `check` with disks that may be left when power is lost right after `event` events: every prefix of sectors of
   // the write on its way, `subsets` random sets of its sectors, with every set of name changes that are not synced.
   void lose_power(std::size_t event, int subsets, base::Random& random,

@@ -1,0 +1,263 @@
+#include "journal/image.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/extension.hpp"
+#include "engine/failure_record.hpp"
+#include "shm/names.hpp"
+
+namespace stem::journal {
+
+using engine::TaskExtras;
+using shm::ControlWord;
+using shm::Descriptor;
+using shm::State;
+
+namespace {
+
+struct Texts {
+  std::string_view* of[kExtrasTexts];
+};
+
+Texts texts(TaskExtras& e) {
+  return {{&e.headers, &e.meta, &e.idempotency_key, &e.link, &e.link_error, &e.retry_for, &e.no_retry_for, &e.origin}};
+}
+
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+struct StateNow {
+  TaskState state;
+  engine::FailureRecord failure;  // of a dead letter
+};
+
+// What may change, as it is now; believed only if the word still stands afterwards.
+StateNow state_now(engine::Engine& engine, std::uint32_t slot, ControlWord word, State as, ClockShift clock) {
+  StateNow now;
+  const Descriptor& d = engine.segment().descriptor(slot);
+  const shm::Tally tally = engine::tally_of(d, word.grant());
+  now.state.attempts = static_cast<std::uint16_t>(tally.attempts);
+  now.state.deaths = static_cast<std::uint16_t>(tally.deaths);
+  now.state.releases = tally.releases;
+  if (as == State::kDelayed) now.state.due_ns = clock.to_real(engine.due_ns(slot, word));
+  if (as != State::kDead) return now;
+  now.state.reason = static_cast<std::uint8_t>(engine::DeadReason::kPermanentFailure);
+  now.state.dead_ns = clock.to_real(d.enqueued_ns);
+  const auto block = static_cast<std::uint32_t>(shm::TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
+  const auto record = block == 0 ? std::nullopt
+                                 : engine::read_failure_record(engine.blocks().bytes(
+                                       block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult)));
+  if (!record) return now;
+  now.failure = *record;
+  if (record->reason != 0) now.state.reason = record->reason;
+  now.state.dead_ns = clock.to_real(record->at_ns);
+  now.state.failure_attempts = record->attempts;
+  now.state.kind_bytes = record->kind_bytes;
+  now.state.message_bytes = record->message_bytes;
+  return now;
+}
+
+void put_failure(Batch& batch, const StateNow& now) {
+  if (now.state.kind_bytes + now.state.message_bytes == 0) return;
+  batch.put_bytes(bytes_of(now.failure.kind()));
+  batch.put_bytes(bytes_of(now.failure.message()));
+}
+
+TaskKey key_of(const engine::Engine& engine, std::uint32_t slot, ControlWord word) {
+  return {engine.segment().epoch(), slot, word.generation()};
+}
+
+void put_extras(Batch& batch, TaskExtras e, ClockShift clock) {
+  ExtrasHead x;
+  x.expires_ns = clock.to_real(e.expires_ns);
+  x.visibility_ns = e.visibility_ns;
+  x.soft_limit_ns = e.soft_limit_ns;
+  x.hard_limit_ns = e.hard_limit_ns;
+  x.result_ttl_ns = e.result_ttl_ns;
+  x.retry_base_ns = e.retry.base_ns;
+  x.retry_max_ns = e.retry.max_ns;
+  x.retry_kind = static_cast<std::uint32_t>(e.retry.kind);
+  x.unique_key = e.unique_key;
+  x.unique_until_ns = clock.to_real(e.unique_for_ns);  // absolute, as read from an extension
+  x.rate_key = e.rate_key;
+  x.rate_count = e.rate.count;
+  x.rate_period_s = e.rate.period_s;
+  x.group_rate_key = e.group_rate_key;
+  x.group_rate_count = e.group_rate.count;
+  x.group_rate_period_s = e.group_rate.period_s;
+  x.concurrency_key = e.concurrency_key;
+  x.concurrency_limit = e.concurrency_limit;
+  x.affinity_key = e.affinity_key;
+  const Texts all = texts(e);
+  for (int i = 0; i < kExtrasTexts; ++i) x.text_bytes[i] = static_cast<std::uint32_t>(all.of[i]->size());
+  batch.put(x);
+  for (const std::string_view* text : all.of) batch.put_bytes(bytes_of(*text));
+}
+
+// The rest of a record, taken from its front.
+class Cursor {
+ public:
+  explicit Cursor(std::span<const std::byte> rest) : rest_(rest) {}
+  template <class T>
+  bool take(T& into) {
+    if (rest_.size() < sizeof into) return false;
+    std::memcpy(&into, rest_.data(), sizeof into);
+    rest_ = rest_.subspan(sizeof into);
+    return true;
+  }
+  bool take(std::uint64_t bytes, std::span<const std::byte>& into) {
+    if (rest_.size() < bytes) return false;
+    into = rest_.first(bytes);
+    rest_ = rest_.subspan(bytes);
+    return true;
+  }
+  bool take(std::uint64_t bytes, std::string_view& into) {
+    std::span<const std::byte> found;
+    if (!take(bytes, found)) return false;
+    into = {reinterpret_cast<const char*>(found.data()), found.size()};
+    return true;
+  }
+  bool empty() const { return rest_.empty(); }
+
+ private:
+  std::span<const std::byte> rest_;
+};
+
+bool take_extras(Cursor& from, TaskImage& image) {
+  ExtrasHead x;
+  if (!from.take(x) || x.retry_kind > static_cast<std::uint32_t>(engine::RetryKind::kUser)) return false;
+  TaskExtras& e = image.extras;
+  e.expires_ns = x.expires_ns;
+  e.visibility_ns = x.visibility_ns;
+  e.soft_limit_ns = x.soft_limit_ns;
+  e.hard_limit_ns = x.hard_limit_ns;
+  e.result_ttl_ns = x.result_ttl_ns;
+  e.retry = {static_cast<engine::RetryKind>(x.retry_kind), x.retry_base_ns, x.retry_max_ns};
+  e.unique_key = x.unique_key;
+  image.unique_until_ns = x.unique_until_ns;
+  e.rate_key = x.rate_key;
+  e.rate = {x.rate_count, x.rate_period_s};
+  e.group_rate_key = x.group_rate_key;
+  e.group_rate = {x.group_rate_count, x.group_rate_period_s};
+  e.concurrency_key = x.concurrency_key;
+  e.concurrency_limit = x.concurrency_limit;
+  e.affinity_key = x.affinity_key;
+  const Texts all = texts(e);
+  for (int i = 0; i < kExtrasTexts; ++i)
+    if (!from.take(x.text_bytes[i], *all.of[i])) return false;
+  image.link = e.link;
+  image.link_error = e.link_error;
+  return true;
+}
+
+bool take_failure(Cursor& from, TaskImage& image) {
+  return from.take(image.state.kind_bytes, image.failure_kind) &&
+         from.take(image.state.message_bytes, image.failure_message) && from.empty();
+}
+
+}  // namespace
+
+bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, State as,
+                 ClockShift clock) {
+  const Descriptor& d = engine.segment().descriptor(slot);
+  TaskHead head;
+  head.enqueued_ns = clock.to_real(d.enqueued_ns);
+  head.queue = d.queue;
+  head.task = d.task;
+  head.payload_bytes = d.payload_bytes;
+  head.max_retries = d.max_retries;
+  head.priority = d.priority;
+  const std::uint8_t flags = d.flags;
+  if ((flags & shm::kKeepResult) != 0) head.flags |= kKeepResult;
+  if ((flags & shm::kNoRenew) != 0) head.flags |= kNoRenew;
+  if ((flags & shm::kInPlace) != 0) head.flags |= kInPlace;
+  if ((flags & shm::kHasExtension) != 0) head.flags |= kHasExtras;
+  const std::uint32_t block = d.block;
+  std::span<const std::byte> payload{d.inline_payload, shm::kInlineBytes};
+  std::uint32_t offset = 0;
+  std::optional<TaskExtras> extras;
+  if (block != 0) {
+    payload = engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload));
+    if ((head.flags & kHasExtras) != 0) extras = engine::read_extension(payload, offset);
+  }
+  if (((head.flags & kHasExtras) != 0 && !extras) || offset > payload.size() ||
+      head.payload_bytes > payload.size() - offset || head.payload_bytes > shm::kMaxPayloadBytes)
+    return false;
+  const StateNow now = state_now(engine, slot, word, as, clock);
+  batch.begin(static_cast<std::uint32_t>(RecordType::kTask));
+  batch.put(key_of(engine, slot, word));
+  batch.put(now.state);
+  batch.put(head);
+  if (extras) put_extras(batch, *extras, clock);
+  batch.put_bytes(payload.subspan(offset, head.payload_bytes));
+  put_failure(batch, now);
+  // What was copied is believed only if the word still stands: its blocks may have been another's meanwhile.
+  if (d.control.load() != word) {
+    batch.take_back();
+    return false;
+  }
+  batch.end();
+  return true;
+}
+
+bool append_state(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, ClockShift clock) {
+  const StateNow now = state_now(engine, slot, word, word.state(), clock);
+  if (engine.segment().descriptor(slot).control.load() != word) return false;
+  batch.begin(static_cast<std::uint32_t>(RecordType::kState));
+  batch.put(key_of(engine, slot, word));
+  batch.put(now.state);
+  put_failure(batch, now);
+  batch.end();
+  return true;
+}
+
+void append_end(Batch& batch, TaskKey key) {
+  batch.begin(static_cast<std::uint32_t>(RecordType::kEnd));
+  batch.put(key);
+  batch.end();
+}
+
+void append_names(Batch& batch, const shm::Segment& segment, NameKind kind, std::uint32_t first, std::uint32_t last) {
+  if (first >= last) return;
+  batch.begin(static_cast<std::uint32_t>(RecordType::kNames));
+  batch.put(
+      NamesHead{segment.epoch(), static_cast<std::uint16_t>(kind), static_cast<std::uint16_t>(last - first), first});
+  for (std::uint32_t i = first; i < last; ++i) {
+    const std::string_view name = kind == NameKind::kQueue ? shm::queue_name(segment, i) : shm::task_name(segment, i);
+    batch.put(static_cast<std::uint16_t>(name.size()));
+    batch.put_bytes(bytes_of(name));
+  }
+  batch.end();
+}
+
+void append_queue(Batch& batch, const shm::Segment& segment, std::uint32_t queue) {
+  const std::string_view name = shm::queue_name(segment, queue);
+  batch.begin(static_cast<std::uint32_t>(RecordType::kQueue));
+  batch.put(QueueHead{static_cast<std::uint32_t>(shm::durability_of(segment, queue)),
+                      static_cast<std::uint32_t>(name.size())});
+  batch.put_bytes(bytes_of(name));
+  batch.end();
+}
+
+std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<const std::byte> state) {
+  TaskImage image;
+  Cursor from(task);
+  TaskKey key;
+  if (!from.take(key) || !from.take(image.state) || !from.take(image.head)) return std::nullopt;
+  if ((image.head.flags & kHasExtras) != 0 && !take_extras(from, image)) return std::nullopt;
+  if (!from.take(image.head.payload_bytes, image.payload) || !take_failure(from, image)) return std::nullopt;
+  if (image.head.priority >= shm::kPriorities || image.head.payload_bytes > shm::kMaxPayloadBytes) return std::nullopt;
+  if (state.empty()) return image;
+  Cursor later(state);
+  if (!later.take(key) || !later.take(image.state) || !take_failure(later, image)) return std::nullopt;
+  return image;
+}
+
+bool is_state(std::span<const std::byte> state) {
+  TaskImage image;
+  Cursor from(state);
+  TaskKey key;
+  return from.take(key) && from.take(image.state) && take_failure(from, image);
+}
+
+}  // namespace stem::journal

@@ -1,0 +1,46 @@
+// Tasks between the segment and a journal's records.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "journal/batch.hpp"
+#include "journal/records.hpp"
+
+namespace stem::journal {
+
+// CLOCK_REALTIME minus CLOCK_MONOTONIC, as read together: what turns times of one into the other.
+struct ClockShift {
+  std::int64_t ns = 0;
+  std::int64_t to_real(std::int64_t monotonic_ns) const { return monotonic_ns == 0 ? 0 : monotonic_ns + ns; }
+  std::int64_t to_monotonic(std::int64_t real_ns) const { return real_ns == 0 ? 0 : real_ns - ns; }
+};
+
+// Appends the kTask or kState record of the task in `slot`, which stands at `word`. False, and nothing was appended:
+// it stands there no more, or makes no sense. `as`: the state it is said to be in.
+bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, shm::State as,
+                 ClockShift clock);
+bool append_state(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, ClockShift clock);
+void append_end(Batch& batch, TaskKey key);
+// Names [first, last) of a kind.
+void append_names(Batch& batch, const shm::Segment& segment, NameKind kind, std::uint32_t first, std::uint32_t last);
+void append_queue(Batch& batch, const shm::Segment& segment, std::uint32_t queue);
+
+// A task of a segment that is gone. Texts and payload point into the records; `links` are its own.
+struct TaskImage {
+  TaskHead head;
+  TaskState state;
+  engine::TaskExtras extras;
+  std::int64_t unique_until_ns = 0;
+  std::string link, link_error;
+  std::span<const std::byte> payload;
+  std::string_view failure_kind, failure_message;
+};
+// From the body of a kTask record, and the body of a later kState record if there is one. Empty when it makes no sense.
+std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<const std::byte> state);
+// Whether the body of a kState record makes sense.
+bool is_state(std::span<const std::byte> state);
+
+}  // namespace stem::journal

@@ -1,0 +1,188 @@
+// What the writer does first: read what there is, and bring back what the segment does not have.
+#include <algorithm>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "engine/control.hpp"
+#include "engine/failure_record.hpp"
+#include "engine/links.hpp"
+#include "journal/writer.hpp"
+#include "shm/names.hpp"
+
+namespace stem::journal {
+
+using shm::ControlWord;
+using shm::State;
+
+namespace {
+
+constexpr std::size_t kRestoredAtOnce = 64;
+
+std::optional<std::uint32_t> number_in(const std::unordered_map<std::uint32_t, std::string>& names, std::uint32_t old,
+                                       Result<std::uint32_t> (*intern)(shm::Segment&, std::string_view),
+                                       shm::Segment& segment) {
+  const auto name = names.find(old);
+  if (name == names.end() || name->second.empty()) return std::nullopt;
+  const auto number = intern(segment, name->second);
+  return number.ok() ? std::optional(*number) : std::nullopt;
+}
+
+}  // namespace
+
+Result<Opened> Writer::open() {
+  shm::Header& h = segment_.header();
+  h.journal_alive_ns.store(0, std::memory_order_release);
+  h.journal_writer.store(engine_.self().incarnation() << 12 | engine_.self().owner(), std::memory_order_release);
+  if (!shm::commit_journal_hints(segment_))
+    return Error{Errc::kNoMemory, "no room in /dev/shm for the journal's hints"};
+  clock_.ns = base::realtime_ns() - base::monotonic_ns();
+  LiveSet live;
+  std::vector<Contents> contents;
+  auto read = read_journal(
+      store_, OnDamage::kStop, [&](const Record& record) { return live.apply(record); }, &contents);
+  if (!read.ok()) return read.error();
+  if (!read->damage.empty())
+    return Error{Errc::kCorrupt,
+                 describe(read->damage.front()) + "; `stem journal repair --dry-run` says what can be saved"};
+  log_.emplace(store_, options_.file_bytes, read->last);
+  files_.clear();
+  Opened opened;
+  opened.torn_tails = read->torn_tails();
+  for (const FileReport& file : read->files) {
+    files_.push_back(file.sequence);
+    opened.batches += file.batches;
+  }
+  const auto own = live.epochs().find(segment_.epoch());
+  const Epoch* own_epoch = own == live.epochs().end() ? nullptr : &own->second;
+  if (own_epoch == nullptr) restore_queues(live);
+  if (auto settled = settle_waiting(own_epoch); !settled.ok()) return settled.error();
+  for (const bool dead : {true, false})  // a dead letter must not find its unique key with the living
+    for (const auto& [id, epoch] : live.epochs()) {
+      if (id == segment_.epoch()) continue;
+      if (auto restored = restore_epoch(id, epoch, dead, opened); !restored.ok()) return restored.error();
+    }
+  position_ = hints_.head();
+  begin_scan();
+  rebuilding_ = true;
+  return opened;
+}
+
+// A segment that this journal has never met is a new one: its queues are as they were.
+void Writer::restore_queues(const LiveSet& live) {
+  for (const auto& [name, durability] : live.queues()) {
+    if (durability == static_cast<std::uint32_t>(shm::Durability::kMemory)) continue;
+    const auto queue = shm::intern_queue(segment_, name);
+    if (!queue.ok() || shm::durability_of(segment_, *queue) != shm::Durability::kMemory) continue;
+    (void)engine::Control(engine_).set_durability(*queue, static_cast<shm::Durability>(durability));
+  }
+}
+
+// What the journal knows of this segment's own tasks; and the tasks that a writer before us was restoring when it was
+// killed: those that the journal knows are let go, the others never were.
+Result<void> Writer::settle_waiting(const Epoch* own) {
+  const std::int64_t now = base::monotonic_ns();
+  if (own != nullptr) {
+    for (std::uint32_t slot = 0; slot < std::min<std::size_t>(own->slots.size(), shadow_.size()); ++slot) {
+      const Life& life = own->slots[slot];
+      if (life.alive())
+        shadow_.image(slot, life.began, Said::kNothing, life.image.size() + sizeof(RecordHeader), life.sequence);
+    }
+  }
+  for (std::uint32_t slot = 0; slot < slots_used(); ++slot) {
+    const ControlWord word = segment_.descriptor(slot).control.load();
+    if (!engine_.is_restored(slot, word)) continue;
+    if (shadow_.of(slot).generation == word.generation())
+      (void)engine_.let_restored_go(slot, word, now);
+    else
+      engine_.drop_restored(slot, word);
+  }
+  return {};
+}
+
+Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened) {
+  for (std::uint32_t slot = 0; slot < epoch.slots.size(); ++slot) {
+    const Life& life = epoch.slots[slot];
+    if (!life.alive()) continue;
+    const auto image = read_task(life.image, life.state);
+    if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
+    if ((image->state.reason != 0) != dead) continue;
+    if (auto restored = restore_one({id, slot, life.began}, epoch, *image, opened); !restored.ok()) return restored;
+    if (restored_.size() < kRestoredAtOnce && room()) continue;
+    if (auto committed = commit_restored(); !committed.ok()) return committed;
+  }
+  return commit_restored();
+}
+
+Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImage& image, Opened& opened) {
+  const std::int64_t now = base::monotonic_ns();
+  const auto queue_of = [&](std::uint32_t n) { return number_in(epoch.queues, n, shm::intern_queue, segment_); };
+  const auto task_of = [&](std::uint32_t n) { return number_in(epoch.tasks, n, shm::intern_task, segment_); };
+  const auto queue = queue_of(image.head.queue);
+  const auto task = task_of(image.head.task);
+  if (!queue || !task) return Error{Errc::kCorrupt, "the journal has a task whose queue or name it does not know"};
+  engine::TaskExtras extras = image.extras;
+  std::string link = image.link, link_error = image.link_error;
+  if (!engine::renumber_links(link, queue_of, task_of) || !engine::renumber_links(link_error, queue_of, task_of))
+    return Error{Errc::kCorrupt, "the journal has a link that makes no sense"};
+  extras.link = link;
+  extras.link_error = link_error;
+  extras.expires_ns = clock_.to_monotonic(extras.expires_ns);
+  if (image.unique_until_ns != 0)
+    extras.unique_for_ns = std::max<std::int64_t>(1, clock_.to_monotonic(image.unique_until_ns) - now);
+  engine::RestoredTask back;
+  back.spec.queue = *queue;
+  back.spec.task = *task;
+  back.spec.priority = image.head.priority;
+  back.spec.max_retries = image.head.max_retries;
+  back.spec.keep_result = (image.head.flags & kKeepResult) != 0;
+  back.spec.auto_renew = (image.head.flags & kNoRenew) == 0;
+  back.spec.in_place = (image.head.flags & kInPlace) != 0;
+  back.spec.due_ns = std::max<std::int64_t>(0, clock_.to_monotonic(image.state.due_ns));
+  back.spec.payload = image.payload;
+  if ((image.head.flags & kHasExtras) != 0) back.spec.extras = &extras;
+  back.tally = {image.state.attempts, image.state.deaths, image.state.releases, false};
+  back.enqueued_ns = clock_.to_monotonic(image.head.enqueued_ns);
+  engine::FailureRecord failure;
+  if (image.state.reason != 0) {
+    failure = engine::make_failure_record({image.failure_kind, image.failure_message}, 0,
+                                          clock_.to_monotonic(image.state.dead_ns), image.state.failure_attempts);
+    failure.mark_dead(static_cast<engine::DeadReason>(image.state.reason), *task);
+    back.failure = failure.bytes();
+  }
+  const engine::EnqueueResult made = engine_.restore(back, now);
+  if (made.status != engine::EnqueueStatus::kOk && made.status != engine::EnqueueStatus::kDuplicate)
+    return Error{Errc::kFull, std::string("the segment has no room for all that the journal keeps (") +
+                                  engine::to_string(made.status) + "); make it with more slots"};
+  append_end(filling_->batch, old);
+  if (made.status == engine::EnqueueStatus::kDuplicate) {
+    ++opened.gave_way;
+    log::warn("a newer task has the unique key of one in the journal", {{"newer", engine::to_string(made.id)}});
+    return {};
+  }
+  ++opened.restored;
+  const std::uint32_t slot = made.id.slot();
+  const ControlWord waiting = segment_.descriptor(slot).control.load();
+  restored_.emplace_back(slot, waiting);
+  say_names();
+  const std::uint64_t before = filling_->batch.bytes();
+  if (!append_task(filling_->batch, engine_, slot, waiting, engine_.restored_state(slot, waiting, now), clock_))
+    return Error{Errc::kCorrupt, "a restored task was changed by somebody"};
+  shadow_.image(slot, waiting.generation(), Said::kNothing, filling_->batch.bytes() - before);
+  filling_->images.push_back(slot);
+  return {};
+}
+
+// One batch says that the new ones are there and the old ones are over. Killed before it is on disk, the next writer
+// drops the new ones; after it, it lets them go.
+Result<void> Writer::commit_restored() {
+  if (filling_->batch.empty()) return {};
+  if (auto started = start(*filling_); !started.ok()) return started;
+  if (auto done = log_->finish(); !done.ok()) return done;
+  filling_->clear();
+  const std::int64_t now = base::monotonic_ns();
+  for (const auto& [slot, waiting] : restored_) (void)engine_.let_restored_go(slot, waiting, now);
+  restored_.clear();
+  return {};
+}
+
+}  // namespace stem::journal

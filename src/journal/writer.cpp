@@ -1,0 +1,174 @@
+// Writing: when a batch goes to disk, and what is true once it is there. What goes into it: see look.cpp.
+#include "journal/writer.hpp"
+
+#include <algorithm>
+
+#include "base/clock.hpp"
+#include "shm/names.hpp"
+
+namespace stem::journal {
+namespace {
+
+constexpr std::int64_t kSealAfterNs = 10'000'000;
+constexpr std::int64_t kRetryNs = 1'000'000'000;
+constexpr std::int64_t kLongestRestNs = 50'000'000;
+
+}  // namespace
+
+Writer::Writer(engine::Engine& engine, Store& store, const WriterOptions& options)
+    : engine_(engine),
+      segment_(engine.segment()),
+      store_(store),
+      options_(options),
+      hints_(shm::journal_hints(segment_)),
+      shadow_(segment_.geometry().slot_count),
+      filling_(std::make_unique<Load>()),
+      flying_(std::make_unique<Load>()) {}
+
+Writer::~Writer() {
+  shm::Header& h = segment_.header();
+  std::uint64_t mine = engine_.self().incarnation() << 12 | engine_.self().owner();
+  if (!h.journal_writer.compare_exchange_strong(mine, 0, std::memory_order_acq_rel)) return;
+  h.journal_alive_ns.store(0, std::memory_order_release);
+}
+
+std::uint32_t Writer::slots_used() const noexcept {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(segment_.header().slab_used.load(std::memory_order_acquire),
+                                                            segment_.geometry().slot_count));
+}
+
+Result<void> Writer::step(std::int64_t now_ns) {
+  engine_.self().beat();
+  clock_.ns = base::realtime_ns() - base::monotonic_ns();
+  if (broken_) {
+    if (now_ns < retry_ns_) return {};
+    broken_ = false;
+  }
+  collect(now_ns);  // also while a batch is on its way
+  if (in_flight_) {
+    if (auto landed = land(now_ns); !landed.ok()) return landed;
+  }
+  if (due(now_ns)) {
+    if (auto launched = launch(now_ns); !launched.ok()) return launched;
+  }
+  publish_idle();
+  if (takes_work()) segment_.header().journal_alive_ns.store(now_ns, std::memory_order_release);
+  return {};
+}
+
+// Decision list: reasons to wait, in order; the last writes.
+bool Writer::due(std::int64_t now_ns) const noexcept {
+  const bool ends_ready =
+      !ends_.empty() && !scanning_ && static_cast<std::int64_t>(position_ - ends_.front().after) >= 0;
+  if (filling_->batch.empty() && !ends_ready && !filling_->ends_scan && filling_->frees == 0)
+    return !sealed_ && now_ns - landed_ns_ >= kSealAfterNs;  // what was written last must not look like a torn tail
+  if (!room() || rebuilding_ || filling_->ends_scan) return true;
+  if (segment_.header().journal_awaited.load(std::memory_order_seq_cst) != 0) return true;
+  return now_ns - filling_since_ns_ >= options_.commit_interval_ns;
+}
+
+Result<void> Writer::launch(std::int64_t now_ns) {
+  Load& load = *filling_;
+  load.position = position_;
+  while (!scanning_ && !ends_.empty() && static_cast<std::int64_t>(position_ - ends_.front().after) >= 0) {
+    append_end(load.batch, ends_.front().key);
+    load.ends.push_back(ends_.front());
+    ends_.pop_front();
+  }
+  sealed_ = load.batch.empty();
+  if (auto started = start(load); !started.ok()) return fail(started.error(), now_ns);
+  std::swap(filling_, flying_);
+  filling_->clear();
+  filling_since_ns_ = now_ns;
+  in_flight_ = true;
+  return {};
+}
+
+Result<void> Writer::start(Load& load) {
+  if (!log_->fits(load.batch.bytes())) {
+    if (auto begun = begin_file(); !begun.ok()) return begun;
+  }
+  if (auto started = log_->start(load.batch); !started.ok()) return started;
+  for (const std::uint32_t slot : load.images) shadow_.written(slot, log_->sequence());
+  return {};
+}
+
+// A file stands by itself: it begins with the names of all numbers that its records use.
+Result<void> Writer::begin_file() {
+  if (auto turned = log_->turn_over(); !turned.ok()) return turned;
+  while (files_.empty() || files_.back() < log_->sequence())
+    files_.push_back(files_.empty() ? log_->sequence() : files_.back() + 1);
+  Batch first;
+  append_names(first, segment_, NameKind::kQueue, 0, shm::queue_total(segment_));
+  append_names(first, segment_, NameKind::kTask, 0, shm::task_total(segment_));
+  for (std::uint32_t queue = 0; queue < shm::queue_total(segment_); ++queue)
+    if (shm::durability_of(segment_, queue) != shm::Durability::kMemory) append_queue(first, segment_, queue);
+  if (first.empty()) return {};
+  if (auto started = log_->start(first); !started.ok()) return started;
+  return log_->finish();
+}
+
+Result<void> Writer::land(std::int64_t now_ns) {
+  in_flight_ = false;
+  if (auto done = log_->finish(); !done.ok()) {
+    for (auto it = flying_->ends.rbegin(); it != flying_->ends.rend(); ++it) ends_.push_front(*it);
+    return fail(done.error(), now_ns);
+  }
+  landed_ns_ = now_ns;
+  load_is_on_disk(*flying_);
+  return {};
+}
+
+void Writer::load_is_on_disk(Load& load) {
+  if (load.ends_scan && !scanning_) held_ = rebuilding_ = false;
+  if (!held_) {
+    published_ = load.position;
+    shm::publish_journal(segment_, published_);
+  }
+  if (load.frees != 0 && !files_.empty() && files_.front() == load.frees) {
+    // One that cannot be removed only takes room; it is tried again with the next.
+    if (log_->recycle(load.frees).ok()) files_.pop_front();
+    compacting_ = 0;
+  }
+}
+
+// What has been looked at and needed no record is as good as on disk, once what was before it is.
+void Writer::publish_idle() {
+  if (in_flight_ || held_ || broken_ || !filling_->batch.empty() || !ends_.empty()) return;
+  const bool awaited = segment_.header().journal_awaited.load(std::memory_order_seq_cst) != 0;
+  if (position_ == published_ && !awaited) return;
+  published_ = position_;
+  shm::publish_journal(segment_, published_);
+}
+
+// The file is given up. What was on its way is not known to be on disk, and is not worth knowing: everything that is
+// alive is in memory, and is written again, to another file.
+Error Writer::fail(Error error, std::int64_t now_ns) {
+  segment_.header().journal_alive_ns.store(0, std::memory_order_release);
+  for (auto it = filling_->ends.rbegin(); it != filling_->ends.rend(); ++it) ends_.push_front(*it);
+  filling_->clear();
+  in_flight_ = false;
+  shadow_.doubt_all();
+  std::fill(durability_said_.begin(), durability_said_.end(), kNotSaid);
+  compacting_ = 0;
+  begin_scan();
+  rebuilding_ = true;
+  broken_ = true;
+  retry_ns_ = now_ns + kRetryNs;
+  return error.within("the journal takes no more");
+}
+
+void Writer::rest(std::int64_t now_ns) noexcept {
+  if (in_flight_ || scanning_) return;
+  if (broken_) return shm::rest_journal(engine_.self(), hints_, shm::JournalRest::kAwake, kLongestRestNs);
+  const bool filled = !filling_->batch.empty() || !ends_.empty();
+  if (!filled && sealed_)
+    return shm::rest_journal(engine_.self(), hints_, shm::JournalRest::kUntilWork, kLongestRestNs);
+  const std::int64_t until = filled ? filling_since_ns_ + options_.commit_interval_ns : landed_ns_ + kSealAfterNs;
+  const std::int64_t left = std::min(until - now_ns, kLongestRestNs);
+  if (left > 0)
+    shm::rest_journal(engine_.self(), hints_, filled ? shm::JournalRest::kUntilCommit : shm::JournalRest::kUntilWork,
+                      left);
+}
+
+}  // namespace stem::journal

@@ -1,0 +1,146 @@
+// The journal's writer: compares the slab with what the journal last said, and writes the difference. One per
+// journal (WriterLock). Everything it knows is rebuilt from the files and the slab, so a takeover loses nothing;
+// docs/journal.md argues it.
+//
+// Not thread-safe; driven by its owner: open() once, then step() again and again, and rest() in between.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/engine.hpp"
+#include "journal/image.hpp"
+#include "journal/live_set.hpp"
+#include "journal/log.hpp"
+#include "journal/shadow.hpp"
+
+namespace stem::journal {
+
+struct WriterOptions {
+  std::uint64_t file_bytes = 64u << 20;
+  std::int64_t commit_interval_ns = 5'000'000;  // how long a record of `journal` may wait for company
+};
+
+// What open() found.
+struct Opened {
+  std::uint64_t batches = 0;
+  std::uint64_t torn_tails = 0;
+  std::uint64_t restored = 0;  // tasks of segments that are gone
+  std::uint64_t gave_way = 0;  // of these, not restored: a newer task has their unique key
+};
+
+class Writer {
+ public:
+  // Both outlive it.
+  Writer(engine::Engine& engine, Store& store, const WriterOptions& options);
+  ~Writer();  // resigns
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  // Reads the journal and brings back what the segment does not have. kCorrupt, with the place, when it is damaged.
+  Result<Opened> open();
+  // Writes what is due. An error says that the journal takes nothing now; it tries again by itself.
+  Result<void> step(std::int64_t now_ns);
+  // Sleeps until there is something to do, at most a tenth of a second.
+  void rest(std::int64_t now_ns) noexcept;
+
+  bool takes_work() const noexcept { return !broken_ && !rebuilding_; }
+  std::uint64_t written_bytes() const noexcept { return log_ ? log_->written_bytes() : 0; }
+  std::uint64_t files() const noexcept { return files_.size(); }
+
+ private:
+  // A task that is over. Its end is written once all hints below `after` have been looked at: among them are those of
+  // the tasks that it enqueued.
+  struct End {
+    TaskKey key;
+    std::uint64_t after;
+  };
+  // A batch and what becomes true with it.
+  struct Load {
+    Batch batch;
+    std::vector<std::uint32_t> images;  // slots
+    std::vector<End> ends;
+    std::uint64_t position = 0;  // hints below it are looked at
+    std::uint64_t frees = 0;     // file that is not needed any more; 0 = none
+    bool ends_scan = false;      // with it every slot has been looked at
+    void clear() {
+      batch.clear();
+      images.clear();
+      ends.clear();
+      frees = 0;
+      ends_scan = false;
+    }
+  };
+
+  // ---- restoring (restore.cpp)
+  Result<void> settle_waiting(const Epoch* own);
+  Result<void> restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened);
+  Result<void> restore_one(TaskKey old, const Epoch& epoch, const TaskImage& image, Opened& opened);
+  Result<void> commit_restored();
+  void restore_queues(const LiveSet& live);
+
+  // ---- looking
+  void collect(std::int64_t now_ns);
+  void look_at_hints();
+  void patrol(std::int64_t now_ns);
+  void scan();
+  void begin_scan() noexcept;
+  void compact();
+  void look(std::uint32_t slot, bool again = false);
+  bool say(std::uint32_t slot, shm::ControlWord word, bool whole);
+  void say_names();
+  void say_queues();
+  void end(std::uint32_t slot);
+
+  // ---- writing
+  bool due(std::int64_t now_ns) const noexcept;
+  Result<void> launch(std::int64_t now_ns);
+  Result<void> land(std::int64_t now_ns);
+  Result<void> start(Load& load);
+  Result<void> begin_file();
+  Error fail(Error error, std::int64_t now_ns);
+  void load_is_on_disk(Load& load);
+  void publish_idle();
+  bool room() const noexcept { return filling_->batch.bytes() < kBatchBytes; }
+  std::uint32_t slots_used() const noexcept;
+
+  static constexpr std::uint64_t kBatchBytes = 256u << 10;
+  static constexpr std::uint8_t kNotSaid = 0xff;
+
+  engine::Engine& engine_;
+  shm::Segment& segment_;
+  Store& store_;
+  WriterOptions options_;
+  shm::Ring hints_;
+  ClockShift clock_;
+  std::optional<Log> log_;
+  Shadow shadow_;
+  std::deque<std::uint64_t> files_;  // oldest first
+
+  std::unique_ptr<Load> filling_, flying_;
+  bool in_flight_ = false;
+  std::deque<End> ends_;
+  std::uint64_t position_ = 0;  // hints below it are looked at
+  std::uint64_t published_ = 0;
+  std::int64_t filling_since_ns_ = 0;
+  std::int64_t landed_ns_ = 0;
+  bool sealed_ = true;
+
+  bool scanning_ = false;    // every slot is being looked at
+  bool held_ = false;        // until that is on disk, nothing is published
+  bool rebuilding_ = false;  // until then, nothing is taken either
+  bool broken_ = false;      // a write failed
+  std::int64_t retry_ns_ = 0;
+  std::uint32_t scan_cursor_ = 0;
+  std::uint32_t patrol_cursor_ = 0;
+  std::int64_t patrolled_ns_ = 0;
+  std::uint64_t compacting_ = 0;  // file; 0 = none
+  std::uint32_t compact_cursor_ = 0;
+  std::uint32_t queues_said_ = 0, tasks_said_ = 0;
+  std::vector<std::uint8_t> durability_said_;
+  std::vector<std::pair<std::uint32_t, shm::ControlWord>> restored_;  // waiting for their batch
+};
+
+}  // namespace stem::journal

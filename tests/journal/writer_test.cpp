@@ -1,0 +1,500 @@
+// The writer and what comes back: tasks in a segment, a disk that may lose power, another segment.
+#include "journal/writer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "base/clock.hpp"
+#include "engine/control.hpp"
+#include "engine/dead_letters.hpp"
+#include "engine/links.hpp"
+#include "engine/query.hpp"
+#include "shm/names.hpp"
+#include "tests/journal/power_store.hpp"
+#include "tests/support/attached.hpp"
+#include "tests/support/scratch.hpp"
+
+namespace stem::journal {
+namespace {
+
+using engine::EnqueueStatus;
+using engine::kSecondNs;
+using engine::TaskExtras;
+using engine::TaskId;
+using engine::TaskSpec;
+
+constexpr WriterOptions kSmallFiles{.file_bytes = 256u << 10};
+
+std::int64_t now() { return base::monotonic_ns(); }
+
+// A segment with a durable queue, a producer, a worker, and the writer's own engine.
+class Host {
+ public:
+  explicit Host(int others = 0, shm::Durability durability = shm::Durability::kJournal)
+      : segment(test::must_create(test::small_segment(directory))),
+        producer(segment),
+        worker(segment),
+        writing(segment) {
+    for (int i = 0; i < others; ++i) (void)test::must_queue(*segment, "other-" + std::to_string(i));
+    queue = test::must_queue(*segment, "durable");
+    task = test::must_task(*segment, "work");
+    if (durability != shm::Durability::kMemory) {
+      EXPECT_TRUE(engine::Control(*producer).set_durability(queue, durability));
+    }
+  }
+
+  Result<Opened> open(Store& store, WriterOptions options = kSmallFiles) {
+    writer.reset();
+    writer = std::make_unique<Writer>(*writing, store, options);
+    return writer->open();
+  }
+  void must_open(Store& store, WriterOptions options = kSmallFiles) {
+    const auto opened = open(store, options);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    flush();
+  }
+  // Until everything there is to say has been said, and is on disk.
+  void flush() {
+    for (int quiet = 0; quiet < 4;) {
+      ASSERT_TRUE(writer->step(now_ns += 600'000'000).ok());
+      const bool done = segment->header().journal_durable.load() == shm::journal_hints(*segment).tail();
+      quiet = done ? quiet + 1 : 0;
+    }
+  }
+
+  template <class Change>
+  TaskId put(std::uint64_t number, Change change) {
+    test::Numbered n(queue, task, number);
+    TaskExtras extras;
+    n.spec.extras = &extras;
+    change(n.spec, extras);
+    const engine::EnqueueResult made = producer->enqueue(n.spec, now());
+    EXPECT_EQ(made.status, EnqueueStatus::kOk) << engine::to_string(made.status);
+    return made.id;
+  }
+  TaskId put(std::uint64_t number) {
+    test::Numbered n(queue, task, number);
+    const engine::EnqueueResult made = producer->enqueue(n.spec, now());
+    EXPECT_EQ(made.status, EnqueueStatus::kOk) << engine::to_string(made.status);
+    return made.id;
+  }
+  // Claims one task; false when there is none.
+  bool take(engine::Lease& lease, engine::TaskView& view) {
+    return worker->claim(queue, &lease, 1, now()) == 1 && worker->view(lease, view) &&
+           worker->begin(lease, view, now()) == engine::Begin::kStart;
+  }
+  // Runs everything that is ready; the numbers, in order.
+  std::vector<std::uint64_t> drain() {
+    std::vector<std::uint64_t> numbers;
+    engine::Lease lease;
+    engine::TaskView view;
+    while (take(lease, view)) {
+      numbers.push_back(test::number_of(view));
+      EXPECT_EQ(worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
+    }
+    return numbers;
+  }
+  // Numbers of all tasks of durable queues that are alive, in whatever state.
+  std::multiset<std::uint64_t> alive() {
+    std::multiset<std::uint64_t> numbers;
+    for (std::uint32_t slot = 0; slot < segment->header().slab_used.load(); ++slot) {
+      const shm::ControlWord word = segment->descriptor(slot).control.load();
+      if (word.state() == shm::State::kFree || word.state() == shm::State::kAlloc) continue;
+      const auto info = engine::Query(*producer).task(TaskId::make(segment->epoch(), slot, word.generation()));
+      if (!info || info->payload.size() != 8) continue;
+      std::uint64_t number = 0;
+      std::memcpy(&number, info->payload.data(), sizeof number);
+      numbers.insert(number);
+    }
+    return numbers;
+  }
+
+  test::ScratchDirectory directory;
+  std::shared_ptr<shm::Segment> segment;
+  test::Attached producer, worker, writing;
+  std::uint32_t queue = 0, task = 0;
+  std::unique_ptr<Writer> writer;
+  std::int64_t now_ns = base::monotonic_ns();
+};
+
+TEST(JournalWriter, WhatWasNotOverComesBack) {
+  PowerStore store;
+  {
+    Host host;
+    host.must_open(store);
+    for (std::uint64_t i = 1; i <= 5; ++i) host.put(i);
+    EXPECT_EQ(host.drain().size(), 5u);
+    for (std::uint64_t i = 6; i <= 9; ++i) host.put(i);
+    engine::Lease lease;
+    engine::TaskView view;
+    ASSERT_TRUE(host.take(lease, view));  // 6 runs when the power goes
+    host.flush();
+  }
+  Host after(3, shm::Durability::kMemory);
+  const auto opened = after.open(store);
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ(opened->restored, 4u);
+  EXPECT_EQ(shm::durability_of(*after.segment, after.queue), shm::Durability::kJournal);
+  EXPECT_EQ(after.drain(), (std::vector<std::uint64_t>{6, 7, 8, 9}));
+  after.flush();
+  Host last(1, shm::Durability::kMemory);
+  const auto again = last.open(store);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->restored, 0u);
+  EXPECT_EQ(test::broken_invariants(*after.producer), "");
+}
+
+TEST(JournalWriter, EverythingATaskHadComesBackWithIt) {
+  PowerStore store;
+  std::string big(100'000, 'x');
+  const std::int64_t due = now() + 3600 * kSecondNs;
+  {
+    Host host;
+    host.must_open(store);
+    const std::uint32_t follow = test::must_task(*host.segment, "follow");
+    host.put(1, [&](TaskSpec& spec, TaskExtras&) { spec.due_ns = due; });
+    host.put(2, [](TaskSpec& spec, TaskExtras& extras) {
+      spec.priority = 7;
+      spec.max_retries = 9;
+      extras.headers = R"({"tenant":"a"})";
+      extras.meta = R"({"k":1})";
+      extras.idempotency_key = "once";
+      extras.unique_key = 4711;
+      extras.retry = {engine::RetryKind::kConstant, 5, 6};
+    });
+    host.put(3, [&](TaskSpec&, TaskExtras& extras) {
+      static std::string link;
+      link.clear();
+      test::Numbered child(host.queue, follow, 33);
+      engine::append_link(link, child.spec);
+      extras.link = link;
+    });
+    host.put(4, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    host.flush();
+  }
+  Host after(5, shm::Durability::kMemory);
+  (void)test::must_task(*after.segment, "something-else");
+  after.must_open(store);
+  std::set<std::uint64_t> seen;
+  engine::Lease lease;
+  engine::TaskView view;
+  while (after.take(lease, view)) {
+    if (view.payload.size() == big.size()) {
+      seen.insert(4);
+      EXPECT_EQ(std::memcmp(view.payload.data(), big.data(), big.size()), 0);
+    } else {
+      seen.insert(test::number_of(view));
+    }
+    if (test::number_of(view) == 2) {
+      EXPECT_EQ(view.priority, 7);
+      EXPECT_EQ(view.max_retries, 9);
+      EXPECT_EQ(view.extras.headers, R"({"tenant":"a"})");
+      EXPECT_EQ(view.extras.meta, R"({"k":1})");
+      EXPECT_EQ(view.extras.idempotency_key, "once");
+      EXPECT_EQ(view.extras.retry, (engine::RetryPolicy{engine::RetryKind::kConstant, 5, 6}));
+      test::Numbered same(after.queue, after.task, 99);
+      TaskExtras extras;
+      extras.unique_key = 4711;
+      same.spec.extras = &extras;
+      EXPECT_EQ(after.producer->enqueue(same.spec, now()).status, EnqueueStatus::kDuplicate);
+    }
+    if (test::number_of(view) == 33) {
+      EXPECT_EQ(shm::task_name(*after.segment, view.task), "follow");
+    }
+    EXPECT_EQ(after.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
+  }
+  EXPECT_EQ(seen, (std::set<std::uint64_t>{2, 3, 4, 33}));
+  ASSERT_EQ(after.alive(), (std::multiset<std::uint64_t>{1}));
+  for (std::uint32_t slot = 0; slot < after.segment->header().slab_used.load(); ++slot) {
+    const shm::ControlWord word = after.segment->descriptor(slot).control.load();
+    if (word.state() != shm::State::kDelayed) continue;
+    EXPECT_NEAR(static_cast<double>(after.producer->due_ns(slot, word)), static_cast<double>(due), 5e6);
+  }
+}
+
+TEST(JournalWriter, AttemptsAndDeadLettersComeBack) {
+  PowerStore store;
+  {
+    Host host;
+    host.must_open(store);
+    host.put(1, [](TaskSpec& spec, TaskExtras&) { spec.max_retries = 5; });
+    host.put(2);
+    engine::Lease lease;
+    engine::TaskView view;
+    bool retried = false;
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      ASSERT_TRUE(host.take(lease, view));
+      if (test::number_of(view) == 2) {
+        ASSERT_EQ(host.worker->bury(lease, view, engine::DeadReason::kPayloadInvalid, {"bad", "no good"}, now()),
+                  engine::Settled::kDone);
+        ASSERT_TRUE(host.take(lease, view));
+      }
+      ASSERT_EQ(host.worker->fail(lease, view, {"error", "again"}, 0, now(), retried), engine::Settled::kDone);
+    }
+    host.flush();
+  }
+  Host after(2, shm::Durability::kMemory);
+  after.must_open(store);
+  engine::Lease lease;
+  engine::TaskView view;
+  ASSERT_TRUE(after.take(lease, view));
+  EXPECT_EQ(test::number_of(view), 1u);
+  EXPECT_EQ(view.tally.attempts, 3u);
+  const auto letters = engine::DeadLetters(*after.producer).list({});
+  ASSERT_EQ(letters.size(), 1u);
+  EXPECT_EQ(letters[0].failure.reason, static_cast<std::uint8_t>(engine::DeadReason::kPayloadInvalid));
+  EXPECT_EQ(letters[0].failure.kind(), "bad");
+  EXPECT_EQ(letters[0].failure.message(), "no good");
+  EXPECT_NEAR(static_cast<double>(letters[0].failure.at_ns), static_cast<double>(now()), 30e9);
+  EXPECT_TRUE(engine::DeadLetters(*after.producer).replay(letters[0], 0, now()));
+  EXPECT_EQ(after.drain(), std::vector<std::uint64_t>{2});
+}
+
+TEST(JournalWriter, ASuccessorWritesWhatTheLastOneDidNot) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  for (std::uint64_t i = 1; i <= 10; ++i) host.put(i);
+  host.flush();
+  EXPECT_EQ(host.drain().size(), 10u);                   // their ends were never written,
+  for (std::uint64_t i = 11; i <= 14; ++i) host.put(i);  // nor these,
+  shm::Ring hints = shm::journal_hints(*host.segment);
+  hints.advance_head(hints.head(), hints.tail());  // and the hints are gone
+  host.must_open(store);
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_EQ(after.alive(), (std::multiset<std::uint64_t>{11, 12, 13, 14}));
+}
+
+TEST(JournalWriter, ATaskWithoutAHintIsFound) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  host.put(1);
+  shm::Ring hints = shm::journal_hints(*host.segment);
+  hints.advance_head(hints.head(), hints.tail());
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(host.writer->step(host.now_ns += 600'000'000).ok());
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_EQ(after.alive(), std::multiset<std::uint64_t>{1});
+}
+
+TEST(JournalWriter, QueuesInMemoryAreNotWritten) {
+  PowerStore store;
+  Host host(0, shm::Durability::kMemory);
+  host.must_open(store);
+  const std::uint64_t before = host.writer->written_bytes();
+  for (std::uint64_t i = 1; i <= 50; ++i) host.put(i);
+  host.flush();
+  EXPECT_EQ(host.writer->written_bytes(), before);
+  // Made durable, what waits there follows; and the other way round it is forgotten.
+  ASSERT_TRUE(engine::Control(*host.producer).set_durability(host.queue, shm::Durability::kJournal));
+  host.flush();
+  {
+    Host after(0, shm::Durability::kMemory);
+    PowerStore copy(store.image());
+    after.must_open(copy);
+    EXPECT_EQ(after.alive().size(), 50u);
+  }
+  ASSERT_TRUE(engine::Control(*host.producer).set_durability(host.queue, shm::Durability::kMemory));
+  host.flush();
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_EQ(after.alive().size(), 0u);
+  EXPECT_EQ(shm::durability_of(*after.segment, after.queue), shm::Durability::kMemory);
+}
+
+TEST(JournalWriter, AFullHintRingLosesNothing) {
+  PowerStore store;
+  Host host;
+  host.must_open(store, {.file_bytes = 16u << 20});
+  engine::Lease lease;
+  engine::TaskView view;
+  for (std::uint64_t i = 0; i < (1u << shm::kJournalRingLog2); ++i) {  // two hints each
+    host.put(1'000'000 + i);
+    ASSERT_TRUE(host.take(lease, view));
+    ASSERT_EQ(host.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
+  }
+  for (std::uint64_t i = 1; i <= 100; ++i) host.put(i);
+  EXPECT_NE(host.segment->header().journal_overflowed.load(), 0u);
+  host.flush();
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store, {.file_bytes = 16u << 20});
+  EXPECT_EQ(after.alive().size(), 100u);
+}
+
+TEST(JournalWriter, CompactionKeepsWhatLives) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  std::multiset<std::uint64_t> backlog;
+  for (std::uint64_t i = 1; i <= 200; ++i) {  // stays for the whole time
+    host.put(i, [](TaskSpec& spec, TaskExtras&) { spec.due_ns = now() + 3600 * kSecondNs; });
+    backlog.insert(i);
+  }
+  host.flush();
+  std::string big(1000, 'y');
+  for (int round = 0; round < 60; ++round) {
+    for (int i = 0; i < 50; ++i)
+      host.put(0, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    host.flush();
+    (void)host.drain();
+  }
+  host.flush();
+  EXPECT_LE(host.writer->files(), 5u);
+  EXPECT_GT(host.writer->written_bytes(), 10 * kSmallFiles.file_bytes);
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_EQ(after.alive(), backlog);
+}
+
+// EIO, a short write, a full disk: nothing is published that is not on disk, and everything is there afterwards.
+TEST(JournalWriter, AFailedWriteIsToldAndMendedInAnotherFile) {
+  for (const auto fault : {PowerStore::Fault::kShort, PowerStore::Fault::kError}) {
+    for (int n = 0; n < 6; ++n) {
+      PowerStore store;
+      Host host;
+      host.must_open(store);
+      for (std::uint64_t i = 1; i <= 20; ++i) host.put(i);
+      host.flush();
+      for (std::uint64_t i = 0; i < 10; ++i) {
+        engine::Lease lease;
+        engine::TaskView view;
+        ASSERT_TRUE(host.take(lease, view));
+        ASSERT_EQ(host.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
+        host.put(100 + i);
+      }
+      store.fail_write(n, fault);
+      int failures = 0;
+      for (int i = 0; i < 30; ++i) {
+        host.put(300 + static_cast<std::uint64_t>(i));
+        const std::uint64_t before = host.segment->header().journal_durable.load();
+        if (host.writer->step(host.now_ns += 600'000'000).ok()) continue;
+        ++failures;
+        EXPECT_FALSE(shm::journal_runs(*host.segment, host.now_ns));
+        EXPECT_EQ(host.segment->header().journal_durable.load(), before);
+        host.put(200 + static_cast<std::uint64_t>(i));
+      }
+      EXPECT_EQ(failures, 1);
+      host.flush();
+      EXPECT_TRUE(shm::journal_runs(*host.segment, host.now_ns));
+      EXPECT_EQ(store.writes_after_failure(), 0);
+      Host after(0, shm::Durability::kMemory);
+      after.must_open(store);
+      EXPECT_EQ(after.alive(), host.alive()) << "write " << n;
+    }
+  }
+}
+
+TEST(JournalWriter, AFullDiskRefusesUntilThereIsRoom) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  store.refuse_new_files(true);
+  std::string big(5000, 'z');
+  bool refused = false;
+  for (int i = 0; i < 200 && !refused; ++i) {
+    host.put(0, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    refused = !host.writer->step(host.now_ns += 600'000'000).ok();
+  }
+  ASSERT_TRUE(refused);
+  EXPECT_FALSE(shm::journal_runs(*host.segment, host.now_ns));
+  host.put(7);
+  EXPECT_FALSE(host.writer->step(host.now_ns += 2 * kSecondNs).ok());
+  store.refuse_new_files(false);
+  host.now_ns += 2 * kSecondNs;
+  host.flush();
+  EXPECT_TRUE(shm::journal_runs(*host.segment, host.now_ns));
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_EQ(after.alive(), std::multiset<std::uint64_t>{7});
+}
+
+// The one who restores is killed at every write: each task comes back once, into the same new segment.
+TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
+  PowerStore store;
+  std::multiset<std::uint64_t> all;
+  {
+    Host host;
+    host.must_open(store);
+    for (std::uint64_t i = 1; i <= 300; ++i) {
+      host.put(i);
+      all.insert(i);
+    }
+    host.flush();
+  }
+  const Image image = store.image();
+  for (int n = 0; n < 10; ++n) {
+    PowerStore disk(image);
+    Host after(0, shm::Durability::kMemory);
+    disk.fail_write(n, PowerStore::Fault::kShort);
+    int tries = 0;
+    while (!after.open(disk).ok()) ASSERT_LT(++tries, 3);
+    for (int i = 0; i < 12; ++i) (void)after.writer->step(after.now_ns += 600'000'000);
+    disk.fail_write(-1, PowerStore::Fault::kNone);
+    after.flush();
+    EXPECT_EQ(after.alive(), all) << "write " << n;
+    EXPECT_EQ(test::slots_in(*after.segment, shm::State::kWaiting), 0u);
+    EXPECT_EQ(test::broken_invariants(*after.producer), "");
+  }
+}
+
+// Power is lost after every write while tasks come and go. Whatever the disk holds then: a task whose hint was
+// published as on disk is there unless it ended since; and none whose end was published.
+TEST(JournalWriter, PowerIsLostUnderLoad) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  struct Point {
+    std::size_t event;
+    std::set<std::uint64_t> must;  // were alive and on disk
+    std::set<std::uint64_t> may;   // were ever there, and their ends are not on disk
+  };
+  std::vector<Point> points;
+  std::set<std::uint64_t> accepted, ended;
+  std::map<std::uint64_t, std::uint64_t> accepted_at, ended_at;
+  base::Random random(3);
+  std::uint64_t next = 0;
+  for (int step = 0; step < 60; ++step) {
+    for (std::uint64_t i = random.below(4); i > 0; --i) {
+      host.put(++next);
+      accepted.insert(next);
+      accepted_at[next] = shm::journal_hints(*host.segment).tail();
+    }
+    engine::Lease lease;
+    engine::TaskView view;
+    for (std::uint64_t i = random.below(4); i > 0 && host.take(lease, view); --i) {
+      ASSERT_EQ(host.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
+      ended.insert(test::number_of(view));
+      ended_at[test::number_of(view)] = shm::journal_hints(*host.segment).tail();
+    }
+    ASSERT_TRUE(host.writer->step(host.now_ns += 6'000'000).ok());
+    Point point{.event = store.events(), .must = {}, .may = {}};
+    const std::uint64_t durable = host.segment->header().journal_durable.load();
+    for (const std::uint64_t n : accepted) {
+      if (!ended.contains(n) && accepted_at[n] <= durable) point.must.insert(n);
+      if (!ended.contains(n) || ended_at[n] > durable) point.may.insert(n);
+    }
+    points.push_back(point);
+  }
+  std::size_t disks = 0;
+  for (std::size_t i = 0; i + 1 < points.size(); i += 2) {
+    store.lose_power(points[i].event, 2, random, [&](const Image& image) {
+      if (++disks % 3 != 0) return;
+      PowerStore disk(image);
+      Host after(0, shm::Durability::kMemory);
+      after.must_open(disk);
+      const auto back = after.alive();
+      const std::set<std::uint64_t> once(back.begin(), back.end());
+      EXPECT_EQ(back.size(), once.size()) << "event " << points[i].event;
+      for (const std::uint64_t n : points[i].must) EXPECT_TRUE(once.contains(n)) << n;
+      for (const std::uint64_t n : once) EXPECT_TRUE(points[i].may.contains(n)) << n;
+    });
+  }
+  EXPECT_GT(disks, 100u);
+}
+
+}  // namespace
+}  // namespace stem::journal
