@@ -24,6 +24,7 @@ enum class Errc {
   kNoMemory,         // /dev/shm has no room
   kDuplicate,        // a unique task is already there
   kTimeout,          // a deadline passed
+  kNotDurable,       // the queue's tasks go to the journal, and the journal takes none now
   kRefused,          // the operation is not legal in this state
   kSystem,           // a system call failed; the message has its name and errno
 };

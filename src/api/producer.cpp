@@ -36,6 +36,10 @@ std::unique_ptr<Error> guarded(Body body) noexcept {
   }
 }
 
+bool has_journal(const shm::Segment& segment, std::uint32_t queue) noexcept {
+  return shm::durability_of(segment, queue) != shm::Durability::kMemory;
+}
+
 class EngineLoan final : public detail::LoanedSlot {
  public:
   EngineLoan(Producer& producer, std::string task_name) : producer_(producer), task_name_(std::move(task_name)) {
@@ -48,8 +52,14 @@ class EngineLoan final : public detail::LoanedSlot {
   std::span<std::byte> payload() noexcept override { return loan_.payload; }
   detail::Enqueued publish() noexcept override {
     check_thread();
+    if (auto refused = producer_.refuse_undurable(loan_.spec.queue)) return {{}, false, std::move(refused)};
+    const std::uint32_t queue = loan_.spec.queue;
     const engine::EnqueueResult made = producer_.engine().publish(loan_, producer_.now_ns());
-    if (made.status == EnqueueStatus::kOk) return {made.id, false, nullptr};
+    if (made.status == EnqueueStatus::kOk) {
+      std::size_t kept = 0;
+      if (auto lost = producer_.make_durable(queue, std::span(&made.id, 1), kept)) return {{}, false, std::move(lost)};
+      return {made.id, false, nullptr};
+    }
     if (made.status == EnqueueStatus::kDuplicate) return {made.id, true, nullptr};
     return {{}, false, boxed(refusal(made.status, TaskInfo(task_name_, {}, false), loan_.payload.size()))};
   }
@@ -126,7 +136,7 @@ detail::Enqueued Producer::enqueue(const TaskInfo& task, BytesView payload, bool
   detail::Enqueued done;
   if (options == nullptr) {
     const ResolvedTask* r = resolver_.recent(task.key);
-    if (r != nullptr && r->plain) [[likely]] {
+    if (r != nullptr && r->plain && !has_journal(engine_.segment(), r->spec.queue)) [[likely]] {
       engine::TaskSpec spec = r->spec;
       spec.payload = payload;
       spec.in_place = in_place;
@@ -154,7 +164,14 @@ detail::Enqueued Producer::enqueue_slowly(const TaskInfo& task, BytesView payloa
       !good)
     return {{}, false, boxed(good.error().within("task \"" + std::string(task.name) + "\""))};
   call.spec.in_place = in_place;
+  if (auto refused = refuse_undurable(call.spec.queue)) return {{}, false, std::move(refused)};
   const engine::EnqueueResult made = enqueue_waiting(call.spec, options);
+  std::size_t kept = 0;
+  if (made.status == EnqueueStatus::kOk || made.status == EnqueueStatus::kDuplicate) {
+    // Also the holder of a key: who asks again, because he was not told, wants to know the same.
+    if (auto lost = make_durable(call.spec.queue, std::span(&made.id, made.status == EnqueueStatus::kOk ? 1 : 0), kept))
+      return {{}, false, std::move(lost)};
+  }
   switch (made.status) {
     case EnqueueStatus::kOk: return {made.id, false, nullptr};
     case EnqueueStatus::kDuplicate: return {made.id, true, nullptr};
@@ -176,6 +193,7 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
     if (auto good = prepare_call(resolver_, **resolved, options == nullptr ? none : *options, {}, moment(), call);
         !good)
       return boxed(good.error().within("task \"" + std::string(task.name) + "\""));
+    if (auto refused = refuse_undurable(call.spec.queue)) return refused;
     if (call.spec.extras == nullptr) {  // all alike and plain: one visit, hints pushed together
       call.spec.in_place = in_place;
       std::vector<engine::TaskSpec> specs(payloads.size(), call.spec);
@@ -183,6 +201,7 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
       std::vector<engine::TaskId> made(payloads.size());
       const EnqueueStatus status = engine_.enqueue_many(specs.data(), specs.size(), made.data(), done, now_ns());
       for (std::size_t i = 0; i < done; ++i) ids[i] = {made[i], false, nullptr};
+      if (auto lost = make_durable(call.spec.queue, std::span(made.data(), done), done)) return lost;
       if (status != EnqueueStatus::kOk && status != EnqueueStatus::kFull) {
         detached = status == EnqueueStatus::kDetached;
         return boxed(refusal(status, task, payloads[done].size()));

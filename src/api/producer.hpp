@@ -32,6 +32,12 @@ class Producer {
   std::int64_t now_ns() const noexcept { return clock_ == nullptr ? base::monotonic_ns() : clock_->monotonic_ns(); }
   Moment moment() const noexcept;
 
+  // Before a task goes to a queue with a journal: whether that takes any now.
+  std::unique_ptr<Error> refuse_undurable(std::uint32_t queue) const;
+  // After it: until it is on disk, where the queue promises that. What cannot be promised is taken back if nobody has
+  // started it; `kept` says how many of the first ids were not.
+  std::unique_ptr<Error> make_durable(std::uint32_t queue, std::span<const engine::TaskId> ids, std::size_t& kept);
+
  private:
   detail::Enqueued enqueue_slowly(const TaskInfo& task, BytesView payload, bool in_place, const EnqueueOptions* options,
                                   bool& detached);

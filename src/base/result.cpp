@@ -20,6 +20,7 @@ std::string_view to_string(Errc code) noexcept {
     case Errc::kNoMemory: return "no-memory";
     case Errc::kDuplicate: return "duplicate";
     case Errc::kTimeout: return "timeout";
+    case Errc::kNotDurable: return "not-durable";
     case Errc::kRefused: return "refused";
     case Errc::kSystem: return "system";
   }
