@@ -31,7 +31,7 @@ std::optional<std::uint32_t> number_in(const std::unordered_map<std::uint32_t, s
 
 Result<Opened> Writer::open() {
   shm::Header& h = segment_.header();
-  h.journal_alive_ns.store(0, std::memory_order_release);
+  // The last sign of a writer before us stands: producers wait for us as long as they would have for him.
   h.journal_writer.store(engine_.self().incarnation() << 12 | engine_.self().owner(), std::memory_order_release);
   if (!shm::commit_journal_hints(segment_))
     return Error{Errc::kNoMemory, "no room in /dev/shm for the journal's hints"};

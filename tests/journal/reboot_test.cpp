@@ -1,0 +1,230 @@
+// The host goes down under load: every process is killed at once and the segment is gone. A ledger, which survives,
+// says what was promised; what comes back is held against it.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "engine/control.hpp"
+#include "journal/serve.hpp"
+#include "stem/client.hpp"
+#include "tests/journal/disk_directory.hpp"
+#include "tests/support/attached.hpp"
+#include "tests/support/ledger.hpp"
+#include "tests/support/process.hpp"
+#include "tests/support/scratch.hpp"
+#include "tests/support/wait.hpp"
+
+namespace stem::journal {
+namespace {
+
+using test::Entry;
+using test::Ledger;
+
+struct Number {
+  std::uint64_t n;
+};
+constexpr Task<void(Number)> work{"work", {.queue = "durable"}};
+
+constexpr std::size_t kLedgerEntries = 1u << 17;
+constexpr int kProducers = 2;
+constexpr int kWorkers = 2;
+
+class Reboot : public ::testing::Test {
+ protected:
+  ServeOptions serve_options() const {
+    return {.name_space = "test",
+            .shm_directory = shm_->path(),
+            .directory = disk_.path() + "/test",
+            .writer = {.file_bytes = 1u << 20}};
+  }
+
+  // A new segment, as after a boot, with somebody who writes the journal.
+  void boot(bool first) {
+    shm_.emplace();
+    segment_ = test::must_create(test::small_segment(*shm_));
+    watcher_.emplace(segment_);
+    if (first) {
+      const std::uint32_t queue = test::must_queue(*segment_, "durable");
+      ASSERT_TRUE(engine::Control(**watcher_).set_durability(queue, shm::Durability::kSync));
+    }
+    start_writer();
+    ASSERT_TRUE(test::wait_until([this] { return runs(); }));
+    if (!first) {
+      EXPECT_EQ(shm::durability_of(*segment_, test::must_queue(*segment_, "durable")), shm::Durability::kSync);
+    }
+  }
+  void start_writer() {
+    writers_.emplace_back([options = serve_options()] { return serve(options, [] { return false; }).ok() ? 0 : 1; });
+  }
+  bool runs() const { return shm::journal_runs(*segment_, base::monotonic_ns()); }
+
+  // One for each process that writes, and each of its lives.
+  Ledger& new_ledger() { return *ledgers_.emplace_back(std::make_unique<Ledger>(kLedgerEntries)); }
+
+  void start_load() {
+    for (int i = 0; i < kProducers; ++i) {
+      const std::uint64_t first = std::uint64_t{ledgers_.size()} << 24;
+      load_.emplace_back([this, first, &ledger = new_ledger()] { return produce(ledger, first); });
+    }
+    for (int i = 0; i < kWorkers; ++i) load_.emplace_back([this, &ledger = new_ledger()] { return consume(ledger); });
+  }
+
+  int produce(Ledger& ledger, std::uint64_t first) {
+    auto client = Client::open("test", {.directory = shm_->path()});
+    if (!client.ok()) return 1;
+    for (std::uint64_t n = first; !ledger.full(); ++n) {
+      ledger.append({Entry::kOffered, 0, n});
+      const auto made = client->enqueue(work, Number{n});
+      ledger.append({made.ok() ? Entry::kAccepted : Entry::kRefused, 0, n});
+    }
+    return 0;
+  }
+
+  int consume(Ledger& ledger) {
+    test::Attached self(test::must_attach("test", shm_->path()), shm::Role::kWorker);
+    const std::uint32_t queue = test::must_queue(self->segment(), "durable");
+    for (;;) {
+      if (run_one(self, queue, ledger)) continue;
+      ::usleep(50);
+    }
+  }
+
+  static bool run_one(test::Attached& self, std::uint32_t queue, Ledger& ledger) {
+    engine::Lease lease;
+    engine::TaskView view;
+    const std::int64_t now = base::monotonic_ns();
+    if (self->claim(queue, &lease, 1, now) == 0) return false;
+    if (!self->view(lease, view) || self->begin(lease, view, now) != engine::Begin::kStart) return true;
+    const auto decoded = Codec<Number>::decode(view.payload);
+    const std::uint64_t number = decoded.ok() ? decoded->n : 0xffffffffff;
+    ledger.append({Entry::kExecuted, 0, number});
+    if (self->succeed(lease, view, {}, now) == engine::Settled::kDone) ledger.append({Entry::kAcknowledged, 0, number});
+    return true;
+  }
+
+  std::size_t count(Entry::What what) const {
+    std::size_t all = 0;
+    for (const auto& ledger : ledgers_)
+      for (const Entry& entry : ledger->entries()) all += entry.what == what ? 1 : 0;
+    return all;
+  }
+  std::map<std::uint64_t, int> numbers(Entry::What what) const {
+    std::map<std::uint64_t, int> all;
+    for (const auto& ledger : ledgers_)
+      for (const Entry& entry : ledger->entries())
+        if (entry.what == what) ++all[entry.task];
+    return all;
+  }
+
+  // What is acknowledged now will not run again, whatever happens: its end is on disk when this returns.
+  std::map<std::uint64_t, int> over_for_good() {
+    auto over = numbers(Entry::kAcknowledged);
+    const std::uint64_t tail = shm::journal_hints(*segment_).tail();
+    EXPECT_TRUE(test::wait_until([&] { return shm::await_journal(*segment_, tail, 1'000'000); }));
+    return over;
+  }
+
+  void power_off() {
+    for (test::Process& process : load_) process.signal(SIGKILL);
+    for (test::Process& process : writers_) process.signal(SIGKILL);
+    load_.clear();
+    writers_.clear();
+    watcher_.reset();
+    segment_.reset();
+    shm_.reset();
+  }
+
+  test::DiskDirectory disk_;
+  std::optional<test::ScratchDirectory> shm_;
+  std::shared_ptr<shm::Segment> segment_;
+  std::optional<test::Attached> watcher_;
+  std::vector<std::unique_ptr<Ledger>> ledgers_;
+  std::vector<test::Process> load_, writers_;
+};
+
+TEST_F(Reboot, EveryTaskThatWasPromisedIsAccountedFor) {
+  constexpr int kReboots = 4;
+  std::map<std::uint64_t, int> over;  // acknowledged, and their ends on disk: how often they had run
+  for (int boot_number = 0; boot_number <= kReboots; ++boot_number) {
+    boot(/*first=*/boot_number == 0);
+    const std::size_t before = count(Entry::kAccepted);
+    start_load();
+    ASSERT_TRUE(test::wait_until([&] { return count(Entry::kAccepted) >= before + 500; }, std::chrono::seconds(60)));
+    if (boot_number == 2) {  // the writer alone is killed; one that stands by goes on
+      start_writer();
+      writers_.front().kill();
+      ASSERT_TRUE(test::wait_until([&] { return count(Entry::kAccepted) >= before + 1000; }, std::chrono::seconds(60)));
+    }
+    over = over_for_good();
+    const std::size_t later = count(Entry::kAccepted);
+    ASSERT_TRUE(test::wait_until([&] { return count(Entry::kAccepted) >= later + 50; }, std::chrono::seconds(60)));
+    const auto executed_before = numbers(Entry::kExecuted);
+    power_off();
+    for (auto& [number, times] : over) {
+      const auto found = executed_before.find(number);
+      times = found == executed_before.end() ? 0 : found->second;
+    }
+    // Those that were over do not run again in any later boot; looked at in the next round's account below.
+    if (boot_number == kReboots) break;
+    boot(/*first=*/false);
+    test::Attached worker(segment_, shm::Role::kWorker);
+    const std::uint32_t queue = test::must_queue(*segment_, "durable");
+    Ledger& ledger = new_ledger();
+    while (run_one(worker, queue, ledger)) {
+    }
+    const auto executed = numbers(Entry::kExecuted);
+    const auto accepted = numbers(Entry::kAccepted);
+    std::size_t lost = 0, again = 0;
+    for (const auto& [number, times] : accepted) lost += executed.contains(number) ? 0 : 1;
+    for (const auto& [number, times] : over) again += executed.at(number) > std::max(times, 1) ? 1 : 0;
+    EXPECT_EQ(lost, 0u) << "of " << accepted.size() << " accepted";
+    EXPECT_EQ(again, 0u) << "of " << over.size() << " that were over";
+    EXPECT_EQ(test::broken_invariants(**watcher_), "");
+    over_for_good();
+    power_off();
+  }
+  EXPECT_EQ(count(Entry::kRefused), 0u);
+}
+
+TEST_F(Reboot, WithoutAWriterAQueueWithAJournalRefuses) {
+  boot(/*first=*/true);
+  auto client = Client::open("test", {.directory = shm_->path()});
+  ASSERT_TRUE(client.ok());
+  ASSERT_TRUE(client->enqueue(work, Number{1}).ok());
+  writers_.front().kill();
+  ASSERT_TRUE(test::wait_until([this] { return !runs(); }));
+  const auto refused = client->enqueue(work, Number{2});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::kNotDurable);
+  constexpr Task<void(Number)> other{"work", {.queue = "memory"}};
+  EXPECT_TRUE(client->enqueue(other, Number{3}).ok());
+  start_writer();
+  ASSERT_TRUE(test::wait_until([this] { return runs(); }));
+  EXPECT_TRUE(client->enqueue(work, Number{4}).ok());
+}
+
+// Stopped in the middle, the writer keeps the lock: nobody takes over, and who waits is told, not kept.
+TEST_F(Reboot, AStoppedWriterIsToldAndNotReplaced) {
+  boot(/*first=*/true);
+  auto client = Client::open("test", {.directory = shm_->path()});
+  ASSERT_TRUE(client.ok());
+  ASSERT_TRUE(client->enqueue(work, Number{1}).ok());
+  start_writer();
+  writers_.front().stop();
+  const auto refused = client->enqueue(work, Number{2});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Errc::kNotDurable);
+  EXPECT_EQ(test::slots_in(*segment_, shm::State::kReady), 1u);  // taken back
+  writers_.front().resume();
+  ASSERT_TRUE(test::wait_until([this] { return runs(); }));
+  EXPECT_TRUE(client->enqueue(work, Number{3}).ok());
+}
+
+}  // namespace
+}  // namespace stem::journal
