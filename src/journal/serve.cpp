@@ -1,5 +1,6 @@
 #include "journal/serve.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "base/log.hpp"
 #include "journal/disk_store.hpp"
 #include "shm/doorbell.hpp"
+#include "shm/names.hpp"
 
 namespace stem::journal {
 namespace {
@@ -56,7 +58,10 @@ Result<std::string> directory_of(const ServeOptions& options) {
   if (!options.directory.empty()) return options.directory;
   auto base = default_directory();
   if (!base.ok()) return base.error();
-  return *base + "/" + options.name_space;
+  // A segment that lies elsewhere is another one, whatever its name.
+  const std::string shm = options.shm_directory.empty() ? shm::default_directory() : options.shm_directory;
+  if (shm == "/dev/shm/stem-" + std::to_string(::geteuid())) return *base + "/" + options.name_space;
+  return fmt::format("{}/{}@{:016x}", *base, options.name_space, shm::name_hash(shm));
 }
 
 bool has_files(const std::string& directory) {

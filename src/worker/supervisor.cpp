@@ -14,6 +14,7 @@
 #include "worker/banner.hpp"
 #include "worker/children.hpp"
 #include "worker/control.hpp"
+#include "worker/journal_process.hpp"
 #include "worker/pinning.hpp"
 #include "worker/stop_signals.hpp"
 
@@ -36,6 +37,7 @@ class Supervisor {
         engine_(self),
         keeper_(engine_),
         signals_(self.row().doorbell),
+        journal_(self.segment()),
         children_(options, handlers, engine_),
         autoscale_(options.autoscale_min, options.autoscale_max) {
     for (const std::string& name : options.queues)
@@ -50,7 +52,7 @@ class Supervisor {
       std::int64_t next = children_.step(now);  // first: a death must not wait for the patrol
       obey(now);
       next = std::min({next, advance_stop(now), scale(now)});
-      next = std::min(next, keeper_.step(now));
+      next = std::min({next, keeper_.step(now), journal_.step(now)});
       announce();
       if (stop_ != StopMode::kNone && children_.all_gone()) break;
       sleep_until(next, bell);
@@ -145,6 +147,7 @@ class Supervisor {
   engine::Engine engine_;
   engine::Keeper keeper_;
   StopSignals signals_;
+  JournalProcess journal_;
   Children children_;
   Autoscale autoscale_;
   std::vector<std::uint32_t> queues_;

@@ -1,0 +1,33 @@
+// The supervisor's journal process: there as soon as a queue has a journal, or a journal has something to bring back;
+// replaced when it dies. Of several supervisors' one writes, the others stand by (journal/serve.hpp).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "shm/segment.hpp"
+
+namespace stem::worker {
+
+class JournalProcess {
+ public:
+  explicit JournalProcess(const shm::Segment& segment) : segment_(segment) {}
+  ~JournalProcess();  // ends it, and waits: what is on its way reaches the disk
+  JournalProcess(const JournalProcess&) = delete;
+  JournalProcess& operator=(const JournalProcess&) = delete;
+
+  // Returns when to look again.
+  std::int64_t step(std::int64_t now_ns);
+
+ private:
+  bool wanted() const;
+  void start();
+
+  const shm::Segment& segment_;
+  pid_t pid_ = 0;
+  std::int64_t look_ns_ = 0;
+};
+
+}  // namespace stem::worker
