@@ -20,7 +20,7 @@ std::vector<Command> all_commands() {
   return table;
 }
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNouns{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kNouns{{
     {"task", "Show, await, revoke and retry tasks"},
     {"queue", "Pause, resume, purge and limit queues"},
     {"dlq", "List, replay and purge dead letters"},
@@ -30,6 +30,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNouns{{
     {"schedule", "Apply, list and try schedules"},
     {"observe", "Figures of queues, workers, tasks and the rest"},
     {"segment", "Look into, prove and remove segments"},
+    {"journal", "What survives the host: look, prove, compact, repair"},
     {"config", "Settings and where they come from"},
     {"completion", "Completion scripts for bash, zsh and fish"},
 }};

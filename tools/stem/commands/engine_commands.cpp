@@ -9,7 +9,7 @@ std::vector<Command> engine_commands() {
   std::vector<Command> table;
   for (const auto& rows : {enqueue_commands(), task_commands(), dlq_commands(), queue_commands(), schedule_commands(),
                            schedule_look_commands(), beat_commands(), top_commands(), observe_commands(),
-                           health_commands(), segment_commands(), segment_verify_commands()}) {
+                           health_commands(), segment_commands(), segment_verify_commands(), journal_commands()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;

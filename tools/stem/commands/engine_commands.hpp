@@ -11,6 +11,7 @@ std::vector<Command> beat_commands();
 std::vector<Command> dlq_commands();
 std::vector<Command> enqueue_commands();
 std::vector<Command> health_commands();
+std::vector<Command> journal_commands();
 std::vector<Command> observe_commands();
 std::vector<Command> queue_commands();
 std::vector<Command> schedule_commands();

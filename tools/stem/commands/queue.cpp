@@ -22,6 +22,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr std::string_view kDurabilityNames[] = {"memory", "journal", "sync"};
 constexpr std::string_view kOverflowNames[] = {"reject", "block", "drop-oldest"};
 
 Result<std::vector<std::uint32_t>> queues_named(const shm::Segment& segment, const std::vector<std::string>& names) {
@@ -133,10 +134,11 @@ struct SetOptions {
   std::optional<engine::Rate> rate;
   std::optional<std::uint32_t> max_length, concurrency, dlq_max;
   std::optional<std::int64_t> dlq_retention_ns;
-  std::optional<std::string> overflow, lowest_first;
+  std::optional<std::string> overflow, lowest_first, durability;
 
   [[nodiscard]] bool empty() const {
-    return !rate && !max_length && !concurrency && !dlq_max && !dlq_retention_ns && !overflow && !lowest_first;
+    return !rate && !max_length && !concurrency && !dlq_max && !dlq_retention_ns && !overflow && !lowest_first &&
+           !durability;
   }
 };
 
@@ -177,6 +179,9 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
   const std::string_view overflow_name = overflow < std::size(kOverflowNames) ? kOverflowNames[overflow] : "unknown";
   const std::int64_t retention =
       now(row.dead_retention_ns) > 0 ? now(row.dead_retention_ns) : engine::kDefaultDeadRetentionNs;
+  const std::uint32_t durability = now(row.durability);
+  const std::string_view durability_name =
+      durability < std::size(kDurabilityNames) ? kDurabilityNames[durability] : "unknown";
   if (context.json) {
     ordered_json document{{"queue", shm::queue_name(segment, id)},
                           {"paused", now(row.paused) != 0},
@@ -186,7 +191,8 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
                           {"overflow", overflow_name},
                           {"lowestFirst", now(row.lowest_first) != 0},
                           {"dlqRetentionNs", retention},
-                          {"dlqMax", none_if_zero(now(row.dead_max))}};
+                          {"dlqMax", none_if_zero(now(row.dead_max))},
+                          {"durability", durability_name}};
     if (rate) document["rate"] = rate_text(rate);
     print_json(document);
     return;
@@ -202,6 +208,7 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
   line("priorities", now(row.lowest_first) != 0 ? "lowest first" : "highest first");
   line("dlq retention", base::human_duration(retention));
   line("dlq max", count(now(row.dead_max)));
+  line("durability", durability_name);
 }
 
 engine::Control::Limits limits_of(const SetOptions& options) {
@@ -235,6 +242,12 @@ int set_queue(const SetOptions& options, const Context& context) {
     return fail("queue set", error);
   }
   if (!options.empty()) engine::Control(attached->engine()).set_limits(*id, limits_of(options));
+  if (options.durability) {
+    const auto* it = std::find(std::begin(kDurabilityNames), std::end(kDurabilityNames), *options.durability);
+    const auto wanted = static_cast<shm::Durability>(it - std::begin(kDurabilityNames));
+    if (!engine::Control(attached->engine()).set_durability(*id, wanted))
+      return fail("queue set", {Errc::kNoMemory, "no room in /dev/shm for the journal's hints"});
+  }
   print_settings(attached->segment(), *id, context);
   return kExitOk;
 }
@@ -256,6 +269,8 @@ Run build_set(CommandLine& line) {
   line.duration_ns("--dlq-retention", &o->dlq_retention_ns, "how long dead letters are kept; 0 is the default, 7d");
   line.parsed<std::uint32_t>("--dlq-max", &o->dlq_max, parse_count_or_none, "dead letters that are kept; none lifts it")
       .named("N");
+  line.choice("--durability", &o->durability, {"memory", "journal", "sync"},
+              "what its tasks survive: every process, the host, or the host from the moment enqueue returns");
   line.flag("--create", &o->create, "also if the queue was never used");
   return [o](const Context& context) { return set_queue(*o, context); };
 }
