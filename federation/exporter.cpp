@@ -236,10 +236,13 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
 
 // Another task of the cluster has its unique key, and has not ended.
 void Exporter::end_duplicate(Entry& entry, std::string_view holder) {
-  ++stats_.duplicates;
   const std::string why = fmt::format("task {:.64} has the unique key", holder);
   const auto record = engine::make_failure_record({"duplicate", why}, 0, clocks_.now_ns, 0);
-  (void)outbox_.end(entry.second.parcel, engine::OutcomeKind::kCancelled, record.bytes(), clocks_.now_ns);
+  const auto end = [&](std::span<const std::byte> bytes) {
+    return outbox_.end(entry.second.parcel, engine::OutcomeKind::kCancelled, bytes, clocks_.now_ns);
+  };
+  if (!end(record.bytes())) (void)end({});  // no room to say why
+  ++stats_.duplicates;
   tasks_.erase(entry.first);
 }
 

@@ -438,12 +438,9 @@ void Importer::refuse(int lane, std::string_view entry, std::string_view reason,
   std::string letter;
   append_dead_letter_json(letter, envelope, reason, meta, clocks_.wall_now_us);
   const std::string result = refused_status(envelope.id, reason, clocks_.wall_now_us);
-  const std::string ttl = number(options_.result_ttl_ms);
-  const std::string key = keys_.result(options_.queue, envelope.id);
   // Lost on the way, the entry is read again among our pending ones.
-  (void)redis_.command({"EVAL", kSettleScript, "3", streams_[lane], dead_key_, key, group_, options_.consumer, entry,
-                        result, ttl, letter},
-                       [](const Reply&) {});
+  (void)settle_one(lane, entry, std::string(envelope.id), unique_key(envelope.meta), result, options_.result_ttl_ms,
+                   letter, [](const Reply&) {});
   log::warn("an entry of a stream was refused", {{"queue", options_.queue}, {"entry", entry}, {"reason", reason}});
 }
 

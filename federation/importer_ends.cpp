@@ -83,13 +83,13 @@ void Importer::tell_ends() {
     End end;
     if (!read_end(entry, end)) continue;
     task.ending = true;
-    // Before the end, in order: with the end told and the key not freed, a new task with that key would be dropped.
-    if (!task.unique.empty()) free_unique(entry.first, task.unique);
     if (!on_time(task) || !end.reason.empty()) {
       settle_checked(end);
       if (!task.ending) break;
       continue;
     }
+    // Before the end, in order: with the end told and the key not freed, a new task with that key would be dropped.
+    if (!task.unique.empty()) free_unique(entry.first, task.unique);
     const int lane = task.lane;
     bytes[lane] += end.result.size();
     ends[lane].push_back(std::move(end));
@@ -157,35 +157,42 @@ void Importer::settle_checked(const End& end) {
           std::string made;
           append_dead_letter_json(made, envelope.view(), end.reason, end.letter_error, clocks_.wall_now_us);
           at->second.ending = true;
-          const std::string ttl = number(options_.result_ttl_ms);
-          const Queued told = redis_.command({"EVAL", kSettleScript, "3", streams_[at->second.lane], dead_key_,
-                                              keys_.result(options_.queue, at->first), group_, options_.consumer,
-                                              at->second.entry, end.result, ttl, made},
-                                             [this, at](const Reply& answer) {
-                                               at->second.ending = false;
-                                               if (!answer.is_integer()) return refused_end(answer);
-                                               if (answer.integer == 0) return fence(*at);
-                                               ++stats_.settled;
-                                               ++stats_.dead;
-                                               finish(*at);
-                                             });
+          const Queued told = settle_one(at->second.lane, at->second.entry, at->first, at->second.unique, end.result,
+                                         options_.result_ttl_ms, made, [this, at](const Reply& answer) {
+                                           at->second.ending = false;
+                                           if (!answer.is_integer()) return refused_end(answer);
+                                           if (answer.integer == 0) return fence(*at);
+                                           ++stats_.settled;
+                                           ++stats_.dead;
+                                           finish(*at);
+                                         });
           if (told != Queued::kYes) at->second.ending = false;
         });
     if (asked != Queued::kYes) entry.second.ending = false;
     return;
   }
-  const std::string ttl = number(entry.second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms);
-  const Queued told = redis_.command(
-      {"EVAL", kSettleScript, "3", streams_[entry.second.lane], dead_key_, keys_.result(options_.queue, entry.first),
-       group_, options_.consumer, entry.second.entry, end.result, ttl, ""},
-      [this, at = &entry](const Reply& reply) {
-        at->second.ending = false;
-        if (!reply.is_integer()) return refused_end(reply);
-        if (reply.integer == 0) return fence(*at);
-        ++stats_.settled;
-        finish(*at);
-      });
+  const Queued told = settle_one(entry.second.lane, entry.second.entry, entry.first, entry.second.unique, end.result,
+                                 entry.second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms, "",
+                                 [this, at = &entry](const Reply& reply) {
+                                   at->second.ending = false;
+                                   if (!reply.is_integer()) return refused_end(reply);
+                                   if (reply.integer == 0) return fence(*at);
+                                   ++stats_.settled;
+                                   finish(*at);
+                                 });
   if (told != Queued::kYes) entry.second.ending = false;
+}
+
+// One step in Redis: 1 when it was ours, 0 when not.
+Queued Importer::settle_one(int lane, std::string_view entry, const std::string& id, const std::string& unique,
+                            std::string_view result, std::int64_t ttl_ms, std::string_view letter,
+                            ReplyHandler handler) {
+  const std::string result_key = keys_.result(options_.queue, id), ttl = number(ttl_ms);
+  const std::string unique_key = unique.empty() ? std::string() : keys_.unique(options_.queue, unique);
+  argv_.assign({"EVAL", kSettleScript, unique.empty() ? "3" : "4", streams_[lane], dead_key_, result_key});
+  if (!unique.empty()) argv_.push_back(unique_key);
+  argv_.insert(argv_.end(), {group_, options_.consumer, entry, result, ttl, id, letter});
+  return redis_.command(std::span<const std::string_view>(argv_), std::move(handler));
 }
 
 // Told again, after a while when it was the server that refused.

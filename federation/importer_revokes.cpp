@@ -70,16 +70,13 @@ void Importer::end_revoked(int lane, const std::string& entry, const Envelope& e
   status.updated_at_us = clocks_.wall_now_us;
   std::string result;
   append_json(result, status);
-  const std::string ttl = number(options_.result_ttl_ms), key = keys_.result(options_.queue, envelope.id);
-  if (const std::string unique = unique_key(envelope.meta); !unique.empty()) free_unique(envelope.id, unique);
-  (void)redis_.command(
-      {"EVAL", kSettleScript, "3", streams_[lane], dead_key_, key, group_, options_.consumer, entry, result, ttl, ""},
-      [this, id = envelope.id, item = item_id(envelope)](const Reply& reply) {
-        if (!reply.is_integer()) return;
-        if (reply.integer == 0) return;  // another's by now, who looks it up as we did
-        ++stats_.revoked;
-        forget_revokes(id, item);
-      });
+  (void)settle_one(lane, entry, envelope.id, unique_key(envelope.meta), result, options_.result_ttl_ms, "",
+                   [this, id = envelope.id, item = item_id(envelope)](const Reply& reply) {
+                     if (!reply.is_integer()) return;
+                     if (reply.integer == 0) return;  // another's by now, who looks it up as we did
+                     ++stats_.revoked;
+                     forget_revokes(id, item);
+                   });
   log::info("a revoked task was not run", {{"queue", options_.queue}, {"task", envelope.id}});
 }
 

@@ -18,11 +18,13 @@ constexpr std::int64_t kMs = 1'000'000;
 constexpr std::int64_t kLookNs = 10 * kMs;       // between two looks at what was taken
 constexpr std::int64_t kContendedNs = 20 * kMs;  // between two questions while not all have what they want
 constexpr std::int64_t kReachableNs = 2'000 * kMs;
-constexpr std::int64_t kAnswerNs = 1'000 * kMs;  // without an answer for that long, Redis counts as unreachable
-constexpr std::int64_t kRefusedNs = 500 * kMs;
-constexpr std::int64_t kHorizonNs = 500 * kMs;  // places further ahead stay with the cluster
-constexpr std::int64_t kBatchNs = 1'000 * kMs;  // a place that is not taken so long after its time is lost
-constexpr std::int64_t kKeptNs = 10'000 * kMs;  // a row that nobody uses
+constexpr std::int64_t kAnswerNs = 1'000 * kMs;   // without an answer for that long, Redis counts as unreachable
+constexpr std::int64_t kRefusedNs = 5'000 * kMs;  // then it is tried again
+constexpr std::int64_t kHorizonNs = 500 * kMs;    // places further ahead stay with the cluster
+constexpr std::int64_t kBatchNs = 200 * kMs;      // a place that is not taken so long after its time is lost
+constexpr std::int64_t kKeptNs = 10'000 * kMs;    // a row that nobody uses
+constexpr std::int64_t kForgottenNs = 3'000 * kMs;
+constexpr std::uint64_t kMostGuessed = 64;  // tasks that wait and are not remembered
 constexpr std::int64_t kPeakNs = 1'000 * kMs;
 constexpr std::int64_t kRenewNs = 200 * kMs;       // so long others wait before we know it
 constexpr std::int64_t kPermitsNs = 20'000 * kMs;  // less than Redis keeps them: we know first that they are over
@@ -59,7 +61,7 @@ void LimitDesk::step(const Clocks& clocks) {
   if (!ready_ || !redis_.is_ready()) return;
   const bool answers = asked_ == answered_ || clocks.now_ns < waiting_since_ns_ + kAnswerNs;
   if (!answers || clocks.now_ns < refused_until_ns_) return;
-  for (const std::uint32_t queue : queues_) limits_.share(queue, clocks.now_ns + kReachableNs);
+  share(clocks.now_ns + kReachableNs);
   put_places();
   look();
 }
@@ -77,6 +79,10 @@ void LimitDesk::look() {
     row.look_at_ns = clocks_.now_ns + kLookNs;
     limits_.is_rate(index) ? look_at_rate(index, row) : look_at_places(index, row);
   }
+}
+
+void LimitDesk::share(std::int64_t until_ns) {
+  for (const std::uint32_t queue : queues_) limits_.share(queue, until_ns);
 }
 
 bool LimitDesk::ask(Row& row, std::span<const std::string_view> argv, ReplyHandler handler) {
@@ -98,7 +104,9 @@ LimitDesk::Row* LimitDesk::answered(std::uint32_t index, const Reply& reply) {
     return &found->second;
   }
   if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return nullptr;
+  // Nobody can be asked: from now on, not only when the last good answer is old.
   refused_until_ns_ = clocks_.now_ns + kRefusedNs;
+  share(1);
   if (!refusal_told_) log::warn("Redis does not answer about shared limits", {{"error", reply.text}});
   refusal_told_ = true;
   return nullptr;
@@ -108,7 +116,11 @@ LimitDesk::Row* LimitDesk::answered(std::uint32_t index, const Reply& reply) {
 
 void LimitDesk::look_at_rate(std::uint32_t index, Row& row) {
   const engine::Rate rate = limits_.rate(index);
-  if (!rate) return;
+  if (!rate) {  // nonsense in the segment
+    (void)limits_.take_wanted(index);
+    if (limits_.drop(index)) rows_.erase(index);
+    return;
+  }
   const engine::SharedLimits::Places places = limits_.places(index, clocks_.now_ns);
   const std::int64_t interval = std::max<std::int64_t>(engine::interval_ns(rate), 1);
   double taken = 0;
@@ -117,16 +129,19 @@ void LimitDesk::look_at_rate(std::uint32_t index, Row& row) {
     taken += static_cast<double>(std::max<std::int64_t>(next - row.next_ns[i], 0) / interval);
     row.next_ns[i] = next;
   }
-  const std::uint64_t wanted = limits_.take_wanted(index);
-  row.wanted += wanted;
+  const std::uint64_t looks = limits_.take_wanted(index);
+  row.backlog += limits_.take_newcomers(index);
+  row.backlog -= std::min(row.backlog, static_cast<std::uint64_t>(taken));
+  if (looks == 0 && clocks_.now_ns >= row.used_ns + kForgottenNs) row.backlog = 0;  // revoked, or not known to us
+  if (looks > 0) row.backlog = std::max<std::uint64_t>(row.backlog, 1);
   row.per_look = std::max(taken, row.per_look * 0.75);
-  if (taken > 0 || wanted > 0) row.used_ns = clocks_.now_ns;
-  if (clocks_.now_ns >= row.used_ns + kKeptNs) {
+  if (taken > 0 || looks > 0) row.used_ns = clocks_.now_ns;
+  if (clocks_.now_ns >= std::max(row.used_ns, row.ask_at_ns) + kKeptNs) {
     if (limits_.drop(index)) rows_.erase(index);
     return;
   }
   const double count =
-      std::min(static_cast<double>(row.wanted) + 2 * row.per_look, kMostPlaces) - static_cast<double>(places.left);
+      std::min(static_cast<double>(row.backlog) + 2 * row.per_look, kMostPlaces) - static_cast<double>(places.left);
   if (count >= 1 && places.room && clocks_.now_ns >= row.ask_at_ns)
     ask_rate(index, row, static_cast<std::uint64_t>(count));
 }
@@ -139,7 +154,7 @@ void LimitDesk::ask_rate(std::uint32_t index, Row& row, std::uint64_t count) {
   const std::string tolerance = fmt::format("{:.3f}", static_cast<double>(engine::tolerance_ns(rate)) / 1000);
   const std::string horizon = fmt::to_string(kHorizonNs / 1000);
   const std::string_view argv[] = {"EVAL", kTakeRateScript, "1", key, wanted, interval, tolerance, horizon};
-  if (ask(row, argv, [this, index, rate](const Reply& reply) { on_rate(index, reply, rate); })) row.wanted = 0;
+  (void)ask(row, argv, [this, index, rate](const Reply& reply) { on_rate(index, reply, rate); });
 }
 
 void LimitDesk::on_rate(std::uint32_t index, const Reply& reply, engine::Rate rate) {
@@ -158,7 +173,7 @@ void LimitDesk::put_places() {
     const std::int64_t first_ns = clocks_.now_ns + static_cast<std::int64_t>(one.from_now_us * 1000);
     if (one.places < 1) {
       row.ask_at_ns = first_ns;
-      limits_.pace(one.index, first_ns + engine::tolerance_ns(one.rate));
+      limits_.pace(one.index, first_ns);
       continue;
     }
     const auto places = static_cast<std::uint64_t>(one.places);
@@ -167,6 +182,7 @@ void LimitDesk::put_places() {
     const std::int64_t until_ns = std::max(last_ns, clocks_.now_ns) + kBatchNs;
     const int batch = limits_.add_places(one.index, first_ns, places, until_ns, clocks_.now_ns);
     if (batch >= 0) row.next_ns[batch] = first_ns;
+    limits_.let_go(one.index, places, clocks_.now_ns);
   }
   arrived_.clear();
 }
@@ -174,10 +190,12 @@ void LimitDesk::put_places() {
 // ---- places of a concurrency limit
 
 void LimitDesk::look_at_places(std::uint32_t index, Row& row) {
-  const std::uint64_t wanted = limits_.take_wanted(index);
-  row.wanted = std::max(wanted, row.wanted);
+  row.wanted += limits_.take_wanted(index);
   const std::uint32_t running = limits_.running(index);
-  const std::uint64_t waiting = std::max<std::uint64_t>(limits_.waiting(index), row.wanted);
+  // A look is no task: one that waits looks again and again. Who is remembered waits; beyond that nobody is.
+  std::uint64_t waiting = limits_.waiting(index);
+  if (row.wanted > 0 && (waiting == 0 || waiting >= shm::kLimiterWaiters))
+    waiting = std::max<std::uint64_t>(waiting, std::min<std::uint64_t>(row.wanted, waiting == 0 ? 1 : kMostGuessed));
   const auto wants =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(running + waiting, limits_.most_at_once(index)));
   if (wants >= row.peak || row.contended || clocks_.now_ns >= row.peak_ns + kPeakNs) {

@@ -35,7 +35,8 @@ class LimitDesk {
   struct Row {
     std::uint64_t key = 0;
     bool asking = false;
-    std::uint64_t wanted = 0;     // turned away, and not asked for yet
+    std::uint64_t backlog = 0;    // of a rate: tasks that wait, as far as we know
+    std::uint64_t wanted = 0;     // of a concurrency limit: looks since we asked
     std::int64_t look_at_ns = 0;  // unless somebody wants something
     std::int64_t used_ns = 0;     // when somebody last wanted something
     std::int64_t ask_at_ns = 0;   // not before
@@ -59,6 +60,7 @@ class LimitDesk {
   void on_places(std::uint32_t index, const Reply& reply, std::int64_t sent_ns);
   bool ask(Row& row, std::span<const std::string_view> argv, ReplyHandler handler);
   Row* answered(std::uint32_t index, const Reply& reply);
+  void share(std::int64_t until_ns);
 
   engine::SharedLimits limits_;
   Redis& redis_;

@@ -13,7 +13,7 @@ inline constexpr std::string_view kTakeRateScript = R"lua(
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local wanted, interval, tolerance, horizon = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local arrival = tonumber(redis.call('GET', KEYS[1])) or 0
+local arrival = tonumber((redis.pcall('GET', KEYS[1]))) or 0
 if not (arrival >= now) then arrival = now end
 if arrival > now + 2 * (tolerance + interval + horizon) then arrival = now + tolerance + interval end
 local at_once = math.floor((now + tolerance - arrival) / interval) + 1
@@ -35,12 +35,16 @@ inline constexpr std::string_view kTakePlacesScript = R"lua(
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local host, needs, wants, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local rows = redis.call('HGETALL', KEYS[1])
+local rows = redis.pcall('HGETALL', KEYS[1])
+if rows.err then
+  redis.call('DEL', KEYS[1])
+  rows = {}
+end
 local others, names, used, unmet = {}, {}, 0, 0
 for i = 1, #rows, 2 do
   local has, want, until_ms = string.match(rows[i + 1], '^(%d+) (%d+) (%d+)$')
   if rows[i] ~= host then
-    if not has or tonumber(until_ms) <= now then
+    if not has or tonumber(until_ms) <= now or tonumber(until_ms) > now + 2 * ARGV[5] then
       redis.call('HDEL', KEYS[1], rows[i])
     else
       has, want = tonumber(has), tonumber(want)
@@ -73,15 +77,16 @@ return {granted, share, unmet}
 // A task with a unique key is appended, unless another has the key. KEYS stream, unique key. ARGV task id, ms for which
 // the key is its, then the entry's fields. Answers with the entry, or with {the task that has the key}.
 inline constexpr std::string_view kAddUniqueScript = R"lua(
-local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[1] then return {holder} end
+local holder = redis.pcall('GET', KEYS[2])
+if type(holder) == 'string' and holder ~= ARGV[1] then return {holder} end
+local entry = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+return entry
 )lua";
 
 // The task has ended: its key is free. KEYS unique key. ARGV task id.
 inline constexpr std::string_view kFreeUniqueScript = R"lua(
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 )lua";
 

@@ -48,18 +48,20 @@ redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
 redis.call('ZREM', KEYS[1], ARGV[1])
 return 1)lua";
 
-// An entry ends, if it still is this consumer's: acknowledged, deleted, its result stored, and a dead letter kept
-// where there is one. What gives memory back comes first: a Redis that is full refuses a script's first write only
-// when that takes memory, and so drains. KEYS stream, dead letters, result. ARGV group, consumer, entry, result, its TTL in ms, letter
-// (empty = none). 1 when it was ours, 0 when it is another's or over.
+// An entry ends, if it still is this consumer's: acknowledged, deleted, its result stored, its unique key free, and a
+// dead letter kept where there is one. What gives memory back comes first: a Redis that is full refuses a script's first
+// write only when that takes memory, and so drains. KEYS stream, dead letters, result, unique key (may be missing).
+// ARGV group, consumer, entry, result, its TTL in ms, task id, letter (empty = none). 1 when it was ours, 0 when it is
+// another's or over.
 inline constexpr std::string_view kSettleScript = R"lua(
 local mine = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #mine == 0 or mine[1][2] ~= ARGV[2] then return 0 end
-if ARGV[6] ~= '' then redis.call('LLEN', KEYS[2]) end
+if ARGV[7] ~= '' then redis.call('LLEN', KEYS[2]) end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 redis.call('XDEL', KEYS[1], ARGV[3])
+if KEYS[4] and redis.pcall('GET', KEYS[4]) == ARGV[6] then redis.call('DEL', KEYS[4]) end
 redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5])
-if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[6]) end
+if ARGV[7] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[7]) end
 return 1)lua";
 
 // Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without

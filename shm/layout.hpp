@@ -349,6 +349,7 @@ inline constexpr std::uint32_t kTaskStats = 8;
 inline constexpr std::uint64_t kHistogramRowBytes = (base::kHistogramBuckets + kTaskStats) * 8;
 
 inline constexpr std::uint32_t kLimiterHolders = 103;
+inline constexpr std::uint32_t kLimiterWaiters = 5;
 inline constexpr std::uint64_t kSharedPlaces = std::uint64_t{1} << 63;  // in LimiterRow::limit
 
 // Places in a rate that this host has of the cluster's: one each interval, from `next_ns` on, while the next one ends by
@@ -364,7 +365,7 @@ struct alignas(kCacheLineBytes) LimiterRow {
   std::atomic<std::uint64_t> key;  // 0 = unused. W: any (CAS), once
   std::atomic<std::int64_t> arrival_ns;
   std::atomic<std::uint64_t> denied;
-  std::atomic<std::uint64_t> waiters[5];  // hints: tasks that were held back by the concurrency limit
+  std::atomic<std::uint64_t> waiters[kLimiterWaiters];  // hints: tasks that were held back by the concurrency limit
   // Kept with other hosts, by the gateway (docs/federation.md, "Limits").
   std::atomic<std::uint64_t> wanted;           // starts that were turned away since the gateway looked. W: any
   std::atomic<std::uint64_t> limit;            // packed Rate, or kSharedPlaces | most at once. W: any
@@ -372,7 +373,8 @@ struct alignas(kCacheLineBytes) LimiterRow {
   std::atomic<std::uint64_t> permits;          // of the cluster's places, this host's. W: the gateway
   std::atomic<std::int64_t> permits_until_ns;  // W: the gateway
   RateBatch batches[2];                        // W: the gateway
-  std::atomic<std::uint64_t> for_later[6];
+  std::atomic<std::uint64_t> newcomers;        // of `wanted`, those who had not been turned away before. W: any
+  std::atomic<std::uint64_t> for_later[5];
   std::atomic<std::uint64_t> holders[kLimiterHolders];  // generation << 24 | slot; valid while leased
 };
 static_assert(sizeof(LimiterRow) == 1024);  // a power of two: no row straddles a page

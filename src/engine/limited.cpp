@@ -10,12 +10,12 @@ namespace {
 // The places in time that one start takes: all of them, or none.
 class RatePlaces {
  public:
-  RatePlaces(Limiter& limiter, LimitsOf whose, std::int64_t now_ns)
-      : limiter_(limiter), whose_(whose), now_ns_(now_ns), start_ns_(now_ns), ask_ns_(now_ns) {}
+  RatePlaces(Limiter& limiter, LimitsOf whose, std::uint32_t looks, std::int64_t now_ns)
+      : limiter_(limiter), whose_(whose), looks_(looks), now_ns_(now_ns), start_ns_(now_ns), ask_ns_(now_ns) {}
 
   void take(std::uint64_t key, Rate rate) noexcept {
     if (!rate || !complete_) return;
-    places_[count_] = limiter_.take_rate(key, rate, whose_, now_ns_);
+    places_[count_] = limiter_.take_rate(key, rate, whose_, looks_, now_ns_);
     const RatePlace& place = places_[count_++];
     complete_ = place.taken;
     missing_ = key;
@@ -34,6 +34,7 @@ class RatePlaces {
  private:
   Limiter& limiter_;
   LimitsOf whose_;
+  std::uint32_t looks_;
   std::int64_t now_ns_, start_ns_, ask_ns_;
   RatePlace places_[3];
   int count_ = 0;
@@ -66,16 +67,19 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
     return true;
   };
 
-  RatePlaces rates(limiter, whose, now_ns);
+  RatePlaces rates(limiter, whose, task.tally.releases, now_ns);
   if (!task.tally.rate_paid) {
-    rates.take(queue_rate_key(segment_, task.queue), queue_rate);
-    rates.take(extras.rate_key, extras.rate);
+    // The narrowest first: who is turned away there takes no place of the others.
     rates.take(extras.group_rate_key, extras.group_rate);
+    rates.take(extras.rate_key, extras.rate);
+    rates.take(queue_rate_key(segment_, task.queue), queue_rate);
     if (!rates.complete()) {
       rates.give_back();
       const bool nobody = whose == LimitsOf::kNobody;
-      return hold_until(nobody ? limiter.look_again_ns(rates.missing(), task.tally.releases, now_ns) : rates.ask_ns(),
-                        /*paid=*/false);
+      (void)hold_until(nobody ? limiter.look_again_ns(rates.missing(), task.tally.releases, now_ns) : rates.ask_ns(),
+                       /*paid=*/false);
+      if (!lost) limiter.add_waiter(rates.missing(), task.id.handle);
+      return true;
     }
   }
   // Whoever finds no slot to wait in comes again at once, and would pay each time.
@@ -88,7 +92,9 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
 
   std::uint64_t full_key = 0;
   const auto take_place = [&](std::uint64_t key, std::uint32_t limit) {
-    if (limit == 0 || full_key != 0 || limiter.take_place(key, limit, whose, lease.slot, lease.word, now_ns)) return;
+    if (limit == 0 || full_key != 0 ||
+        limiter.take_place(key, limit, whose, task.tally.releases, lease.slot, lease.word, now_ns))
+      return;
     full_key = key;
   };
   take_place(queue_concurrency_key(segment_, task.queue), queue_limit);

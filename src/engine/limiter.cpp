@@ -11,7 +11,6 @@ using shm::LimiterRow;
 
 namespace {
 
-constexpr std::int64_t kAskAgainNs = 1'000'000;  // the gateway has heard from Redis by then, if all is well
 constexpr std::int64_t kLongestPaceNs = 30 * kSecondNs;
 constexpr std::int64_t kFirstLookNs = 1'000'000;
 constexpr std::uint32_t kMostDoublings = 6;        // then one looks every 64 ms,
@@ -60,11 +59,12 @@ LimiterRow* Limiter::row(std::uint64_t key, bool make) const noexcept {
   return nullptr;
 }
 
-RatePlace Limiter::take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::int64_t now_ns) noexcept {
+RatePlace Limiter::take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::uint32_t looks,
+                             std::int64_t now_ns) noexcept {
+  if (whose == LimitsOf::kNobody) return {now_ns, false};
   LimiterRow* r = row(key, true);
   if (r == nullptr || rate.count == 0 || rate.period_s == 0) return {now_ns};
-  if (whose == LimitsOf::kCluster) return take_of_batches(*r, rate, now_ns);
-  if (whose == LimitsOf::kNobody) return {now_ns, false};
+  if (whose == LimitsOf::kCluster) return take_of_batches(*r, rate, looks, now_ns);
   const std::int64_t interval = interval_ns(rate);
   std::int64_t arrival = r->arrival_ns.load(std::memory_order_acquire);
   for (;;) {
@@ -78,8 +78,8 @@ RatePlace Limiter::take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::
 }
 
 // A place of a batch that this host has got; the earlier one first. Without one, more are asked for, and whoever was
-// turned away comes again in the order and at the pace of the rate.
-RatePlace Limiter::take_of_batches(LimiterRow& r, Rate rate, std::int64_t now_ns) noexcept {
+// turned away looks again: those who wait are in no order.
+RatePlace Limiter::take_of_batches(LimiterRow& r, Rate rate, std::uint32_t looks, std::int64_t now_ns) noexcept {
   const std::int64_t interval = std::max<std::int64_t>(interval_ns(rate), 1);
   for (;;) {
     shm::RateBatch* first = nullptr;
@@ -102,25 +102,29 @@ RatePlace Limiter::take_of_batches(LimiterRow& r, Rate rate, std::int64_t now_ns
     return {at, true, &first->next_ns, interval, next + interval};
   }
   r.denied.fetch_add(1, std::memory_order_relaxed);
-  ask(r, pack_rate(rate));
-  return {
-      std::clamp(take_pace(r, interval, now_ns) - tolerance_ns(rate), now_ns + kAskAgainNs, now_ns + kLongestPaceNs),
-      false};
+  ask(r, pack_rate(rate), looks == 0);
+  return {take_pace(r, looks, kLongestPaceNs, now_ns), false};
 }
 
-std::int64_t Limiter::take_pace(LimiterRow& r, std::int64_t interval_ns, std::int64_t now_ns) noexcept {
+// When to look again: after a growing while, not before the gateway says that there may be something, and all who look
+// one after the other.
+std::int64_t Limiter::take_pace(LimiterRow& r, std::uint32_t looks, std::int64_t longest_ns,
+                                std::int64_t now_ns) noexcept {
+  const std::int64_t least_ns = now_ns + (kFirstLookNs << std::min(looks, kMostDoublings));
   std::int64_t pace = r.pace_ns.load(std::memory_order_relaxed);
   std::int64_t mine = 0;
   do {
     mine = std::max(pace, now_ns);
-  } while (!r.pace_ns.compare_exchange_weak(pace, mine + interval_ns, std::memory_order_relaxed));
-  return mine;
+    if (mine >= now_ns + longest_ns) return std::max(least_ns, now_ns + longest_ns);
+  } while (!r.pace_ns.compare_exchange_weak(pace, mine + kBetweenLooksNs, std::memory_order_relaxed));
+  return std::max(mine, least_ns);
 }
 
 // order(limiter.call): seq_cst; the count, then a look at the bit. A gateway that drops the row clears the bit, then
 // looks at the count: so one of the two sees the other.
-void Limiter::ask(LimiterRow& r, std::uint64_t limit) noexcept {
+void Limiter::ask(LimiterRow& r, std::uint64_t limit, bool anew) noexcept {
   r.limit.store(limit, std::memory_order_relaxed);
+  if (anew) r.newcomers.fetch_add(1, std::memory_order_relaxed);
   const bool first = r.wanted.fetch_add(1, std::memory_order_seq_cst) == 0;
   const auto index = static_cast<std::uint64_t>(&r - segment_.at<LimiterRow>(segment_.layout().limiters));
   auto& calls = segment_.at<std::atomic<std::uint64_t>>(segment_.layout().limiter_calls)[index / 64];
@@ -147,14 +151,15 @@ bool Limiter::stands(std::uint64_t holder) const noexcept {
   return word.generation() == holder >> shm::kSlotBits && word.state() == shm::State::kLeased;
 }
 
-bool Limiter::take_place(std::uint64_t key, std::uint32_t limit, LimitsOf whose, std::uint32_t slot,
-                         shm::ControlWord word, std::int64_t now_ns) noexcept {
+bool Limiter::take_place(std::uint64_t key, std::uint32_t limit, LimitsOf whose, std::uint32_t looks,
+                         std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept {
+  if (whose == LimitsOf::kNobody) return false;
   LimiterRow* r = row(key, true);
   if (r == nullptr) return true;
   const std::uint64_t mine = TaskId::make(1, slot, word.generation()).handle;
   std::uint32_t places = std::min(limit, shm::kLimiterHolders);
-  if (whose != LimitsOf::kCluster) {
-    if (whose == LimitsOf::kHost && take_holder(*r, mine, places)) return true;
+  if (whose == LimitsOf::kHost) {
+    if (take_holder(*r, mine, places)) return true;
     r->denied.fetch_add(1, std::memory_order_relaxed);
     return false;
   }
@@ -165,39 +170,48 @@ bool Limiter::take_place(std::uint64_t key, std::uint32_t limit, LimitsOf whose,
   if (r->permits_until_ns.load(std::memory_order_acquire) <= now_ns) places = 0;
   if (take_holder(*r, mine, places)) {
     if (r->permits.load(std::memory_order_seq_cst) == permits) return true;
-    for (auto& place : r->holders) {
-      std::uint64_t holder = mine;
-      if (place.load(std::memory_order_relaxed) == mine) (void)place.compare_exchange_strong(holder, 0);
-    }
+    give_up(*r, mine);
   }
   r->denied.fetch_add(1, std::memory_order_relaxed);
-  ask(*r, shm::kSharedPlaces | limit);
+  ask(*r, shm::kSharedPlaces | limit, looks == 0);
   return false;
 }
 
+// Who runs is counted in all places: there may have been more when they were taken. Two who take the last one see each
+// other when they count again, and at least one of them gives it up.
 bool Limiter::take_holder(LimiterRow& r, std::uint64_t mine, std::uint32_t places) noexcept {
-  // Who runs is counted in all places: the limit may have been higher when they were taken. New ones are taken
-  // among the first `places`, so no two can take the last one.
-  std::uint32_t running = 0;
-  for (const auto& place : r.holders) {
-    const std::uint64_t holder = place.load(std::memory_order_acquire);
-    if (holder == mine) return true;  // ours from before a lost lease
-    if (stands(holder)) ++running;
-  }
-  for (std::uint32_t i = 0; i < places && running < places; ++i) {
+  bool have = false;  // from before a retry or a lost lease
+  for (const auto& place : r.holders) have = have || place.load(std::memory_order_acquire) == mine;
+  for (std::uint32_t i = 0; i < places && !have; ++i) {
     std::uint64_t holder = r.holders[i].load(std::memory_order_acquire);
-    // order(limiter.place): seq_cst; the place is ours before the handler starts, and before the permits are read
-    // again.
-    if (!stands(holder) && r.holders[i].compare_exchange_strong(holder, mine, std::memory_order_seq_cst)) return true;
+    // order(limiter.place): seq_cst; the place is ours before the handler starts, before the others are counted, and
+    // before the permits are read again.
+    have = !stands(holder) && r.holders[i].compare_exchange_strong(holder, mine, std::memory_order_seq_cst);
   }
+  if (!have) return false;
+  if (others(r, mine) < places) return true;
+  give_up(r, mine);
   return false;
+}
+
+std::uint32_t Limiter::others(const LimiterRow& r, std::uint64_t mine) const noexcept {
+  return static_cast<std::uint32_t>(std::count_if(std::begin(r.holders), std::end(r.holders), [&](const auto& h) {
+    const std::uint64_t holder = h.load(std::memory_order_seq_cst);
+    return holder != mine && stands(holder);
+  }));
+}
+
+void Limiter::give_up(LimiterRow& r, std::uint64_t mine) noexcept {
+  for (auto& place : r.holders) {
+    std::uint64_t holder = mine;
+    if (place.load(std::memory_order_relaxed) == mine)
+      (void)place.compare_exchange_strong(holder, 0, std::memory_order_seq_cst);
+  }
 }
 
 std::int64_t Limiter::look_again_ns(std::uint64_t key, std::uint32_t looks, std::int64_t now_ns) noexcept {
-  const std::int64_t wait_ns = kFirstLookNs << std::min(looks, kMostDoublings);
   LimiterRow* r = row(key, true);
-  const std::int64_t pace_ns = r == nullptr ? now_ns : take_pace(*r, kBetweenLooksNs, now_ns);
-  return std::clamp(pace_ns, now_ns + wait_ns, now_ns + kLongestLookNs);
+  return r == nullptr ? now_ns + kLongestLookNs : take_pace(*r, looks, kLongestLookNs, now_ns);
 }
 
 void Limiter::add_waiter(std::uint64_t key, std::uint64_t handle) noexcept {
@@ -225,10 +239,6 @@ std::uint32_t Limiter::holders(std::uint64_t key) const noexcept {
   return r == nullptr ? 0 : holders(*r);
 }
 
-std::uint32_t Limiter::holders(const LimiterRow& r) const noexcept {
-  return static_cast<std::uint32_t>(std::count_if(std::begin(r.holders), std::end(r.holders), [this](const auto& h) {
-    return stands(h.load(std::memory_order_seq_cst));
-  }));
-}
+std::uint32_t Limiter::holders(const LimiterRow& r) const noexcept { return others(r, 0); }
 
 }  // namespace stem::engine

@@ -37,16 +37,16 @@ class Limiter {
  public:
   explicit Limiter(shm::Segment& segment) : segment_(segment) {}
 
-  // When a task of this key may start. Takes the place in time. A burst of rate.count is let through. Without
+  // When a task of this key may start. `looks`: how often it has been turned away. Takes the place in time. A burst of rate.count is let through. Without
   // room in the limiter table everything may start (failOpen), and the answer is now.
-  RatePlace take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::int64_t now_ns) noexcept;
+  RatePlace take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::uint32_t looks, std::int64_t now_ns) noexcept;
   // For a task that neither starts nor waits for its time.
   static void give_back(const RatePlace& place) noexcept;
 
   // True when the task now counts as one of at most `limit` running ones; `limit` beyond
   // shm::kLimiterHolders is that many on this host.
-  bool take_place(std::uint64_t key, std::uint32_t limit, LimitsOf whose, std::uint32_t slot, shm::ControlWord word,
-                  std::int64_t now_ns) noexcept;
+  bool take_place(std::uint64_t key, std::uint32_t limit, LimitsOf whose, std::uint32_t looks, std::uint32_t slot,
+                  shm::ControlWord word, std::int64_t now_ns) noexcept;
   // When a task that found no place may look again: soon at first, and all that wait for the key one after the other.
   std::int64_t look_again_ns(std::uint64_t key, std::uint32_t looks, std::int64_t now_ns) noexcept;
   // Remembers a task that was held back, so that the next to finish can let it go at once.
@@ -61,9 +61,12 @@ class Limiter {
   shm::LimiterRow* row(std::uint64_t key, bool make) const noexcept;
   bool stands(std::uint64_t holder) const noexcept;
   bool take_holder(shm::LimiterRow& row, std::uint64_t mine, std::uint32_t places) noexcept;
-  RatePlace take_of_batches(shm::LimiterRow& row, Rate rate, std::int64_t now_ns) noexcept;
-  static std::int64_t take_pace(shm::LimiterRow& row, std::int64_t interval_ns, std::int64_t now_ns) noexcept;
-  void ask(shm::LimiterRow& row, std::uint64_t limit) noexcept;
+  RatePlace take_of_batches(shm::LimiterRow& row, Rate rate, std::uint32_t looks, std::int64_t now_ns) noexcept;
+  static std::int64_t take_pace(shm::LimiterRow& row, std::uint32_t looks, std::int64_t longest_ns,
+                                std::int64_t now_ns) noexcept;
+  std::uint32_t others(const shm::LimiterRow& row, std::uint64_t mine) const noexcept;
+  void give_up(shm::LimiterRow& row, std::uint64_t mine) noexcept;
+  void ask(shm::LimiterRow& row, std::uint64_t limit, bool anew) noexcept;
 
   shm::Segment& segment_;
 };

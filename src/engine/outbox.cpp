@@ -111,7 +111,7 @@ bool Outbox::end(const Parcel& parcel, OutcomeKind kind, std::span<const std::by
               std::memory_order_release);
   ControlWord settling;
   if (!change(parcel, State::kSettling, counter, settling)) return false;
-  if ((task.flags & shm::kHasObligations) != 0)
+  if ((task.flags & shm::kHasObligations) != 0 && kind != OutcomeKind::kCancelled)  // as Engine::after_commit
     enqueue_links(engine_, parcel.slot, settling, /*error=*/kind == OutcomeKind::kFailed, now_ns);
   if ((task.flags & shm::kKeepResult) != 0) {
     ControlWord word = settling;

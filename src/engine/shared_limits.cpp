@@ -66,6 +66,12 @@ std::uint32_t SharedLimits::most_at_once(std::uint32_t row) const noexcept {
 std::uint64_t SharedLimits::take_wanted(std::uint32_t row) noexcept {
   return at(row).wanted.exchange(0, std::memory_order_acq_rel);
 }
+std::uint64_t SharedLimits::take_newcomers(std::uint32_t row) noexcept {
+  return at(row).newcomers.exchange(0, std::memory_order_relaxed);
+}
+void SharedLimits::let_go(std::uint32_t row, std::uint64_t most, std::int64_t now_ns) noexcept {
+  while (most > 0 && engine_.let_one_go(key(row), now_ns)) --most;
+}
 bool SharedLimits::is_wanted(std::uint32_t row) const noexcept {
   return at(row).wanted.load(std::memory_order_relaxed) != 0;
 }
@@ -152,8 +158,7 @@ void SharedLimits::set_permits(std::uint32_t row, std::uint32_t permits, std::in
   // order(limiter.permits): seq_cst; see Limiter::take_place.
   at(row).permits.store(permits, std::memory_order_seq_cst);
   at(row).permits_until_ns.store(until_ns, std::memory_order_release);
-  for (std::uint32_t i = before; i < permits; ++i)
-    if (!engine_.let_one_go(key(row), now_ns)) break;
+  if (permits > before) let_go(row, permits - before, now_ns);
 }
 
 }  // namespace stem::engine

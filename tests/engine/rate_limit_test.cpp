@@ -163,11 +163,11 @@ TEST_F(RateLimit, AnUnusedTokenIsNotSavedUp) {
 TEST_F(RateLimit, AFullTableLetsEverythingThrough) {
   Limiter limiter(*segment_);
   const std::uint32_t rows = segment_->geometry().limiter_count;
-  for (std::uint64_t key = 1; key <= 2 * std::uint64_t{rows}; ++key) (void)limiter.take_rate(key, {1, 3600}, LimitsOf::kHost, now_);
+  for (std::uint64_t key = 1; key <= 2 * std::uint64_t{rows}; ++key) (void)limiter.take_rate(key, {1, 3600}, LimitsOf::kHost, 0, now_);
   // Keys that found a row are limited; those that found none are not.
   std::uint64_t open = 0, closed = 0;
   for (std::uint64_t key = 1; key <= 2 * std::uint64_t{rows}; ++key)
-    (limiter.take_rate(key, {1, 3600}, LimitsOf::kHost, now_).at_ns > now_ ? closed : open)++;
+    (limiter.take_rate(key, {1, 3600}, LimitsOf::kHost, 0, now_).at_ns > now_ ? closed : open)++;
   EXPECT_GT(closed, rows / 2);
   EXPECT_GT(open, rows / 2);
 }

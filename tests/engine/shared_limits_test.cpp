@@ -146,6 +146,43 @@ TEST_F(SharedLimitsTest, NoMoreRunThanThereArePermits) {
   EXPECT_EQ(limits_.running(row), 0u);
 }
 
+TEST_F(SharedLimitsTest, ARetryAsksForAPermitAsAnyOther) {
+  put(1, at_once(1));
+  EXPECT_TRUE(start_all().empty());
+  const std::uint32_t row = called();
+  limits_.set_permits(row, 1, now_ + kHourNs, now_);
+  std::vector<Held> running = start_all();
+  ASSERT_EQ(running.size(), 1u);
+  bool retried = false;
+  EXPECT_EQ(worker_->fail(running[0].lease, running[0].view, {"error", "no"}, 0, now_, retried), Settled::kDone);
+  limits_.lower_permits(row, 0);  // another host has it
+  pass(10 * kSecondNs);
+  EXPECT_TRUE(start_all().empty());
+  limits_.set_permits(row, 1, now_ + kHourNs, now_);
+  EXPECT_EQ(drain().size(), 1u);
+}
+
+TEST_F(SharedLimitsTest, FewerPermitsThanPlacesThatAreTakenLetNobodyIn) {
+  for (std::uint64_t n = 0; n < 6; ++n) put(n, at_once(6));
+  EXPECT_TRUE(start_all().empty());
+  const std::uint32_t row = called();
+  limits_.set_permits(row, 4, now_ + kHourNs, now_);
+  pass(kSecondNs);
+  std::vector<Held> running = start_all();
+  ASSERT_EQ(running.size(), 4u);
+  limits_.lower_permits(row, 2);
+  for (int i = 0; i < 2; ++i) {  // those in the first places end, two beyond them go on
+    EXPECT_EQ(succeed(running.front()), Settled::kDone);
+    running.erase(running.begin());
+  }
+  pass(kSecondNs);
+  EXPECT_TRUE(start_all().empty()) << "two run, and there are two permits";
+  for (const Held& held : running) EXPECT_EQ(succeed(held), Settled::kDone);
+  limits_.set_permits(row, 6, now_ + kHourNs, now_);
+  pass(kSecondNs);
+  EXPECT_EQ(drain().size(), 2u);
+}
+
 TEST_F(SharedLimitsTest, PermitsThatAreOverAreNone) {
   put(1, at_once(4));
   EXPECT_TRUE(start_all().empty());

@@ -137,7 +137,7 @@ TEST_F(ImporterTest, AttemptsOfOtherHostsCountOnce) {
   const auto settle = std::find_if(redis.sent.begin(), redis.sent.end(),
                                    [](const auto& sent) { return names(sent, federation::kSettleScript); });
   EXPECT_NE(settle->argv[9].find("\"attempt\":3"), std::string::npos) << settle->argv[9];
-  EXPECT_NE(settle->argv[11].find("\"attempt\":3"), std::string::npos) << settle->argv[11];
+  EXPECT_NE(settle->argv[12].find("\"attempt\":3"), std::string::npos) << settle->argv[12];
 }
 
 // Whatever Redis refuses is asked again after a while, not with every turn.

@@ -138,6 +138,7 @@ class CommandMaker {
                 id(),
                 "{}",
                 "100000",
+                "some",
                 one_of({"", "letter"})};
       case 24:
         return {"EVAL",   std::string(kSettleManyScript),

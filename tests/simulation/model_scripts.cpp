@@ -121,13 +121,16 @@ bool ModelRedis::is_mine(std::string_view stream, std::string_view group, std::s
 OwnedReply ModelRedis::settle(Words keys, Words args) {
   OwnedReply refused;
   if (!is_mine(keys[0], args[0], args[1], args[2], refused)) return refused;
-  if (!args[5].empty())
+  if (!args[6].empty())
     if (OwnedReply looked = call({"LLEN", keys[1]}); is_error(looked)) return looked;
   if (OwnedReply acked = call({"XACK", keys[0], args[0], args[2]}); is_error(acked)) return acked;
   if (OwnedReply gone = call({"XDEL", keys[0], args[2]}); is_error(gone)) return gone;
+  if (keys.size() > 3)
+    if (const OwnedReply holder = call({"GET", keys[3]}); holder.text == args[5] && !is_error(holder))
+      if (OwnedReply freed = call({"DEL", keys[3]}); is_error(freed)) return freed;
   if (OwnedReply kept = call({"SET", keys[2], args[3], "PX", args[4]}); is_error(kept)) return kept;
-  if (!args[5].empty())
-    if (OwnedReply pushed = call({"LPUSH", keys[1], args[5]}); is_error(pushed)) return pushed;
+  if (!args[6].empty())
+    if (OwnedReply pushed = call({"LPUSH", keys[1], args[6]}); is_error(pushed)) return pushed;
   return number_reply(1);
 }
 
