@@ -76,8 +76,10 @@ void put_extras(Batch& batch, TaskExtras e, ClockShift clock) {
   x.result_ttl_ns = e.result_ttl_ns;
   x.retry_base_ns = e.retry.base_ns;
   x.retry_max_ns = e.retry.max_ns;
-  x.retry_kind = static_cast<std::uint32_t>(e.retry.kind);
+  x.retry_kind = static_cast<std::uint16_t>(e.retry.kind);
+  x.limits_fail_closed = e.limits_fail_closed ? 1 : 0;
   x.unique_key = e.unique_key;
+  x.unique_everywhere = e.unique_everywhere ? 1 : 0;
   x.unique_until_ns = clock.to_real(e.unique_for_ns);  // absolute, as read from an extension
   x.rate_key = e.rate_key;
   x.rate_count = e.rate.count;
@@ -133,7 +135,9 @@ bool take_extras(Cursor& from, TaskImage& image) {
   e.hard_limit_ns = x.hard_limit_ns;
   e.result_ttl_ns = x.result_ttl_ns;
   e.retry = {static_cast<engine::RetryKind>(x.retry_kind), x.retry_base_ns, x.retry_max_ns};
+  e.limits_fail_closed = x.limits_fail_closed != 0;
   e.unique_key = x.unique_key;
+  e.unique_everywhere = x.unique_everywhere != 0;
   image.unique_until_ns = x.unique_until_ns;
   e.rate_key = x.rate_key;
   e.rate = {x.rate_count, x.rate_period_s};

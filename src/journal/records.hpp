@@ -88,7 +88,9 @@ struct ExtrasHead {
   std::uint32_t rate_count = 0, rate_period_s = 0;
   std::uint32_t group_rate_count = 0, group_rate_period_s = 0;
   std::uint32_t concurrency_limit = 0;
-  std::uint32_t retry_kind = 0;
+  std::uint16_t retry_kind = 0;
+  std::uint8_t limits_fail_closed = 0;
+  std::uint8_t unique_everywhere = 0;
   // headers, meta, idempotency key, link, link_error, retry_for, no_retry_for, origin
   std::uint32_t text_bytes[kExtrasTexts] = {};
 };
