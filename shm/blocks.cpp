@@ -217,6 +217,7 @@ bool Blocks::patrol(std::uint64_t& cursor, std::uint32_t stretch, std::uint64_t&
     ++cursor;
     const BlockId id = index << kIndexBits | block;
     BlockHeader* h = header(id);
+    if (h == nullptr) continue;  // its superblock's row makes no sense any more
     std::uint64_t tag = h->tag.load(std::memory_order_acquire);
     if (tag_kind(tag) == BlockKind::kFree) {
       // Free: offered again only when its class has run out of hints.

@@ -281,6 +281,12 @@ void Participant::drop_reserve() noexcept {
 }
 
 void Participant::switch_queue(std::uint32_t queue) noexcept {
+  if (queue >= segment_->geometry().queue_count) {  // out of a spoilt descriptor: counted nowhere
+    last_counters_ = &scratch_counters_;
+    last_wait_ = scratch_histogram_.get();
+    last_queue_ = queue;
+    return;
+  }
   std::uint64_t& seen = queues_seen_[queue / 64];
   const std::uint64_t bit = std::uint64_t{1} << (queue % 64);
   CounterRow& row = segment_->counters(index_, queue);
@@ -304,6 +310,11 @@ void Participant::record_wait(std::uint32_t queue, std::int64_t wait_ns, std::ui
 }
 
 void Participant::switch_task(std::uint32_t task) noexcept {
+  if (task >= segment_->geometry().task_count) {
+    last_duration_ = scratch_histogram_.get();
+    last_task_ = task;
+    return;
+  }
   std::uint64_t& seen = tasks_seen_[task / 64];
   const std::uint64_t bit = std::uint64_t{1} << (task % 64);
   std::atomic<std::uint64_t>* histogram = segment_->task_histogram(index_, task);

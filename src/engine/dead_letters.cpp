@@ -30,7 +30,8 @@ bool DeadLetters::read(std::uint32_t slot, ControlWord word, DeadLetter& into) c
   // its retention at once.
   into.failure =
       record ? *record : make_failure_record({"unknown", "its failure record was lost"}, 0, into.enqueued_ns, 0);
-  return d.control.load() == word;
+  // Of no queue or name of ours it is nothing that could be shown, replayed or purged; verify names it.
+  return into.queue < shm::queue_total(segment_) && into.task < shm::task_total(segment_) && d.control.stands(word);
 }
 
 std::vector<DeadLetter> DeadLetters::list(const DeadFilter& filter) const {
@@ -96,7 +97,7 @@ bool DeadLetters::purge(const DeadLetter& letter) noexcept {
 
 void DeadLetters::retain(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
   DeadLetter letter;
-  if (!read(slot, word, letter) || letter.queue >= shm::queue_total(segment_)) return;
+  if (!read(slot, word, letter)) return;
   const std::int64_t set = segment_.queue(letter.queue).dead_retention_ns.load(std::memory_order_relaxed);
   const std::int64_t keep = set > 0 ? set : kDefaultDeadRetentionNs;
   if (letter.failure.at_ns + keep <= now_ns) (void)purge(letter);

@@ -110,8 +110,9 @@ std::vector<QueueStats> Query::queues() const {
   for (std::uint32_t slot = 0; slot < slots_used(segment_); ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
-    if (word.state() == State::kFree || word.state() == State::kAlloc || d.queue >= all.size()) continue;
-    count_state(all[d.queue], word.state(), tasks_in(d, word), d.enqueued_ns);
+    const std::uint32_t queue = d.queue;  // once: what was checked is what is used
+    if (word.state() == State::kFree || word.state() == State::kAlloc || queue >= all.size()) continue;
+    count_state(all[queue], word.state(), tasks_in(d, word), d.enqueued_ns);
   }
   return all;
 }
@@ -206,8 +207,10 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
     TaskInfo info;
     info.id = id;
     info.state = word.state();
-    if (d.queue < shm::queue_total(segment_)) info.queue = shm::queue_name(segment_, d.queue);
-    if (d.task < shm::task_total(segment_)) info.task = shm::task_name(segment_, d.task);
+    const std::uint32_t queue = d.queue;
+    const std::uint32_t task = d.task;
+    if (queue < shm::queue_total(segment_)) info.queue = shm::queue_name(segment_, queue);
+    if (task < shm::task_total(segment_)) info.task = shm::task_name(segment_, task);
     info.priority = d.priority;
     info.max_retries = d.max_retries;
     info.enqueued_ns = d.enqueued_ns;
