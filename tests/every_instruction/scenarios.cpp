@@ -217,7 +217,7 @@ std::vector<Scenario> all() {
   }));
   list.push_back(working(
       "WorkOnARun", [](World& w, Ledger& l) { offer_run(w, *w.self, l, 1, 5); }, work_on_a_run));
-  list.back().stride = 25;
+  list.back().stride = 40;
   // ---- a keeper
   list.push_back(working("Promote", delayed_and_ready, [](World& w, Attached& mine, Ledger&) {
     Keeper keeper(*mine);
@@ -225,7 +225,7 @@ std::vector<Scenario> all() {
   }));
   list.push_back(
       working("Sweep", somebody_died, [](World& w, Attached& mine, Ledger&) { (void)mine->sweep_all(w.now); }));
-  list.back().stride = 25;
+  list.back().stride = 40;
   list.push_back(working("Patrol", somebody_died, [](World& w, Attached& mine, Ledger&) {
     Keeper keeper(*mine);
     keeper.hold(w.now);
@@ -236,7 +236,7 @@ std::vector<Scenario> all() {
     Attached other(test::must_attach("test", w.scratch.path()), shm::Role::kClient);
     (void)offer(w, *other, l, 3);
   }));
-  list.back().stride = 90;  // most of its instructions are reading /proc
+  list.back().stride = 200;  // most of its instructions are reading /proc
   return list;
 }
 

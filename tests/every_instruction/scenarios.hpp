@@ -18,7 +18,7 @@ struct Scenario {
   std::function<void(World&, Ledger&)> setup;
   // In the process that is stepped: what it does first at full speed, and then one instruction after the other.
   std::function<std::function<void()>(World&, Attached&, Ledger&)> work;
-  std::uint64_t stride = 9;  // the quick set looks at every so many-th change
+  std::uint64_t stride = 25;  // the quick set looks at every so many-th change
 };
 
 const std::vector<Scenario>& scenarios();
