@@ -1,0 +1,67 @@
+// Every fuzz target over the inputs that are kept, and over changes of them from a seed. The same targets under
+// libFuzzer: docs/reliability.md.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+
+#include "base/log.hpp"
+#include "mutations.hpp"
+#include "targets.hpp"
+#include "tests/support/process.hpp"
+
+namespace stem::fuzz {
+namespace {
+
+std::uint64_t environment(const char* name, std::uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given == nullptr ? otherwise : std::strtoull(given, nullptr, 10);
+}
+
+class Fuzz : public ::testing::TestWithParam<Target> {};
+
+std::filesystem::path corpus(const Target& target) {
+  return std::filesystem::path(STEM_SOURCE_DIR) / "tests/fuzz/corpus" / target.name;
+}
+
+void keep(const Sample& sample, const std::string& path) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
+      .write(reinterpret_cast<const char*>(sample.data()), static_cast<std::streamsize>(sample.size()));
+}
+
+// In a child, so that a crash is one failed test and leaves the input behind.
+TEST_P(Fuzz, TakesOrRefusesWhateverComes) {
+  const Target& target = GetParam();
+  const std::uint64_t seconds = environment("STEM_FUZZ_SECONDS", 1);
+  const std::uint64_t seed = environment("STEM_TEST_SEED", 1);
+  const std::vector<Sample> samples = read_corpus(corpus(target));
+  ASSERT_FALSE(samples.empty()) << corpus(target);
+  const std::string last = ::testing::TempDir() + "stem-fuzz-" + target.name + "-" + std::to_string(::getpid());
+  test::Process child([&] {
+    std::uint64_t runs = 0;
+    const auto run = [&](const Sample& sample) {
+      keep(sample, last);
+      target.run(sample);
+      ++runs;
+    };
+    for (const Sample& sample : samples) run(sample);
+    base::Random random(seed);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+    while (std::chrono::steady_clock::now() < end) run(mutated(samples, target.alphabet, random));
+    std::printf("%s: %llu inputs, seed %llu\n", target.name, static_cast<unsigned long long>(runs),
+                static_cast<unsigned long long>(seed));
+    std::fflush(stdout);
+    return runs > samples.size() ? 0 : 1;
+  });
+  ASSERT_EQ(child.wait(static_cast<int>(seconds) * 1000 + 30'000), 0)
+      << target.name << " crashed, stood still or met the unexpected with the input in " << last;
+  std::filesystem::remove(last);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Fuzz, ::testing::ValuesIn(kTargets),
+                         [](const auto& tested) { return tested.param.name; });
+
+}  // namespace
+}  // namespace stem::fuzz
