@@ -134,7 +134,7 @@ void LimitDesk::look_at_rate(std::uint32_t index, Row& row) {
   row.backlog -= std::min(row.backlog, static_cast<std::uint64_t>(taken));
   if (looks == 0 && clocks_.now_ns >= row.used_ns + kForgottenNs) row.backlog = 0;  // revoked, or not known to us
   if (looks > 0) row.backlog = std::max<std::uint64_t>(row.backlog, 1);
-  row.per_look = std::max(taken, row.per_look * 0.75);
+  row.per_look += (taken - row.per_look) * 0.1;
   if (taken > 0 || looks > 0) row.used_ns = clocks_.now_ns;
   if (clocks_.now_ns >= std::max(row.used_ns, row.ask_at_ns) + kKeptNs) {
     if (limits_.drop(index)) rows_.erase(index);
