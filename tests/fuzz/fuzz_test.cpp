@@ -1,11 +1,14 @@
 // Every fuzz target over the inputs that are kept, and over changes of them from a seed. The same targets under
 // libFuzzer: docs/reliability.md.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <new>
 
 #include "base/log.hpp"
 #include "mutations.hpp"
@@ -26,9 +29,22 @@ std::filesystem::path corpus(const Target& target) {
   return std::filesystem::path(STEM_SOURCE_DIR) / "tests/fuzz/corpus" / target.name;
 }
 
-void keep(const Sample& sample, const std::string& path) {
+// The input that a child is at, in memory that outlives it.
+struct Current {
+  std::size_t bytes = 0;
+  std::uint8_t data[8192];
+};
+
+Current* shared_current() {
+  void* at = ::mmap(nullptr, sizeof(Current), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return at == MAP_FAILED ? nullptr : new (at) Current;
+}
+
+std::string write_down(const Current& current, const Target& target) {
+  const std::string path = ::testing::TempDir() + "stem-fuzz-" + target.name + "-" + std::to_string(::getpid());
   std::ofstream(path, std::ios::binary | std::ios::trunc)
-      .write(reinterpret_cast<const char*>(sample.data()), static_cast<std::streamsize>(sample.size()));
+      .write(reinterpret_cast<const char*>(current.data), static_cast<std::streamsize>(current.bytes));
+  return path;
 }
 
 // In a child, so that a crash is one failed test and leaves the input behind.
@@ -38,11 +54,13 @@ TEST_P(Fuzz, TakesOrRefusesWhateverComes) {
   const std::uint64_t seed = environment("STEM_TEST_SEED", 1);
   const std::vector<Sample> samples = read_corpus(corpus(target));
   ASSERT_FALSE(samples.empty()) << corpus(target);
-  const std::string last = ::testing::TempDir() + "stem-fuzz-" + target.name + "-" + std::to_string(::getpid());
+  Current* const current = shared_current();
+  ASSERT_NE(current, nullptr);
   test::Process child([&] {
     std::uint64_t runs = 0;
     const auto run = [&](const Sample& sample) {
-      keep(sample, last);
+      current->bytes = std::min(sample.size(), sizeof current->data);
+      std::copy_n(sample.begin(), current->bytes, current->data);
       target.run(sample);
       ++runs;
     };
@@ -56,8 +74,9 @@ TEST_P(Fuzz, TakesOrRefusesWhateverComes) {
     return runs > samples.size() ? 0 : 1;
   });
   ASSERT_EQ(child.wait(static_cast<int>(seconds) * 1000 + 30'000), 0)
-      << target.name << " crashed, stood still or met the unexpected with the input in " << last;
-  std::filesystem::remove(last);
+      << target.name << " crashed, stood still or met the unexpected with the input in "
+      << write_down(*current, target);
+  ::munmap(current, sizeof *current);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Fuzz, ::testing::ValuesIn(kTargets),
