@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "journal/batch.hpp"
+#include "journal/image.hpp"
 #include "journal/live_set.hpp"
 
 namespace stem::journal {
@@ -27,6 +28,18 @@ Result<void> read(Store& store, OnDamage on_damage, Known& known) {
   return Error{Errc::kCorrupt, describe(known.report.damage.front())};
 }
 
+bool has_names(const Epoch& epoch, const Life& life) {
+  const auto image = read_task(life.image, life.state);
+  return image && epoch.queues.contains(image->head.queue) && epoch.tasks.contains(image->head.task);
+}
+
+std::uint64_t count_unnamed(const LiveSet& live) {
+  std::uint64_t count = 0;
+  for (const auto& [id, epoch] : live.epochs())
+    for (const Life& life : epoch.slots) count += life.alive() && !has_names(epoch, life) ? 1 : 0;
+  return count;
+}
+
 // Writes what is alive behind what there is.
 class Rewriter {
  public:
@@ -41,7 +54,10 @@ class Rewriter {
     }
     for (const auto& [id, epoch] : live.epochs())
       if (auto done = write_epoch(id, epoch); !done.ok()) return done;
-    return flush();
+    if (auto flushed = flush(); !flushed.ok()) return flushed;
+    // An empty one behind them: damage to the last must not look like a torn tail.
+    if (auto sealed = log_.start(batch_); !sealed.ok()) return sealed;
+    return log_.finish();
   }
 
  private:
@@ -66,7 +82,7 @@ class Rewriter {
   Result<void> write_epoch(std::uint32_t id, const Epoch& epoch) {
     bool named = false;
     for (const Life& life : epoch.slots) {
-      if (!life.alive()) continue;
+      if (!life.alive() || !has_names(epoch, life)) continue;
       if (!named) put_names(id, epoch);
       named = true;
       put(RecordType::kTask, life.image);
@@ -96,7 +112,8 @@ Result<Rewritten> examine_journal(Store& store, OnDamage on_damage) {
   Known known;
   if (auto done = read(store, on_damage, known); !done.ok()) return done.error();
   const std::uint64_t files = known.report.files.size();
-  return Rewritten{known.live.alive(), files, files, known.report.damage};
+  const std::uint64_t unnamed = count_unnamed(known.live);
+  return Rewritten{known.live.alive() - unnamed, unnamed, files, files, known.report.damage};
 }
 
 // The new files first, which say the same again; then the old ones go, from the oldest on, each for good before the
@@ -112,7 +129,8 @@ Result<Rewritten> rewrite_journal(Store& store, std::uint64_t file_bytes, OnDama
   }
   auto after = examine_journal(store, OnDamage::kStop);
   if (!after.ok()) return after.error();
-  return Rewritten{after->tasks, known.report.files.size(), after->files_after, known.report.damage};
+  return Rewritten{after->tasks, count_unnamed(known.live), known.report.files.size(), after->files_after,
+                   known.report.damage};
 }
 
 }  // namespace stem::journal

@@ -8,7 +8,8 @@
 namespace stem::journal {
 
 struct Rewritten {
-  std::uint64_t tasks = 0;  // alive
+  std::uint64_t tasks = 0;    // alive
+  std::uint64_t unnamed = 0;  // alive, but the name of its queue or its own was in a lost batch: left out
   std::uint64_t files_before = 0, files_after = 0;
   std::vector<Damage> damage;  // what was left out
 };
