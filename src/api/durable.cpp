@@ -34,20 +34,34 @@ std::unique_ptr<Error> Producer::refuse_undurable(std::uint32_t queue) const {
   return shm::journal_runs(segment, now_ns()) ? nullptr : boxed(not_durable(segment, queue, kNobodyWrites));
 }
 
+// False: the journal stopped before, and nobody knows.
+bool Producer::reaches_disk(TaskId last) {
+  shm::Segment& segment = engine_.segment();
+  // A hint of our own, behind those of all of them, pushed until it finds room: the writer comes to it last. Where one
+  // of theirs found none, it has been told before, and looks at every slot before it says that it has come this far.
+  shm::Ring hints = shm::journal_hints(segment);
+  while (!shm::note_for_journal(segment, hints, last.generation(), last.slot()) && shm::journal_runs(segment, now_ns()))
+    (void)shm::await_journal(segment, hints.tail(), kShortSliceNs);
+  const std::uint64_t position = hints.tail();
+  while (shm::journal_runs(segment, now_ns()))
+    if (shm::await_journal(segment, position, kSliceNs)) return true;
+  return false;
+}
+
+std::unique_ptr<Error> Producer::await_holder(std::uint32_t queue, TaskId holder) {
+  const shm::Segment& segment = engine_.segment();
+  if (shm::durability_of(segment, queue) != shm::Durability::kSync || reaches_disk(holder)) return nullptr;
+  return boxed(not_durable(segment, queue,
+                           "another task has the unique key, and the journal stopped taking records before it was "
+                           "known to be on disk"));
+}
+
 std::unique_ptr<Error> Producer::make_durable(std::uint32_t queue, std::span<const TaskId> ids, std::size_t& kept) {
   kept = ids.size();
   shm::Segment& segment = engine_.segment();
   if (shm::durability_of(segment, queue) != shm::Durability::kSync) return nullptr;
   if (ids.empty()) return nullptr;
-  // A hint of our own, behind those of all of them, pushed until it finds room: the writer comes to it last. Where one
-  // of theirs found none, it has been told before, and looks at every slot before it says that it has come this far.
-  shm::Ring hints = shm::journal_hints(segment);
-  while (!shm::note_for_journal(segment, hints, ids.back().generation(), ids.back().slot()) &&
-         shm::journal_runs(segment, now_ns()))
-    (void)shm::await_journal(segment, hints.tail(), kShortSliceNs);
-  const std::uint64_t position = hints.tail();
-  while (shm::journal_runs(segment, now_ns()))
-    if (shm::await_journal(segment, position, kSliceNs)) return nullptr;
+  if (reaches_disk(ids.back())) return nullptr;
   bool all_over = true;
   while (kept > 0) {  // from the last one on, so that what stays are the first
     bool taken_back = false;

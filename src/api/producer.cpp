@@ -166,11 +166,12 @@ detail::Enqueued Producer::enqueue_slowly(const TaskInfo& task, BytesView payloa
   call.spec.in_place = in_place;
   if (auto refused = refuse_undurable(call.spec.queue)) return {{}, false, std::move(refused)};
   const engine::EnqueueResult made = enqueue_waiting(call.spec, options);
-  std::size_t kept = 0;
-  if (made.status == EnqueueStatus::kOk || made.status == EnqueueStatus::kDuplicate) {
-    // Also the holder of a key: who asks again, because he was not told, wants to know the same.
-    if (auto lost = make_durable(call.spec.queue, std::span(&made.id, made.status == EnqueueStatus::kOk ? 1 : 0), kept))
-      return {{}, false, std::move(lost)};
+  if (made.status == EnqueueStatus::kOk) {
+    std::size_t kept = 0;
+    if (auto lost = make_durable(call.spec.queue, std::span(&made.id, 1), kept)) return {{}, false, std::move(lost)};
+  } else if (made.status == EnqueueStatus::kDuplicate) {
+    // Who asks again, because he was not told, wants to know the same. The task is another's to take back.
+    if (auto unknown = await_holder(call.spec.queue, made.id)) return {{}, false, std::move(unknown)};
   }
   switch (made.status) {
     case EnqueueStatus::kOk: return {made.id, false, nullptr};

@@ -33,6 +33,9 @@ class Producer {
   Moment moment() const noexcept;
 
   // Before a task goes to a queue with a journal: whether that takes any now.
+  // Until the task that has a unique key is on disk.
+  std::unique_ptr<Error> await_holder(std::uint32_t queue, engine::TaskId holder);
+  bool reaches_disk(engine::TaskId last);
   std::unique_ptr<Error> refuse_undurable(std::uint32_t queue) const;
   // After it: until it is on disk, where the queue promises that. What cannot be promised is taken back if nobody has
   // started it; `kept` says how many of the first ids were not.

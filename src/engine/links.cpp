@@ -71,8 +71,9 @@ void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled,
       return;
     TaskExtras child_extras;
     child_extras.unique_key =
-        base::mix64(TaskId::make(1, slot, settled.generation()).handle ^ base::mix64(position * 2 + (error ? 1 : 0))) |
-        1;
+        base::mix64(TaskId::make(1, slot, settled.generation()).handle ^
+                    base::mix64(position * 2 + (error ? 1 : 0) + (std::uint64_t{segment.epoch()} << 32))) |
+        1;  // with the epoch: a child that a journal brought back must not stand for another's
     child_extras.meta = meta;
     TaskSpec child;
     child.queue = head.queue;
@@ -87,6 +88,8 @@ void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled,
     const EnqueueResult made = engine.enqueue(child, now_ns);
     if (made.status != EnqueueStatus::kOk && made.status != EnqueueStatus::kDuplicate)
       engine.count_lost_link(head.queue);
+    // Whoever made it may have been killed before he told the journal.
+    if (made.status == EnqueueStatus::kDuplicate) engine.note_change(head.queue, made.id.generation(), made.id.slot());
     rest.remove_prefix(head.payload_bytes);
   }
 }

@@ -26,9 +26,7 @@ struct AlignedDelete {
 class Uring {
  public:
   Uring() { open_ = io_uring_queue_init(4, &uring_, 0) == 0; }
-  ~Uring() {
-    if (open_) io_uring_queue_exit(&uring_);
-  }
+  ~Uring() { close(); }
   Uring(const Uring&) = delete;
   Uring& operator=(const Uring&) = delete;
 
@@ -40,7 +38,9 @@ class Uring {
     if (entry == nullptr) return -EBUSY;
     io_uring_prep_write(entry, fd, from.data(), static_cast<unsigned>(from.size()), offset);
     const int submitted = io_uring_submit(&uring_);
-    return submitted < 0 ? submitted : 0;
+    if (submitted == 1) return 0;
+    close();
+    return submitted < 0 ? submitted : -EIO;
   }
 
   // What the write returned.
@@ -50,13 +50,23 @@ class Uring {
     do {
       rc = io_uring_wait_cqe(&uring_, &done);
     } while (rc == -EINTR);
-    if (rc < 0) return rc;
+    if (rc < 0) {
+      close();
+      return rc;
+    }
     const int result = done->res;
     io_uring_cqe_seen(&uring_, done);
     return result;
   }
 
  private:
+  // What failed once may still have an entry or a completion in the ring, which the next write would take for its own.
+  // From here on it is pwrite.
+  void close() {
+    if (open_) io_uring_queue_exit(&uring_);
+    open_ = false;
+  }
+
   io_uring uring_{};
   bool open_ = false;
 };
@@ -213,10 +223,24 @@ class DiskStore final : public Store {
   Uring uring_;
 };
 
+// The names of new directories are on disk when those who hold them are. Where one cannot be opened, the file system
+// decides.
+void sync_parents(const std::string& directory) {
+  for (fs::path at = fs::path(directory).parent_path(); !at.empty() && at != at.root_path(); at = at.parent_path()) {
+    const int fd = ::open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    (void)::fsync(fd);
+    ::close(fd);
+  }
+}
+
 Result<void> make_directory(const std::string& directory) {
   std::error_code error;
   if (const fs::path parent = fs::path(directory).parent_path(); !parent.empty()) fs::create_directories(parent, error);
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return system_error("make directory " + directory);
+  if (::mkdir(directory.c_str(), 0700) == 0)
+    sync_parents(directory);
+  else if (errno != EEXIST)
+    return system_error("make directory " + directory);
   struct stat s {};
   if (::lstat(directory.c_str(), &s) != 0) return system_error("stat " + directory);
   if (!S_ISDIR(s.st_mode)) return Error{Errc::kInvalidArgument, directory + " is no directory"};

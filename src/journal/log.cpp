@@ -84,6 +84,8 @@ Result<void> Log::recycle(std::uint64_t sequence) {
   auto names = store_.names();
   if (!names.ok()) return names.error();
   const bool has_spare = std::find(names->begin(), names->end(), kSpareName) != names->end();
+  const bool is_there = std::find(names->begin(), names->end(), file_name(sequence)) != names->end();
+  if (!is_there) return store_.sync_names();  // the last try went so far
   auto gone = has_spare ? store_.remove(file_name(sequence)) : store_.rename(file_name(sequence), kSpareName);
   if (!gone.ok()) return gone.error();
   // Before the next older one may go, or the spare is written: names come back in no order.

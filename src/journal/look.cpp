@@ -13,6 +13,7 @@ using shm::State;
 
 namespace {
 
+constexpr std::uint32_t kPatrolStretch = 65'536;     // of a patrol, which mostly finds nothing
 constexpr std::uint32_t kStretch = 8192;             // slots looked at between two looks at the hints
 constexpr std::int64_t kPatrolPassNs = 500'000'000;  // every slot at least that often
 constexpr std::uint32_t kDeadStamp = 1u << 16;
@@ -55,7 +56,7 @@ void Writer::patrol(std::int64_t now_ns) {
                                                 static_cast<std::uint64_t>(kPatrolPassNs));
   if (share == 0 && elapsed < kPatrolPassNs) return;  // let it grow
   patrolled_ns_ = now_ns;
-  for (std::uint32_t i = 0; i < std::min(share + 1, kStretch) && room(); ++i) {
+  for (std::uint32_t i = 0; i < std::min(share + 1, kPatrolStretch) && room(); ++i) {
     if (patrol_cursor_ >= used) {
       patrol_cursor_ = 0;
       say_queues();

@@ -40,6 +40,7 @@ Result<Opened> Writer::open() {
   std::vector<Contents> contents;
   auto read = read_journal(
       store_, OnDamage::kStop, [&](const Record& record) { return live.apply(record); }, &contents);
+  if (!read.ok() || !read->damage.empty()) restore_queues(live);  // they refuse, rather than forget what they promised
   if (!read.ok()) return read.error();
   if (!read->damage.empty())
     return Error{Errc::kCorrupt,
@@ -129,6 +130,9 @@ Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImag
   extras.expires_ns = clock_.to_monotonic(extras.expires_ns);
   if (image.unique_until_ns != 0)
     extras.unique_for_ns = std::max<std::int64_t>(1, clock_.to_monotonic(image.unique_until_ns) - now);
+  // A dead letter holds no key, and neither does a task whose time with it is over: they give way to nobody.
+  const bool over = image.unique_until_ns != 0 && clock_.to_monotonic(image.unique_until_ns) <= now;
+  if (over || image.state.reason != 0) extras.unique_key = 0;
   engine::RestoredTask back;
   back.spec.queue = *queue;
   back.spec.task = *task;

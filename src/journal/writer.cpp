@@ -70,7 +70,9 @@ bool Writer::due(std::int64_t now_ns) const noexcept {
 Result<void> Writer::launch(std::int64_t now_ns) {
   Load& load = *filling_;
   load.position = position_;
-  while (!scanning_ && !ends_.empty() && static_cast<std::int64_t>(position_ - ends_.front().after) >= 0) {
+  // No more than a batch of them, behind what is there: a purge of millions must fit into a file.
+  while (!scanning_ && !ends_.empty() && load.batch.bytes() < 2 * kBatchBytes &&
+         static_cast<std::int64_t>(position_ - ends_.front().after) >= 0) {
     append_end(load.batch, ends_.front().key);
     load.ends.push_back(ends_.front());
     ends_.pop_front();
@@ -159,8 +161,8 @@ Error Writer::fail(Error error, std::int64_t now_ns) {
 }
 
 void Writer::rest(std::int64_t now_ns) noexcept {
-  if (in_flight_ || scanning_) return;
   if (broken_) return shm::rest_journal(engine_.self(), hints_, shm::JournalRest::kAwake, kLongestRestNs);
+  if (in_flight_ || scanning_) return;
   const bool filled = !filling_->batch.empty() || !ends_.empty();
   if (!filled && sealed_)
     return shm::rest_journal(engine_.self(), hints_, shm::JournalRest::kUntilWork, kLongestRestNs);

@@ -214,6 +214,37 @@ TEST(JournalWriter, EverythingATaskHadComesBackWithIt) {
   }
 }
 
+TEST(JournalWriter, WhoHasNoKeyAnyMoreGivesWayToNobody) {
+  PowerStore store;
+  const auto key = [](std::int64_t for_ns) {
+    return [for_ns](TaskSpec&, TaskExtras& extras) {
+      extras.unique_key = 4711;
+      extras.unique_for_ns = for_ns;
+    };
+  };
+  {
+    Host host;
+    host.must_open(store);
+    engine::Lease lease;
+    engine::TaskView view;
+    for (std::uint64_t i = 1; i <= 2; ++i) {  // two letters of one key: each died before the next came
+      host.put(i, key(3600 * kSecondNs));
+      ASSERT_TRUE(host.take(lease, view));
+      ASSERT_EQ(host.worker->bury(lease, view, engine::DeadReason::kPayloadInvalid, {"bad", "no good"}, now()),
+                engine::Settled::kDone);
+    }
+    host.put(3, key(1));  // its time is over at once
+    host.put(4, key(3600 * kSecondNs));
+    host.flush();
+  }
+  Host after(3, shm::Durability::kMemory);
+  const auto opened = after.open(store);
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ(opened->restored, 4u);
+  EXPECT_EQ(opened->gave_way, 0u);
+  EXPECT_EQ(after.drain(), (std::vector<std::uint64_t>{3, 4}));
+}
+
 TEST(JournalWriter, AttemptsAndDeadLettersComeBack) {
   PowerStore store;
   {

@@ -184,10 +184,17 @@ int rewrite(std::string_view command, journal::OnDamage on_damage, const Context
       fmt::format("write {} tasks anew and drop {} files{}", found->tasks, found->files_before,
                   found->damage.empty() ? ""
                                         : "; what the lost batches said is gone: tasks enqueued there are lost, "
-                                          "tasks that ended there run again");
+                                          "tasks that ended there run again") +
+      (found->unnamed == 0
+           ? ""
+           : fmt::format("; {} tasks whose queue or name was in a lost batch cannot be saved", found->unnamed));
   switch (ask_consent(context, what)) {
     case Consent::kDryRun:
-      if (context.json) print_json({{"alive", found->tasks}, {"damage", damage_json(found->damage)}, {"dryRun", true}});
+      if (context.json)
+        print_json({{"alive", found->tasks},
+                    {"unnamed", found->unnamed},
+                    {"damage", damage_json(found->damage)},
+                    {"dryRun", true}});
       return kExitOk;
     case Consent::kRefused: return kExitUsage;
     case Consent::kGiven: break;
