@@ -182,7 +182,6 @@ void LimitDesk::put_places() {
     const std::int64_t until_ns = std::max(last_ns, clocks_.now_ns) + kBatchNs;
     const int batch = limits_.add_places(one.index, first_ns, places, until_ns, clocks_.now_ns);
     if (batch >= 0) row.next_ns[batch] = first_ns;
-    limits_.let_go(one.index, places, clocks_.now_ns);
   }
   arrived_.clear();
 }

@@ -78,8 +78,7 @@ bool Engine::limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bo
       const bool nobody = whose == LimitsOf::kNobody;
       (void)hold_until(nobody ? limiter.look_again_ns(rates.missing(), task.tally.releases, now_ns) : rates.ask_ns(),
                        /*paid=*/false);
-      if (!lost) limiter.add_waiter(rates.missing(), task.id.handle);
-      return true;
+      return true;  // not remembered: by then it may have a place, whose time is to come
     }
   }
   // Whoever finds no slot to wait in comes again at once, and would pay each time.
