@@ -58,7 +58,7 @@ void LimitDesk::on_ready() {
 
 void LimitDesk::step(const Clocks& clocks) {
   clocks_ = clocks;
-  if (!ready_ || !redis_.is_ready()) return;
+  if (queues_.empty() || !ready_ || !redis_.is_ready()) return;
   const bool answers = asked_ == answered_ || clocks.now_ns < waiting_since_ns_ + kAnswerNs;
   if (!answers || clocks.now_ns < refused_until_ns_) return;
   share(clocks.now_ns + kReachableNs);

@@ -8,6 +8,16 @@ namespace stem::engine {
 using shm::LimiterRow;
 using shm::RateBatch;
 
+namespace {
+
+// Nobody takes a place of it any more.
+bool is_over(const RateBatch& batch, std::int64_t interval_ns, std::int64_t now_ns) noexcept {
+  return batch.until_ns.load(std::memory_order_relaxed) <= now_ns ||
+         batch.next_ns.load(std::memory_order_acquire) > batch.end_ns.load(std::memory_order_relaxed) - interval_ns;
+}
+
+}  // namespace
+
 LimiterRow& SharedLimits::at(std::uint32_t row) const noexcept {
   return segment_.at<LimiterRow>(segment_.layout().limiters)[row & (segment_.geometry().limiter_count - 1)];
 }
@@ -69,9 +79,6 @@ std::uint64_t SharedLimits::take_wanted(std::uint32_t row) noexcept {
 std::uint64_t SharedLimits::take_newcomers(std::uint32_t row) noexcept {
   return at(row).newcomers.exchange(0, std::memory_order_relaxed);
 }
-void SharedLimits::let_go(std::uint32_t row, std::uint64_t most, std::int64_t now_ns) noexcept {
-  while (most > 0 && engine_.let_one_go(key(row), now_ns)) --most;
-}
 bool SharedLimits::is_wanted(std::uint32_t row) const noexcept {
   return at(row).wanted.load(std::memory_order_relaxed) != 0;
 }
@@ -87,12 +94,10 @@ SharedLimits::Places SharedLimits::places(std::uint32_t row, std::int64_t now_ns
     const RateBatch& batch = at(row).batches[i];
     const std::int64_t next = batch.next_ns.load(std::memory_order_acquire);
     found.next_ns[i] = next;
-    const std::int64_t end = batch.end_ns.load(std::memory_order_relaxed);
-    const bool over = batch.until_ns.load(std::memory_order_relaxed) <= now_ns || next > end - interval;
-    if (over)
+    if (is_over(batch, interval, now_ns))
       found.room = true;
     else
-      found.left += static_cast<std::uint64_t>((end - next) / interval);
+      found.left += static_cast<std::uint64_t>((batch.end_ns.load(std::memory_order_relaxed) - next) / interval);
   }
   return found;
 }
@@ -104,10 +109,7 @@ int SharedLimits::add_places(std::uint32_t row, std::int64_t first_ns, std::uint
   const std::int64_t interval = std::max<std::int64_t>(interval_ns(of), 1);
   for (int i = 0; i < 2; ++i) {
     RateBatch& batch = at(row).batches[i];
-    const bool over =
-        batch.until_ns.load(std::memory_order_relaxed) <= now_ns ||
-        batch.next_ns.load(std::memory_order_relaxed) > batch.end_ns.load(std::memory_order_relaxed) - interval;
-    if (!over) continue;
+    if (!is_over(batch, interval, now_ns)) continue;
     // Emptied first, in this order; see Limiter::take_of_batches.
     batch.until_ns.store(0, std::memory_order_release);
     batch.end_ns.store(0, std::memory_order_release);
@@ -158,7 +160,8 @@ void SharedLimits::set_permits(std::uint32_t row, std::uint32_t permits, std::in
   // order(limiter.permits): seq_cst; see Limiter::take_place.
   at(row).permits.store(permits, std::memory_order_seq_cst);
   at(row).permits_until_ns.store(until_ns, std::memory_order_release);
-  if (permits > before) let_go(row, permits - before, now_ns);
+  for (std::uint32_t i = before; i < permits && engine_.let_one_go(key(row), now_ns); ++i) {
+  }
 }
 
 }  // namespace stem::engine

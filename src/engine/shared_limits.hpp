@@ -37,8 +37,6 @@ class SharedLimits {
   bool is_wanted(std::uint32_t row) const noexcept;
   // Of these, tasks that had not been turned away before.
   std::uint64_t take_newcomers(std::uint32_t row) noexcept;
-  // Lets so many of those that wait, and are remembered, look now.
-  void let_go(std::uint32_t row, std::uint64_t most, std::int64_t now_ns) noexcept;
 
   // ---- rates
   struct Places {

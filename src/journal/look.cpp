@@ -128,11 +128,10 @@ void Writer::look(std::uint32_t slot, bool again) {
       continue;
     }
     const bool known = said.generation != 0;
-    if (word.state() == State::kSettling && !(again && known)) return;
+    if (word.state() == State::kSettling) return;  // who compacts comes back to it
     const bool task = is_task(word.state()) && !engine::is_run(d) && queue < shm::queue_total(segment_) &&
                       shm::durability_of(segment_, queue) != shm::Durability::kMemory;
     if (d.control.load() != word) continue;
-    if (word.state() == State::kSettling) return;  // the compaction comes back to it
     if (!task) {
       if (known) end(slot);
       return;
