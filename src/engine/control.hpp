@@ -46,7 +46,7 @@ class Control {
     std::int64_t dead_retention_ns = -1;
   };
   void set_limits(std::uint32_t queue, const Limits& limits) noexcept;
-  // From now on; tasks that are there already follow within a second. False: no memory for the journal's hints.
+  // From now on; tasks that are there already follow within a second, but not those that wait in runs. False: no memory for the journal's hints.
   bool set_durability(std::uint32_t queue, shm::Durability durability) noexcept;
 
  private:

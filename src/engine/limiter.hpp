@@ -37,8 +37,8 @@ class Limiter {
  public:
   explicit Limiter(shm::Segment& segment) : segment_(segment) {}
 
-  // When a task of this key may start. `looks`: how often it has been turned away. Takes the place in time. A burst of rate.count is let through. Without
-  // room in the limiter table everything may start (failOpen), and the answer is now.
+  // When a task of this key may start. `looks`: how often it has been turned away. Takes the place in time. A burst
+  // of rate.count is let through. Without room in the limiter table everything may start, and the answer is now.
   RatePlace take_rate(std::uint64_t key, Rate rate, LimitsOf whose, std::uint32_t looks, std::int64_t now_ns) noexcept;
   // For a task that neither starts nor waits for its time.
   static void give_back(const RatePlace& place) noexcept;
