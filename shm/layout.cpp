@@ -49,6 +49,7 @@ Layout make_layout(const Geometry& g) noexcept {
   l.blocks = take(g.block_bytes);
   l.schedules = take(sizeof(ScheduleTable) + kScheduleRows * sizeof(ScheduleRow));
   l.journal = take(ring_bytes(kJournalRingLog2));
+  l.events = take(std::uint64_t{g.participant_count} * kEventCells * sizeof(EventCell));
   l.total_bytes = at;
   return l;
 }
@@ -78,6 +79,7 @@ std::uint64_t layout_signature() noexcept {
   fold(kPriorities);
   fold(kInlineBytes);
   fold(kJournalRingLog2);
+  fold(kEventCells * sizeof(EventCell));
   fold(kInboxLog2);
   fold(kReturnSlots << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
   fold(kGenerationBits << 24 | kGrantBits << 16 | kOwnerBits << 8 | kStateBits);

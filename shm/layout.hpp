@@ -4,7 +4,7 @@
 //
 //   header | queue keys | queues | task keys | tasks | roster | subscriptions | counters | wait histograms
 //   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena | schedules
-//   | journal hints
+//   | journal hints | events
 //
 // A new segment is sparse: only pages that were used cost memory. A page is committed (fallocate) before
 // its first use, so that a full /dev/shm is an error code and never a SIGBUS.
@@ -27,7 +27,7 @@
 namespace stem::shm {
 
 inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
-inline constexpr std::uint32_t kLayoutVersion = 5;
+inline constexpr std::uint32_t kLayoutVersion = 6;
 
 using Offset = std::uint64_t;  // bytes from the start of the segment
 
@@ -71,8 +71,9 @@ struct alignas(kCacheLineBytes) Header {
 
   // Keeper role: (incarnation << 12 | participant + 1); 0 = vacant. W: any (CAS).
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> keeper;
-  std::atomic<std::int64_t> keeper_due_ns;   // W: keeper: when it wakes next. R: producers of delayed tasks
-  std::atomic<std::uint64_t> keeper_passes;  // W: keeper: completed patrol passes
+  std::atomic<std::int64_t> keeper_due_ns;    // W: keeper: when it wakes next. R: producers of delayed tasks
+  std::atomic<std::uint64_t> keeper_passes;   // W: keeper: completed patrol passes
+  std::atomic<std::int64_t> events_until_ns;  // until then somebody follows what every task does. W: followers (CAS)
 
   // One bit per participant that sleeps for work. W: sleeper sets, waker clears.
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> sleepers[kMaxParticipants / 64];
@@ -295,6 +296,7 @@ struct alignas(kCacheLineBytes) RosterRow {
   alignas(kCacheLineBytes) pthread_mutex_t alive;
 
   alignas(kCacheLineBytes) CrashRecord crash;
+  std::atomic<std::uint64_t> events_next;  // of its ring of events, through all incarnations. W: the participant
 
   // Leases in hand, as slot + 1: a hint that makes redelivery quick. W: the participant.
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> held[kHeldSlots];
@@ -413,13 +415,24 @@ struct SuperblockRow {
 };
 static_assert(sizeof(SuperblockRow) == 8);
 
+// ---- events ----------------------------------------------------------------------------------------
+
+// See event_log.hpp. Cells of a ring with one writer; they have memory behind them once RosterRow::events_next is not 0.
+struct alignas(kCacheLineBytes) EventCell {
+  static constexpr std::size_t kWords = 15;
+  std::atomic<std::uint64_t> stamp;  // position + 1; 0 while it is being written
+  std::atomic<std::uint64_t> words[kWords];
+};
+static_assert(sizeof(EventCell) == 128);
+inline constexpr std::uint32_t kEventCells = 512;  // per participant
+
 // ---- sections --------------------------------------------------------------------------------------
 
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
       unique, limiters, limiter_calls, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings,
-      blocks, schedules, journal;
+      blocks, schedules, journal, events;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

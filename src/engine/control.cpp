@@ -69,7 +69,8 @@ std::string text_of_block(Engine& engine, shm::BlockId block, std::uint32_t slot
 
 // Takes a waiting run, cancels the items in `which` that are not over, and gives the rest back. Returns how
 // many were cancelled; -1 when it was not to be had.
-std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::uint32_t which) noexcept {
+std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::uint32_t which,
+                                   std::int64_t now_ns) noexcept {
   // Asking again for items that are over must not use up the grants of the others.
   const std::uint32_t waiting = run_pending(segment_.descriptor(slot), word);
   if (waiting != 0 && (waiting & which) == 0 && segment_.descriptor(slot).control.load() == word) return 0;
@@ -82,7 +83,10 @@ std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::ui
   for (std::uint32_t bits = pending & which; bits != 0; bits &= bits - 1) {
     const Lease item{slot, run.word, static_cast<std::uint32_t>(std::countr_zero(bits)) + 1};
     TaskView task;
-    if (engine_.view(item, task) && engine_.settle_item(item, task, Counter::kCancelled) == Settled::kDone) ++cancelled;
+    if (!engine_.view(item, task) || engine_.settle_item(item, task, Counter::kCancelled, now_ns) != Settled::kDone)
+      continue;
+    ++cancelled;
+    engine_.tell_failure(shm::EventKind::kRevoked, task, 0, {"revoked", "before it ran"}, 0, now_ns);
   }
   if (pending == 0)
     engine_.end_run(run);
@@ -95,6 +99,7 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
   if (queue >= shm::queue_total(segment_)) return false;
+  const std::uint32_t name = d.task;
   const bool keep = (d.flags & shm::kKeepResult) != 0;
   const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
   engine_.self().begin_op(shm::OpKind::kTake, slot, word.generation(), queue, Counter::kCancelled);
@@ -124,7 +129,12 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
     (void)d.control.change(expected, retiring.with(State::kDone, 0));
   }
   engine_.note_change(queue, word.generation(), slot);
-  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, TaskId::make(1, slot, word.generation()).handle);
+  TaskView revoked;
+  revoked.id = TaskId::make(1, slot, word.generation());
+  revoked.queue = queue;
+  revoked.task = name;
+  engine_.tell_failure(shm::EventKind::kRevoked, revoked, 0, {"revoked", "before it ran"}, 0, now_ns);
+  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, revoked.id.handle);
   return true;
 }
 
@@ -167,7 +177,7 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
     if (word.generation() != id.generation()) return revoke_moved(id, terminate, now_ns);
     if (is_run(d) != (id.item() != 0)) return Revoked::kUnknown;
     if (id.item() != 0 && word.state() == State::kReady) {
-      const std::int32_t cancelled = cancel_items(id.slot(), word, 1u << (id.item() - 1));
+      const std::int32_t cancelled = cancel_items(id.slot(), word, 1u << (id.item() - 1), now_ns);
       if (cancelled < 0) continue;
       return cancelled == 1 ? Revoked::kCancelled : revoke_moved(id, terminate, now_ns);
     }
@@ -216,11 +226,15 @@ bool Control::take_revoke_request(shm::RosterRow& row, TaskId id) noexcept {
   return false;
 }
 
-void Control::pause(std::uint32_t queue) noexcept { segment_.queue(queue).paused.store(1, std::memory_order_seq_cst); }
+void Control::pause(std::uint32_t queue, std::int64_t now_ns) noexcept {
+  segment_.queue(queue).paused.store(1, std::memory_order_seq_cst);
+  engine_.tell_queue(shm::EventKind::kQueuePaused, queue, now_ns);
+}
 
-void Control::resume(std::uint32_t queue) noexcept {
+void Control::resume(std::uint32_t queue, std::int64_t now_ns) noexcept {
   segment_.queue(queue).paused.store(0, std::memory_order_seq_cst);
   shm::wake_workers(segment_, queue, segment_.geometry().participant_count);
+  engine_.tell_queue(shm::EventKind::kQueueResumed, queue, now_ns);
 }
 
 std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept {
@@ -233,7 +247,7 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
     const bool waiting = word.state() == State::kReady || word.state() == State::kDelayed;
     if (!waiting || d.queue != queue) continue;
     if (is_run(d)) {
-      const std::int32_t cancelled = cancel_items(slot, word, full_mask(kRunItems));
+      const std::int32_t cancelled = cancel_items(slot, word, full_mask(kRunItems), now_ns);
       if (cancelled > 0) purged += static_cast<std::uint64_t>(cancelled);
     } else if (cancel_waiting(slot, word, now_ns)) {
       ++purged;

@@ -30,8 +30,8 @@ class Control {
   static bool take_revoke_request(shm::RosterRow& row, TaskId id) noexcept;
   static bool revoke_requested(const shm::RosterRow& row, TaskId id) noexcept;
 
-  void pause(std::uint32_t queue) noexcept;
-  void resume(std::uint32_t queue) noexcept;
+  void pause(std::uint32_t queue, std::int64_t now_ns) noexcept;
+  void resume(std::uint32_t queue, std::int64_t now_ns) noexcept;
   // Cancels every task of the queue that has not started; returns how many.
   std::uint64_t purge(std::uint32_t queue, std::int64_t now_ns) noexcept;
   // Unset values are left as they are.
@@ -50,7 +50,8 @@ class Control {
   bool set_durability(std::uint32_t queue, shm::Durability durability) noexcept;
 
  private:
-  std::int32_t cancel_items(std::uint32_t slot, shm::ControlWord word, std::uint32_t which) noexcept;
+  std::int32_t cancel_items(std::uint32_t slot, shm::ControlWord word, std::uint32_t which,
+                            std::int64_t now_ns) noexcept;
   bool leave_wish(TaskId id, shm::ControlWord word, bool terminate) noexcept;
   Revoked revoke_moved(TaskId item, bool terminate, std::int64_t now_ns) noexcept;
   bool cancel_waiting(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;

@@ -67,6 +67,11 @@ bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::i
     return false;
   if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, later_ns(now_ns, delay_ns), now_ns)) return false;
   engine_.self().count(letter.queue, Counter::kDeadReplayed);
+  TaskView replayed;
+  replayed.id = letter.id;
+  replayed.queue = letter.queue;
+  replayed.task = letter.task;
+  engine_.tell(shm::EventKind::kReplayed, replayed, delay_ns, now_ns);
   return true;
 }
 

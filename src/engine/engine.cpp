@@ -8,6 +8,7 @@ namespace stem::engine {
 Engine::Engine(shm::Participant& self)
     : self_(self),
       segment_(self.segment()),
+      events_(self),
       lanes_(segment_),
       blocks_(segment_),
       run_serial_(self.incarnation() << 32),

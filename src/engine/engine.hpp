@@ -22,6 +22,7 @@
 #include "engine/task.hpp"
 #include "shm/blocks.hpp"
 #include "shm/doorbell.hpp"
+#include "shm/event_log.hpp"
 #include "shm/journal_line.hpp"
 #include "shm/participant.hpp"
 
@@ -132,6 +133,7 @@ class Engine {
   shm::Segment& segment() const noexcept { return segment_; }
   Lanes& lanes() noexcept { return lanes_; }
   shm::Blocks& blocks() noexcept { return blocks_; }
+  shm::EventWriter& events() noexcept { return events_; }
 
   // ---- producing (enqueue.cpp)
   EnqueueResult enqueue(const TaskSpec& spec, std::int64_t now_ns) noexcept;
@@ -204,6 +206,8 @@ class Engine {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
     if (acking_ != &run || lease.item == 0 || !run.is_of(lease) || run.has_ended(lease.item))
       return succeed_first(lease, task, now_ns);
+    if (events_.followed(now_ns)) [[unlikely]]
+      tell_succeeded(task, started_ns(), now_ns);
     return record_ack(run, item_bit(lease.item));
   }
   // kFenced: the run was lost with all that was on record.
@@ -288,6 +292,12 @@ class Engine {
   bool let_restored_go(std::uint32_t slot, shm::ControlWord waiting, std::int64_t now_ns) noexcept;
   // It never was; counted as a drop.
   void drop_restored(std::uint32_t slot, shm::ControlWord waiting) noexcept { drop_tick(slot, waiting); }
+
+  // ---- events (events.cpp)
+  void tell_queue(shm::EventKind kind, std::uint32_t queue, std::int64_t now_ns) noexcept;
+  // Of a worker or one of its processes (a roster row; shm::kNobody = the worker itself).
+  void tell_worker(shm::EventKind kind, std::uint32_t process, std::int64_t value, std::string_view text,
+                   std::int64_t now_ns) noexcept;
 
   // Frees a task's blocks and slot after it left kSettling, kDone, kDead or kRetiring by our hand.
   void free_slot_now(std::uint32_t slot, shm::ControlWord expected) noexcept;
@@ -383,6 +393,8 @@ class Engine {
     row.current.store(task.id.handle, std::memory_order_release);
     row.current_since_ns.store(now_ns, std::memory_order_relaxed);
     self_.count(task.queue, shm::Counter::kStarted);
+    if (events_.followed(now_ns)) [[unlikely]]
+      tell_started(task, now_ns);
   }
   void record_waits(HeldRun& run) noexcept;
   Settled succeed_first(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
@@ -393,7 +405,7 @@ class Engine {
     self_.row().acked.store(shm::acked_word(run.slot, run.word.generation(), run.acked), std::memory_order_release);
     return (run.gone | run.acked) == full_mask(run.count) ? commit_acks() : Settled::kDone;
   }
-  Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter) noexcept;
+  Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter, std::int64_t now_ns) noexcept;
   bool mark_item(const Lease& lease, bool moved, bool& last) noexcept;
   void let_moved_go(std::uint32_t slot, shm::ControlWord word) noexcept;
   void end_run(const Lease& lease) noexcept;
@@ -435,12 +447,30 @@ class Engine {
            (task.has_extras && task.extras.concurrency_limit != 0);
   }
   void free_blocks(std::uint32_t slot, shm::ControlWord word) noexcept;
-  Settled refuse_late(const Lease& lease, const TaskView& task, shm::BlockId block = shm::kNoBlock) noexcept;
+  Settled fenced(const TaskView& task, std::int64_t now_ns) noexcept;
+  Settled refuse_late(const Lease& lease, const TaskView& task, std::int64_t now_ns,
+                      shm::BlockId block = shm::kNoBlock) noexcept;
   void count_failure(const TaskView& task) noexcept;
   void note_failure(const Lease& lease, const Failure& failure, std::int64_t now_ns, std::uint32_t attempts) noexcept;
 
+  struct LostLease {
+    std::uint32_t queue = 0, task = 0, attempts = 0, items = 1;
+    bool died = false, started = false;
+  };
+  void tell(shm::EventKind kind, const TaskView& task, std::int64_t value, std::int64_t now_ns) noexcept;
+  void tell_failure(shm::EventKind kind, const TaskView& task, std::uint8_t reason, const Failure& failure,
+                    std::int64_t value, std::int64_t now_ns) noexcept;
+  void tell_enqueued(const TaskSpec& spec, std::uint64_t handle, std::int64_t now_ns) noexcept;
+  void tell_started(const TaskView& task, std::int64_t now_ns) noexcept;
+  void tell_succeeded(const TaskView& task, std::int64_t started_ns, std::int64_t now_ns) noexcept;
+  void tell_lost(std::uint32_t slot, shm::ControlWord word, std::uint32_t item, const LostLease& lost,
+                 std::int64_t now_ns) noexcept;
+  void tell_tick(const TaskSpec& spec, std::uint64_t handle, const TickNote& tick, std::int64_t now_ns) noexcept;
+  std::int64_t started_ns() const noexcept { return self_.row().current_since_ns.load(std::memory_order_relaxed); }
+
   shm::Participant& self_;
   shm::Segment& segment_;
+  shm::EventWriter events_;
   Lanes lanes_;
   shm::Blocks blocks_;
   HeldRun runs_[kHeldRuns + 1];  // by slot; the last one is for what is only dropped

@@ -170,6 +170,8 @@ bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64
   if (!segment_.descriptor(filled.slot).control.change(word, next)) return false;
   self_.count(spec.queue, Counter::kEnqueued);
   note_change(spec.queue, next.generation(), filled.slot);
+  if (events_.followed(now_ns)) [[unlikely]]
+    tell_enqueued(spec, TaskId::make(1, filled.slot, filled.word.generation()).handle, now_ns);
   return true;
 }
 

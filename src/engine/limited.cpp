@@ -121,7 +121,10 @@ Settled Engine::hold_back(const Lease& lease, const TaskView& task, std::int64_t
   shm::Tally tally = task.tally;
   ++tally.releases;
   tally.rate_paid = tally.rate_paid || paid;
-  return put_off(lease.slot, lease.word, tally, until_ns) ? Settled::kDone : Settled::kFenced;
+  if (!put_off(lease.slot, lease.word, tally, until_ns)) return Settled::kFenced;
+  if (events_.followed(now_ns)) [[unlikely]]
+    tell(shm::EventKind::kLimited, task, until_ns - now_ns, now_ns);
+  return Settled::kDone;
 }
 
 // A task with a place in a concurrency limit has ended: let one that waits for it go.

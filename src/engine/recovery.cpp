@@ -38,6 +38,9 @@ std::uint32_t acked_by(const shm::RosterRow& row, std::uint32_t slot, std::uint6
   return (word ^ none) >> 16 == 0 ? static_cast<std::uint32_t>(word) & full_mask(kRunItems) : 0;
 }
 
+// As it stands: whoever may write the segment may have left no zero at its end.
+std::string_view name_of(const shm::RosterRow& row) { return {row.name, ::strnlen(row.name, sizeof row.name)}; }
+
 }  // namespace
 
 // A lease is being taken from its holder: if that was about to settle it, it did not.
@@ -60,6 +63,7 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
                        std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
+  const std::uint32_t name = d.task;
   const bool started = (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
   const std::uint32_t owner = word.owner() - 1;
   if (owner >= segment_.geometry().participant_count) return false;
@@ -85,6 +89,7 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
   if (poison || exhausted) return bury_lost(slot, word, tally, poison, now_ns);
   if (!regrant(slot, word, tally, 0, now_ns)) return false;
   self_.count(queue, Counter::kRedelivered);
+  tell_lost(slot, word, 0, {queue, name, tally.attempts - (started ? 1 : 0), 1, died, started}, now_ns);
   if (started) hint_ahead(segment_, slot, word.generation(), queue);
   return true;
 }
@@ -164,6 +169,8 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
   h.sleepers[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);
   h.result_waiters[participant / 64].fetch_and(~bit, std::memory_order_seq_cst);
   empty_inbox(participant);
+  if (row.role.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Role::kWorker))
+    tell_worker(shm::EventKind::kProcessLost, participant, 0, name_of(row), now_ns);
   wake_everyone();  // it may have owed a wake
   row.status.store(shm::row_status(incarnation, shm::RowState::kFree), std::memory_order_release);
   return true;

@@ -93,6 +93,9 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   ControlWord word = filled.word;
   if (!d.control.change(word, filled.word.with(State::kReady, 0))) return EnqueueStatus::kDetached;
   self_.count(queue, Counter::kEnqueued, count);
+  if (events_.followed(now_ns)) [[unlikely]]
+    for (std::uint32_t i = 0; i < count; ++i)
+      tell_enqueued(specs[i], TaskId::make(1, filled.slot, generation, i + 1).handle, now_ns);
   lanes_.push(queue, std::min<std::uint32_t>(specs[0].priority, shm::kPriorities - 1), generation, filled.slot);
   if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
   if (ids != nullptr)
@@ -303,12 +306,11 @@ bool Engine::mark_item(const Lease& lease, bool moved, bool& last) noexcept {
 Settled Engine::succeed_first(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
   HeldRun& r = runs_[lease.slot % kHeldRuns];
   if (lease.item == 0 || !r.is_of(lease)) return succeed(lease, task, {}, now_ns);
-  if (r.has_ended(lease.item)) {
-    self_.count(task.queue, Counter::kFenced);
-    return Settled::kFenced;
-  }
+  if (r.has_ended(lease.item)) return fenced(task, now_ns);
   (void)commit_acks();
   acking_ = &r;
+  if (events_.followed(now_ns)) [[unlikely]]
+    tell_succeeded(task, started_ns(), now_ns);
   return record_ack(r, item_bit(lease.item));
 }
 
@@ -366,13 +368,12 @@ Settled Engine::commit_acks() noexcept {
   return ours ? Settled::kDone : Settled::kFenced;
 }
 
-Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter counter) noexcept {
+Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter counter, std::int64_t now_ns) noexcept {
   self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, item_bit(lease.item));
   bool last = false;
   if (!mark_item(lease, /*moved=*/false, last)) {
     self_.drop_op();
-    self_.count(task.queue, Counter::kFenced);
-    return Settled::kFenced;
+    return fenced(task, now_ns);
   }
   self_.count(task.queue, counter);
   if (last) end_run({lease.slot, lease.word});
@@ -522,6 +523,7 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
                            bool died, std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
+  const std::uint32_t name = d.task;
   const std::uint32_t carried = (acked | carried_over(d, word.grant())) & full_mask(kRunItems);
   const std::uint32_t pending = run_pending(d, word) & ~carried;
   if (word.grant() >= shm::kMaxGrant) {  // its last recoverer lost it and died: no grant is left to take it with
@@ -535,6 +537,8 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
   if (carried != 0 && !carry_over(slot, word, carried)) return false;
   if (!d.control.change(expected, ready)) return false;
   self_.count(queue, Counter::kRedelivered, static_cast<std::uint64_t>(std::popcount(pending)));
+  const LostLease lost{queue, name, 0, static_cast<std::uint32_t>(std::popcount(pending)), died, crashed_item != 0};
+  tell_lost(slot, word, crashed_item, lost, now_ns);
   expected = ready;
   if (!d.control.change(expected, mine)) return true;  // somebody runs it already
   const Lease run{slot, mine};

@@ -62,9 +62,15 @@ bool Engine::write_outcome(std::uint32_t slot, ControlWord word, OutcomeKind kin
 
 // The lease was lost. A block goes back only if the outcome word does not name it: once it does, the block is
 // freed by whoever writes the next outcome, or with the task, and may be another's before we look again.
-Settled Engine::refuse_late(const Lease& lease, const TaskView& task, shm::BlockId block) noexcept {
+Settled Engine::refuse_late(const Lease& lease, const TaskView& task, std::int64_t now_ns,
+                            shm::BlockId block) noexcept {
   if (block != shm::kNoBlock) blocks_.give_back(block, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
+  return fenced(task, now_ns);
+}
+
+Settled Engine::fenced(const TaskView& task, std::int64_t now_ns) noexcept {
   self_.count(task.queue, Counter::kFenced);
+  tell(shm::EventKind::kFenced, task, 0, now_ns);
   return Settled::kFenced;
 }
 
@@ -86,7 +92,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
                        std::span<const std::byte> result, std::int64_t now_ns) noexcept {
   if (lease.item != 0) {
     (void)commit_acks();
-    return settle_item(lease, task, counter);
+    return settle_item(lease, task, counter, now_ns);
   }
   Descriptor& d = segment_.descriptor(lease.slot);
   ControlWord word = lease.word;
@@ -97,8 +103,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, counter);
     if (!d.control.change(word, word.with(State::kFree, 0))) {
       self_.drop_op();
-      self_.count(task.queue, Counter::kFenced);
-      return Settled::kFenced;
+      return fenced(task, now_ns);
     }
     self_.count(task.queue, counter);
     self_.offer_free(lease.slot);
@@ -114,13 +119,13 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     // Never acknowledged before its result is stored: without room for it the attempt has failed.
     if (block == shm::kNoBlock && !result.empty() && kind == OutcomeKind::kSucceeded)
       return refuse_result(lease, task, result.size(), now_ns);
-    if (!write_outcome(lease.slot, word, kind, block)) return refuse_late(lease, task, block);
+    if (!write_outcome(lease.slot, word, kind, block)) return refuse_late(lease, task, now_ns, block);
     // The due word now says until when the result is kept.
     const std::int64_t ttl = task.has_extras ? task.extras.result_ttl_ns : kDefaultResultTtlNs;
     if (!change_tagged(d, d.due, word, TaggedWord(word.grant(), to_due_us(later_ns(now_ns, ttl)))))
-      return refuse_late(lease, task);
+      return refuse_late(lease, task, now_ns);
   } else if (obligations && !write_outcome(lease.slot, word, kind, shm::kNoBlock)) {
-    return refuse_late(lease, task);  // whoever finishes it must know which links to follow
+    return refuse_late(lease, task, now_ns);  // whoever finishes it must know which links to follow
   }
   // A result alone needs no state between: what is left to do (the payload's block) waits for the result's end
   // when we die. Another's lease goes through one that names us, as in bury().
@@ -131,7 +136,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
                  counter);
   if (!d.control.change(word, next)) {
     self_.drop_op();
-    return refuse_late(lease, task);
+    return refuse_late(lease, task, now_ns);
   }
   self_.count(task.queue, counter);
   if (previous != shm::kNoBlock && previous != block)
@@ -210,13 +215,26 @@ shm::BlockId Engine::store_result(const Lease& lease, std::span<const std::byte>
 
 Settled Engine::succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
                         std::int64_t now_ns) noexcept {
-  return finish(lease, task, OutcomeKind::kSucceeded, Counter::kSucceeded, result, now_ns);
+  const bool followed = events_.followed(now_ns);
+  const std::int64_t started = started_ns();
+  const Settled settled = finish(lease, task, OutcomeKind::kSucceeded, Counter::kSucceeded, result, now_ns);
+  if (followed && settled == Settled::kDone) [[unlikely]]
+    tell_succeeded(task, started, now_ns);
+  return settled;
 }
 
 Settled Engine::cancel(const Lease& lease, const TaskView& task, Counter why, const Failure& failure,
                        std::int64_t now_ns) noexcept {
   const FailureRecord record = make_failure_record(failure, self_.index(), now_ns, 0);
-  return finish(lease, task, OutcomeKind::kCancelled, why, record.bytes(), now_ns);
+  const Settled settled = finish(lease, task, OutcomeKind::kCancelled, why, record.bytes(), now_ns);
+  if (settled != Settled::kDone) return settled;
+  if (why == Counter::kDropped) {
+    if (events_.followed(now_ns)) tell(shm::EventKind::kDropped, task, 0, now_ns);
+  } else {
+    const auto kind = why == Counter::kExpired ? shm::EventKind::kExpired : shm::EventKind::kRevoked;
+    tell_failure(kind, task, 0, failure, 0, now_ns);
+  }
+  return settled;
 }
 
 // LEASED -> READY or DELAYED under the next grant. The tally and due words are tagged with that grant, so
@@ -275,12 +293,13 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
   const std::int64_t delay = delay_ns >= 0 ? delay_ns : retry_delay_ns(policy, tally.attempts - 1, self_.random());
   // What went wrong stays visible while the task waits; the note is tagged with the grant that failed.
   note_failure(lease, failure, now_ns, tally.attempts);
-  if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay), now_ns)) return refuse_late(lease, task);
+  if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay), now_ns)) return refuse_late(lease, task, now_ns);
   retried = true;
   count_failure(task);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   self_.count(task.queue, Counter::kRetried);
   self_.count_task(task.task, shm::TaskStat::kRetried);
+  tell_failure(shm::EventKind::kRetry, task, 0, failure, delay, now_ns);
   return Settled::kDone;
 }
 
@@ -322,7 +341,8 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   FailureRecord record = make_failure_record(failure, self_.index(), now_ns, tally.attempts);
   record.mark_dead(reason, task.task);
   const shm::BlockId block = store_result(lease, record.bytes());
-  if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block)) return refuse_late(lease, task, block);
+  if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block))
+    return refuse_late(lease, task, now_ns, block);
   ControlWord word = lease.word;
   // Another's lease (of a child that died or overran its limit) is taken over first: that we did so can be read
   // from the word, whoever else may be burying it; who died with his own lease before its one change cannot have
@@ -333,7 +353,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
                  Counter::kDeadAdded);
   if (!segment_.descriptor(lease.slot).control.change(word, next)) {
     self_.drop_op();
-    return refuse_late(lease, task);
+    return refuse_late(lease, task, now_ns);
   }
   self_.count(task.queue, Counter::kDeadAdded);
   if (handler_failed(reason)) count_failure(task);
@@ -344,6 +364,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   else if (shm::anyone_awaits(segment_))
     shm::wake_result_waiters(segment_, task.id.handle);
   note_change(task.queue, next.generation(), lease.slot);
+  tell_failure(shm::EventKind::kFailed, task, static_cast<std::uint8_t>(reason), failure, 0, now_ns);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }
@@ -360,8 +381,11 @@ Settled Engine::snooze(const Lease& lease, const TaskView& task, std::int64_t de
     return bury(lease, task, DeadReason::kDeliveryLimit, {"delivery-limit", "delivered too often"}, now_ns);
   shm::Tally tally = task.tally;
   ++tally.releases;
-  if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay_ns), now_ns)) return refuse_late(lease, task);
+  if (!regrant(lease.slot, lease.word, tally, later_ns(now_ns, delay_ns), now_ns))
+    return refuse_late(lease, task, now_ns);
   self_.count(task.queue, Counter::kSnoozed);
+  if (events_.followed(now_ns)) [[unlikely]]
+    tell(shm::EventKind::kSnoozed, task, delay_ns, now_ns);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }

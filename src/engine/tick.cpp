@@ -63,6 +63,7 @@ TickResult Engine::fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64
     return result;
   }
   complete_turn(row, mine);
+  tell_tick(spec, result.enqueue.id.handle, note, now_ns);
   result.status = TickStatus::kFired;
   return result;
 }

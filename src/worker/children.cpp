@@ -280,6 +280,8 @@ void Children::log_exit(const Departed& departed, int status, ExitReason reason)
   }
   if (stop_ == StopMode::kNone) ++restarts_[cause];
   const auto level = reason == ExitReason::kNone ? log::Level::kWarn : log::Level::kInfo;
+  engine_.tell_worker(shm::EventKind::kProcessEnded, departed.row, departed.pid, departed.name + ": " + cause,
+                      base::monotonic_ns());
   log::write(level, "worker ended", {{"worker", departed.name}, {"worker_pid", departed.pid}, {"cause", cause}});
 }
 

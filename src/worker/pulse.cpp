@@ -29,8 +29,8 @@ std::uint64_t own_rss_bytes() noexcept {
   return got == 2 ? resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) : 0;
 }
 
-Pulse::Pulse(shm::Participant& self, ChildPage& page, const WorkerOptions& options, int supervisor_pid)
-    : self_(self), page_(page), options_(options), supervisor_pid_(supervisor_pid) {
+Pulse::Pulse(engine::Engine& engine, ChildPage& page, const WorkerOptions& options, int supervisor_pid)
+    : engine_(engine), self_(engine.self()), page_(page), options_(options), supervisor_pid_(supervisor_pid) {
   // Signals are for the loop's thread, whose sleep they must end.
   sigset_t all, before;
   sigfillset(&all);
@@ -141,6 +141,14 @@ std::int64_t Pulse::fire_soft_limit(std::int64_t now_ns) {
   deadline_ns_ = 0;
   stale_.store(true, std::memory_order_seq_cst);
   source_.request_stop();
+  shm::Event timeout;
+  timeout.kind = shm::EventKind::kTimeout;
+  timeout.at_ns = now_ns;
+  timeout.handle = handle_;
+  const shm::Descriptor& d = self_.segment().descriptor(engine::TaskId{1, handle_}.slot());
+  timeout.queue = d.queue;
+  timeout.task = d.task;
+  engine_.events().write(timeout);
   log::warn("soft time limit reached", {{"task", engine::to_string({self_.segment().epoch(), handle_})}});
   return INT64_MAX;
 }

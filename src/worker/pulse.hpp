@@ -22,7 +22,7 @@ std::uint64_t own_rss_bytes() noexcept;
 
 class Pulse {
  public:
-  Pulse(shm::Participant& self, ChildPage& page, const WorkerOptions& options, int supervisor_pid);
+  Pulse(engine::Engine& engine, ChildPage& page, const WorkerOptions& options, int supervisor_pid);
   ~Pulse();
 
   // The loop's side. The token for the next task; fires at `soft_deadline_ns` (0 = only when stopped).
@@ -48,6 +48,7 @@ class Pulse {
   void fire_revoke();
   void beat(std::int64_t now_ns);
 
+  engine::Engine& engine_;  // only for its events: leases are the loop's
   shm::Participant& self_;
   ChildPage& page_;
   const WorkerOptions& options_;

@@ -57,6 +57,7 @@ class Supervisor {
       if (stop_ != StopMode::kNone && children_.all_gone()) break;
       sleep_until(next, bell);
     }
+    engine_.tell_worker(shm::EventKind::kWorkerShutdown, shm::kNobody, 0, to_string(stop_), base::monotonic_ns());
     log::info("worker stopped", {{"node", options_.node}, {"mode", to_string(stop_)}});
   }
 
@@ -65,6 +66,8 @@ class Supervisor {
     if (announced_ || !children_.all_joined()) return;
     announced_ = true;
     if (options_.print_banner) print_banner(options_, handlers_, self_.segment(), children_, keeper_.holding());
+    engine_.tell_worker(shm::EventKind::kWorkerReady, shm::kNobody, children_.running(), options_.node,
+                        base::monotonic_ns());
     log::debug("worker ready", {{"node", options_.node}, {"processes", children_.running()}});
   }
 
@@ -116,6 +119,8 @@ class Supervisor {
     stop_ = mode;
     stop_since_ns_ = now_ns;
     self_.row().stop_mode.store(static_cast<std::uint32_t>(mode), std::memory_order_relaxed);
+    engine_.tell_worker(shm::EventKind::kWorkerStopping, shm::kNobody, static_cast<std::int64_t>(mode), to_string(mode),
+                        now_ns);
     log::info("stopping", {{"node", options_.node}, {"mode", to_string(mode)}});
     children_.stop(mode, now_ns);
   }

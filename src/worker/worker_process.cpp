@@ -1,6 +1,7 @@
 #include "worker/worker_process.hpp"
 
 #include <immintrin.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -44,8 +45,9 @@ bool WorkerProcess::join() {
   intern_names();
   install_crash_handler(*self_, setup_.supervisor);
   engine_ = std::make_unique<engine::Engine>(*self_);
-  pulse_ = std::make_unique<Pulse>(*self_, page_, options_, setup_.supervisor_pid);
+  pulse_ = std::make_unique<Pulse>(*engine_, page_, options_, setup_.supervisor_pid);
   page_.row.store(self_->incarnation() << 12 | self_->owner(), std::memory_order_release);
+  engine_->tell_worker(shm::EventKind::kProcessReady, self_->index(), ::getpid(), setup_.name, base::monotonic_ns());
   shm::ring(*segment_, setup_.supervisor);
   return true;
 }

@@ -83,7 +83,7 @@ TEST_F(ControlTest, APausedQueueStartsNothingAndLosesNothing) {
   put_many(0, 20);
   auto running = start();
   ASSERT_TRUE(running);
-  control_.pause(queue_);
+  control_.pause(queue_, now_);
   EXPECT_TRUE(stats().paused);
   EXPECT_FALSE(start());
   put(20);
@@ -95,7 +95,7 @@ TEST_F(ControlTest, APausedQueueStartsNothingAndLosesNothing) {
   put(100);
   EXPECT_EQ(drain(), (std::vector<std::uint64_t>{100})) << "other queues go on";
   std::swap(queue_, const_cast<std::uint32_t&>(other));
-  control_.resume(queue_);
+  control_.resume(queue_, now_);
   EXPECT_EQ(drain().size(), 21u);
 }
 
@@ -104,11 +104,11 @@ TEST_F(ControlTest, ARedeliveredTaskOfAPausedQueueWaits) {
   {
     test::Attached victim(segment_, shm::Role::kWorker);
     ASSERT_TRUE(start(victim));
-    control_.pause(queue_);
+    control_.pause(queue_, now_);
     (void)producer_->redeliver_held(victim.index(), now_);
   }
   EXPECT_FALSE(start());
-  control_.resume(queue_);
+  control_.resume(queue_, now_);
   EXPECT_EQ(drain().size(), 1u);
 }
 

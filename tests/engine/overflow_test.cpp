@@ -71,13 +71,13 @@ TEST_F(Overflow, ALimitSetLaterHoldsForRunsThatAreThere) {
 // Revoked and purged tasks leave stale hints in the rings; they are not the queue's length.
 TEST_F(Overflow, WhatWasRevokedTakesNoRoom) {
   limit(4, shm::Overflow::kReject);
-  Control(*producer_).pause(queue_);  // nobody looks into the ring
+  Control(*producer_).pause(queue_, 0);  // nobody looks into the ring
   for (int round = 0; round < 3; ++round) {
     for (std::uint64_t n = 0; n < 4; ++n) put(n);
     EXPECT_EQ(offer(4).status, EnqueueStatus::kFull);
     EXPECT_EQ(Control(*producer_).purge(queue_, now_), 4u);
   }
-  Control(*producer_).resume(queue_);
+  Control(*producer_).resume(queue_, 0);
   EXPECT_TRUE(drain().empty());
 }
 

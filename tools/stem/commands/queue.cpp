@@ -70,7 +70,7 @@ int pause_queues(const Names& names, bool paused, const Context& context) {
   ordered_json rows = ordered_json::array();
   for (const std::uint32_t id : *ids) {
     const bool was = attached->segment().queue(id).paused.load(std::memory_order_relaxed) != 0;
-    paused ? control.pause(id) : control.resume(id);
+    paused ? control.pause(id, base::monotonic_ns()) : control.resume(id, base::monotonic_ns());
     const std::string name(shm::queue_name(attached->segment(), id));
     rows.push_back({{"queue", name}, {"paused", paused}, {"changed", was != paused}});
     if (!context.json) {

@@ -88,7 +88,7 @@ class Session {
   void toggle_pause() {
     engine::Control control(attachment_.engine());
     const std::uint32_t queue = now_.queues[selected_].id;
-    paused() ? control.resume(queue) : control.pause(queue);
+    paused() ? control.resume(queue, base::monotonic_ns()) : control.pause(queue, base::monotonic_ns());
     now_.queues[selected_].paused = paused();
   }
 

@@ -1,0 +1,128 @@
+// What happened lately: a ring of events for each participant, written by it alone and read by anybody, also when it
+// is hung or dead.
+//
+// For people and their tools, not for the protocol: nothing is decided by an event. One may be missing (its writer was
+// killed between the change and the note), and the oldest of a participant give way to its newest. What ends or
+// interrupts a task is always noted; what every task does (enqueued, started, succeeded) only while somebody follows,
+// who says so every few seconds in Header::events_until_ns.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shm/participant.hpp"
+
+namespace stem::shm {
+
+// Names in event_name(): those of Stem's signals where it has one.
+enum class EventKind : std::uint8_t {
+  kNone = 0,
+  // Only while somebody follows.
+  kEnqueued,   // value = delay in ns
+  kStarted,    // value = since it was enqueued, in ns
+  kSucceeded,  // value = run time in ns
+  kLimited,    // a rate or concurrency limit held it back; value = for how long, in ns
+  kSnoozed,    // value = for how long, in ns
+  kDropped,    // by the overflow policy
+  // Always.
+  kRetry,        // an attempt failed; value = until the next, in ns; text = what went wrong
+  kFailed,       // it is a dead letter; reason = engine::DeadReason; text = what went wrong
+  kRevoked,      // text = why
+  kExpired,      //
+  kRedelivered,  // its worker was lost; subject = that worker; reason = 1 died, 0 silent; value = items of a run
+  kFenced,       // a late worker was refused: the task was somebody else's by then
+  kTimeout,      // its soft time limit has passed
+  kReplayed,     // a dead letter runs again
+  kScheduled,    // a schedule's tick; subject = its row; value = the planned time (CLOCK_REALTIME)
+  kWorkerReady,  // its first processes are there; value = how many
+  kWorkerStopping,
+  kWorkerShutdown,
+  kProcessReady,  // subject = the worker process
+  kProcessEnded,  // subject = the worker process; text = how it ended
+  kProcessLost,   // found dead, and what it held was made runnable
+  kQueuePaused,
+  kQueueResumed,
+};
+inline constexpr std::uint32_t kEventKinds = static_cast<std::uint32_t>(EventKind::kQueueResumed) + 1;
+
+// "task-retry"; "unknown" for a number that names none.
+const char* event_name(EventKind kind) noexcept;
+bool parse_event_name(std::string_view text, EventKind& kind) noexcept;
+
+inline constexpr std::uint16_t kNoName = 0xffff;    // neither queue nor task
+inline constexpr std::uint32_t kNobody = ~0u;       // no other participant, no schedule
+inline constexpr std::size_t kEventTextBytes = 80;  // with what is cut off beyond
+
+struct Event {
+  EventKind kind = EventKind::kNone;
+  std::uint8_t reason = 0;
+  std::uint16_t queue = kNoName;
+  std::uint16_t task = kNoName;
+  std::uint16_t attempt = 0;        // from 0
+  std::int64_t at_ns = 0;           // CLOCK_MONOTONIC
+  std::uint64_t handle = 0;         // engine::TaskId::handle; 0 = of no task
+  std::uint32_t subject = kNobody;  // what it is about besides the task, see EventKind
+  std::int64_t value = 0;
+  std::string_view text;  // of kEnqueued and kStarted: the task's traceparent, when it has one
+};
+
+// One participant's pen. write() is thread-safe, for a worker's pulse; the rest is of its thread.
+class EventWriter {
+ public:
+  using Listener = std::function<void(const Event&)>;
+
+  explicit EventWriter(Participant& self) noexcept : self_(self), until_ns_(self.segment().header().events_until_ns) {}
+
+  // Whether somebody wants to know what every task does. A load of a word that is nearly always in the cache.
+  bool followed(std::int64_t now_ns) const noexcept {
+    return until_ns_.load(std::memory_order_relaxed) > now_ns || listener_;
+  }
+  void write(const Event& event) noexcept;
+  // Called in this process after each event, before write() returns, by whoever writes. It must not throw. To be set
+  // before the first event.
+  void listen(Listener listener) { listener_ = std::move(listener); }
+
+ private:
+  void put(const Event& event) noexcept;
+
+  Participant& self_;
+  const std::atomic<std::int64_t>& until_ns_;
+  Listener listener_;
+  std::mutex mutex_;
+  bool committed_ = false;
+};
+
+// An event as a reader has it. The text is its own.
+struct ReadEvent {
+  Event event;  // its text points into `text` below; use text
+  std::string text;
+  std::uint32_t participant = 0;  // who wrote it
+};
+
+// Reads what all participants have written. Not thread-safe.
+class EventReader {
+ public:
+  // `from_now`: only what is written from here on; otherwise first all that is still there.
+  EventReader(const Segment& segment, bool from_now);
+
+  // What is new since the last call, oldest first.
+  std::vector<ReadEvent> read();
+  // Events that were overwritten before they were read.
+  std::uint64_t missed() const noexcept { return missed_; }
+
+ private:
+  bool copy(std::uint32_t participant, std::uint64_t position, ReadEvent& into) const;
+
+  const Segment& segment_;
+  std::vector<std::uint64_t> next_;  // per participant
+  std::uint64_t missed_ = 0;
+};
+
+// Somebody follows until then.
+void follow_events(const Segment& segment, std::int64_t until_ns) noexcept;
+
+}  // namespace stem::shm
