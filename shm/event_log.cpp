@@ -33,8 +33,15 @@ constexpr const char* kNames[] = {"none",
                                   "queue-resumed"};
 static_assert(std::size(kNames) == kEventKinds);
 
-constexpr std::uint64_t kTextWords = kEventTextBytes / 8;
-static_assert(EventCell::kWords == 5 + kTextWords);
+constexpr std::size_t kNameAt = 5;  // in words
+constexpr std::size_t kTextAt = kNameAt + kEventNameBytes / 8;
+static_assert(EventCell::kWords == kTextAt + kEventTextBytes / 8);
+
+std::string text_at(const std::uint64_t* words, std::size_t bytes) {
+  char text[std::max(kEventTextBytes, kEventNameBytes)];
+  std::memcpy(text, words, bytes);
+  return {text, ::strnlen(text, bytes)};
+}
 
 EventCell& cell_of(const Segment& segment, std::uint32_t participant, std::uint64_t position) {
   return segment.at<EventCell>(
@@ -83,9 +90,12 @@ void EventWriter::put(const Event& event) noexcept {
   words[1] = event.handle;
   words[2] = std::uint64_t{static_cast<std::uint8_t>(event.kind)} << 56 | std::uint64_t{event.reason} << 48 |
              std::uint64_t{event.queue} << 32 | std::uint64_t{event.task} << 16 | event.attempt;
-  words[3] = event.subject;
+  words[3] = std::uint64_t{event.detail} << 32 | event.subject;
   words[4] = static_cast<std::uint64_t>(event.value);
-  std::memcpy(words + 5, event.text.data(), whole_characters(event.text, kEventTextBytes));
+  const char* name = self_.row().name;
+  const std::string_view by(name, ::strnlen(name, sizeof self_.row().name));
+  std::memcpy(words + kNameAt, by.data(), whole_characters(by, kEventNameBytes));
+  std::memcpy(words + kTextAt, event.text.data(), whole_characters(event.text, kEventTextBytes));
 
   std::atomic<std::uint64_t>& next = self_.row().events_next;
   const std::uint64_t position = next.load(std::memory_order_relaxed);
@@ -125,10 +135,10 @@ bool EventReader::copy(std::uint32_t participant, std::uint64_t position, ReadEv
   e.task = static_cast<std::uint16_t>(words[2] >> 16);
   e.attempt = static_cast<std::uint16_t>(words[2]);
   e.subject = static_cast<std::uint32_t>(words[3]);
+  e.detail = static_cast<std::uint32_t>(words[3] >> 32);
   e.value = static_cast<std::int64_t>(words[4]);
-  char text[kEventTextBytes];
-  std::memcpy(text, words + 5, sizeof text);
-  into.text.assign(text, ::strnlen(text, sizeof text));
+  into.by = text_at(words + kNameAt, kEventNameBytes);
+  into.text = text_at(words + kTextAt, kEventTextBytes);
   into.participant = participant;
   return static_cast<std::uint32_t>(e.kind) < kEventKinds;
 }

@@ -33,7 +33,8 @@ enum class EventKind : std::uint8_t {
   kFailed,       // it is a dead letter; reason = engine::DeadReason; text = what went wrong
   kRevoked,      // text = why
   kExpired,      //
-  kRedelivered,  // its worker was lost; subject = that worker; reason = 1 died, 0 silent; value = items of a run
+  kRedelivered,  // its worker was lost; subject = that worker, text its name; reason = see kSilent; detail = 1 while
+                 // it ran it; value = items of a run
   kFenced,       // a late worker was refused: the task was somebody else's by then
   kTimeout,      // its soft time limit has passed
   kReplayed,     // a dead letter runs again
@@ -53,18 +54,24 @@ inline constexpr std::uint32_t kEventKinds = static_cast<std::uint32_t>(EventKin
 const char* event_name(EventKind kind) noexcept;
 bool parse_event_name(std::string_view text, EventKind& kind) noexcept;
 
-inline constexpr std::uint16_t kNoName = 0xffff;    // neither queue nor task
-inline constexpr std::uint32_t kNobody = ~0u;       // no other participant, no schedule
-inline constexpr std::size_t kEventTextBytes = 80;  // with what is cut off beyond
+// Event::reason of kRedelivered: a signal that its worker died of, or one of these.
+inline constexpr std::uint8_t kSilent = 0;  // it gave no sign of life
+inline constexpr std::uint8_t kDied = 255;  // nobody saw of what: so does SIGKILL
+
+inline constexpr std::uint16_t kNoName = 0xffff;     // neither queue nor task
+inline constexpr std::uint32_t kNobody = ~0u;        // no other participant, no schedule
+inline constexpr std::size_t kEventTextBytes = 120;  // what is longer is cut
+inline constexpr std::size_t kEventNameBytes = 24;   // the same
 
 struct Event {
   EventKind kind = EventKind::kNone;
   std::uint8_t reason = 0;
   std::uint16_t queue = kNoName;
   std::uint16_t task = kNoName;
-  std::uint16_t attempt = 0;        // from 0
-  std::int64_t at_ns = 0;           // CLOCK_MONOTONIC
-  std::uint64_t handle = 0;         // engine::TaskId::handle; 0 = of no task
+  std::uint16_t attempt = 0;  // from 0
+  std::int64_t at_ns = 0;     // CLOCK_MONOTONIC
+  std::uint64_t handle = 0;   // engine::TaskId::handle; 0 = of no task
+  std::uint32_t detail = 0;
   std::uint32_t subject = kNobody;  // what it is about besides the task, see EventKind
   std::int64_t value = 0;
   std::string_view text;  // of kEnqueued and kStarted: the task's traceparent, when it has one
@@ -100,7 +107,8 @@ class EventWriter {
 struct ReadEvent {
   Event event;  // its text points into `text` below; use text
   std::string text;
-  std::uint32_t participant = 0;  // who wrote it
+  std::string by;  // who wrote it
+  std::uint32_t participant = 0;
 };
 
 // Reads what all participants have written. Not thread-safe.

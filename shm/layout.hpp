@@ -419,11 +419,11 @@ static_assert(sizeof(SuperblockRow) == 8);
 
 // See event_log.hpp. Cells of a ring with one writer; they have memory behind them once RosterRow::events_next is not 0.
 struct alignas(kCacheLineBytes) EventCell {
-  static constexpr std::size_t kWords = 15;
+  static constexpr std::size_t kWords = 23;
   std::atomic<std::uint64_t> stamp;  // position + 1; 0 while it is being written
   std::atomic<std::uint64_t> words[kWords];
 };
-static_assert(sizeof(EventCell) == 128);
+static_assert(sizeof(EventCell) == 192);
 inline constexpr std::uint32_t kEventCells = 512;  // per participant
 
 // ---- sections --------------------------------------------------------------------------------------

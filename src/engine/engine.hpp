@@ -465,6 +465,7 @@ class Engine {
   void tell_succeeded(const TaskView& task, std::int64_t started_ns, std::int64_t now_ns) noexcept;
   void tell_lost(std::uint32_t slot, shm::ControlWord word, std::uint32_t item, const LostLease& lost,
                  std::int64_t now_ns) noexcept;
+  std::uint8_t death_of(std::uint32_t participant, std::uint64_t handle) const noexcept;
   void tell_tick(const TaskSpec& spec, std::uint64_t handle, const TickNote& tick, std::int64_t now_ns) noexcept;
   std::int64_t started_ns() const noexcept { return self_.row().current_since_ns.load(std::memory_order_relaxed); }
 

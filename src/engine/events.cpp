@@ -73,21 +73,31 @@ void Engine::tell_enqueued(const TaskSpec& spec, std::uint64_t handle, std::int6
   events_.write(event);
 }
 
+// The signal that a worker died of while it ran this task, as its crash handler wrote it down.
+std::uint8_t Engine::death_of(std::uint32_t participant, std::uint64_t handle) const noexcept {
+  const shm::CrashRecord& crash = segment_.row(participant).crash;
+  if (crash.task.load(std::memory_order_acquire) != handle) return shm::kDied;
+  const int signal = crash.signal;
+  return signal > 0 && signal < shm::kDied ? static_cast<std::uint8_t>(signal) : shm::kDied;
+}
+
 // A lease was taken from whom it belonged to. Its descriptor is read again: whatever it says by now, the event is of
 // this life of the slot.
 void Engine::tell_lost(std::uint32_t slot, shm::ControlWord word, std::uint32_t item, const LostLease& lost,
                        std::int64_t now_ns) noexcept {
   Event event;
   event.kind = EventKind::kRedelivered;
-  event.reason = lost.died ? 1 : 0;
+  event.handle = TaskId::make(1, slot, word.generation(), item).handle;
+  event.reason = lost.died ? death_of(word.owner() - 1, event.handle) : shm::kSilent;
   event.queue = static_cast<std::uint16_t>(lost.queue);
   event.task = static_cast<std::uint16_t>(lost.task);
   event.attempt = static_cast<std::uint16_t>(lost.attempts);
   event.at_ns = now_ns;
-  event.handle = TaskId::make(1, slot, word.generation(), item).handle;
   event.subject = word.owner() - 1;
   event.value = lost.items;
-  if (lost.started) event.text = "while it ran";
+  event.detail = lost.started ? 1 : 0;
+  const shm::RosterRow& row = segment_.row(word.owner() - 1);
+  event.text = {row.name, ::strnlen(row.name, sizeof row.name)};
   events_.write(event);
 }
 

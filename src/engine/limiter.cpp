@@ -239,6 +239,11 @@ std::uint32_t Limiter::holders(std::uint64_t key) const noexcept {
   return r == nullptr ? 0 : holders(*r);
 }
 
+std::int64_t Limiter::next_place_ns(std::uint64_t key, Rate rate) const noexcept {
+  const LimiterRow* r = row(key, false);
+  return r == nullptr ? 0 : r->arrival_ns.load(std::memory_order_relaxed) - tolerance_ns(rate);
+}
+
 std::uint32_t Limiter::holders(const LimiterRow& r) const noexcept { return others(r, 0); }
 
 }  // namespace stem::engine

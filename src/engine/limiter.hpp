@@ -56,6 +56,8 @@ class Limiter {
   // Running tasks of a key now.
   std::uint32_t holders(std::uint64_t key) const noexcept;
   std::uint32_t holders(const shm::LimiterRow& row) const noexcept;
+  // When the next place of a rate comes, as far as this host's own word says; 0 = now.
+  std::int64_t next_place_ns(std::uint64_t key, Rate rate) const noexcept;
 
  private:
   shm::LimiterRow* row(std::uint64_t key, bool make) const noexcept;

@@ -6,6 +6,8 @@
 #include "engine/control.hpp"
 #include "engine/extension.hpp"
 #include "engine/limiter.hpp"
+#include "engine/run.hpp"
+#include "engine/unique.hpp"
 #include "shm/death.hpp"
 #include "shm/names.hpp"
 
@@ -18,6 +20,15 @@ using shm::State;
 using shm::TaggedWord;
 
 namespace {
+
+// They point into a block that is somebody else's the next moment.
+TaskExtras without_texts(TaskExtras extras) {
+  for (std::string_view* text :
+       {&extras.headers, &extras.meta, &extras.idempotency_key, &extras.link, &extras.link_error, &extras.retry_for,
+        &extras.no_retry_for, &extras.origin, &extras.tick})
+    *text = {};
+  return extras;
+}
 
 std::uint32_t rows_used(const shm::Segment& s) {
   return std::min(s.header().roster_used.load(std::memory_order_acquire), s.geometry().participant_count);
@@ -195,6 +206,16 @@ std::vector<std::byte> outcome_bytes(Engine& engine, std::uint32_t slot, Control
 }  // namespace
 
 std::optional<TaskInfo> Query::task(TaskId id) const {
+  auto info = task_in_slot(id);
+  if (info || id.item() == 0) return info;
+  // The item of a run may be a task of its own by now; it keeps its name.
+  const TaskId copy{id.epoch, Unique(segment_, engine_.blocks()).holder(moved_key(id.handle), 0)};
+  if (copy.handle != 0 && copy.item() == 0) info = task_in_slot(copy);
+  if (info) info->id = id;
+  return info;
+}
+
+std::optional<TaskInfo> Query::task_in_slot(TaskId id) const {
   if (id.epoch != segment_.epoch() || id.slot() >= slots_used(segment_)) return std::nullopt;
   Descriptor& d = segment_.descriptor(id.slot());
   for (int attempt = 0; attempt < 16; ++attempt) {
@@ -238,6 +259,8 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
         if (const auto extras = read_extension(bytes, offset)) {
           info.headers = extras->headers;
           info.meta = extras->meta;
+          info.has_extras = true;
+          info.asked = without_texts(*extras);
         }
       }
       if (id.item() != 0) {

@@ -77,6 +77,8 @@ struct TaskInfo {
   bool in_place = false;
   std::vector<std::byte> payload;
   std::string headers, meta;
+  bool has_extras = false;
+  TaskExtras asked;  // of what was asked for the numbers; its texts are empty
   std::optional<FailureRecord> failure;
   bool has_progress = false;
   double progress = 0;
@@ -100,6 +102,8 @@ class Query {
   CounterTotals counters(std::uint32_t queue) const;
 
  private:
+  std::optional<TaskInfo> task_in_slot(TaskId id) const;
+
   Engine& engine_;
   shm::Segment& segment_;
 };

@@ -10,6 +10,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "node.hpp"
 #include "scene.hpp"
 #include "shm/layout.hpp"
 #include "tests/support/process.hpp"
@@ -24,37 +25,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr std::chrono::seconds kPatience{60};
-
-// A node of its own, in the background; stopped by SIGTERM unless the test has stopped it.
-class Node {
- public:
-  Node(const Scene& scene, const std::string& name, std::vector<std::string> flags,
-       const std::map<std::string, std::string>& environment = {})
-      : output_(scene.directory() + "/" + name + ".out") {
-    flags.insert(flags.begin(), {stem_path(), "worker", "start", "--node", name, "--pin", "none"});
-    process_ = test::Process([&] {
-      ::setenv("STEM_SHM_DIRECTORY", scene.directory().c_str(), 1);
-      ::setenv("STEM_LOG", "error", 1);
-      for (const auto& [variable, value] : environment) ::setenv(variable.c_str(), value.c_str(), 1);
-      if (std::freopen(output_.c_str(), "w", stdout) == nullptr) return 126;
-      std::vector<char*> words;
-      for (std::string& flag : flags) words.push_back(flag.data());
-      words.push_back(nullptr);
-      ::execv(words[0], words.data());
-      return 127;
-    });
-    EXPECT_TRUE(wait_until([&] { return output().ends_with("ready\n"); }, kPatience)) << output();
-  }
-  std::string output() const {
-    std::ifstream in(output_);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-  test::Process& process() { return process_; }
-
- private:
-  std::string output_;
-  test::Process process_;
-};
 
 // Runs until a file of that name appears in the scene.
 std::string held(const Scene& scene, const std::string& file) {

@@ -102,8 +102,8 @@ TEST_F(EventTest, ARevokedAnExpiredAndALostTask) {
   EXPECT_EQ(keeping_->redeliver_held(worker_.index(), now_), 1u);
   EXPECT_EQ(told_of(lost), "task-redelivered");
   EXPECT_EQ(last().event.subject, worker_.index());
-  EXPECT_EQ(last().event.reason, 1) << "its worker died";
-  EXPECT_EQ(last().text, "while it ran");
+  EXPECT_EQ(last().event.reason, shm::kDied);
+  EXPECT_EQ(last().event.detail, 1u) << "while it ran";
   now_ += kSecondNs;
   EXPECT_EQ(succeed(*held), Settled::kFenced);
   EXPECT_EQ(told_of(lost), "task-redelivered task-fenced");

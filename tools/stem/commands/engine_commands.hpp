@@ -10,6 +10,7 @@ namespace stem::cli {
 std::vector<Command> beat_commands();
 std::vector<Command> dlq_commands();
 std::vector<Command> enqueue_commands();
+std::vector<Command> events_commands();
 std::vector<Command> health_commands();
 std::vector<Command> journal_commands();
 std::vector<Command> observe_commands();
@@ -20,5 +21,6 @@ std::vector<Command> segment_commands();
 std::vector<Command> segment_verify_commands();
 std::vector<Command> task_commands();
 std::vector<Command> top_commands();
+std::vector<Command> why_commands();
 
 }  // namespace stem::cli

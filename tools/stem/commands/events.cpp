@@ -1,0 +1,174 @@
+// `stem events`: what happened lately, and what happens now.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.hpp"
+#include "engine/task.hpp"
+#include "shm/names.hpp"
+#include "tools/stem/attachment.hpp"
+#include "tools/stem/commands/engine_commands.hpp"
+#include "tools/stem/events/event_report.hpp"
+#include "tools/stem/interrupts.hpp"
+#include "tools/stem/json_output.hpp"
+
+namespace stem::cli {
+namespace {
+
+using nlohmann::ordered_json;
+using shm::EventKind;
+using shm::ReadEvent;
+
+constexpr std::int64_t kLookNs = 20'000'000;
+constexpr std::int64_t kFollowNs = 3'000'000'000;  // who is killed is followed for so long
+
+struct EventsOptions {
+  bool follow = false;
+  std::vector<std::string> kinds, queues, tasks, ids;
+  std::optional<std::int64_t> since_ns;  // CLOCK_REALTIME
+};
+
+// Which events; empty lists match all.
+struct Wanted {
+  std::vector<EventKind> kinds;
+  std::vector<std::uint16_t> queues, tasks;
+  std::vector<std::uint64_t> handles;
+  std::int64_t since_ns = INT64_MIN;  // CLOCK_MONOTONIC
+
+  bool operator()(const shm::Event& event) const {
+    const auto has = [](const auto& list, auto value) {
+      return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+    };
+    return has(kinds, event.kind) && has(queues, event.queue) && has(tasks, event.task) && has(handles, event.handle) &&
+           event.at_ns >= since_ns;
+  }
+};
+
+std::vector<std::string> kind_names() {
+  std::vector<std::string> names;
+  for (std::uint32_t i = 1; i < shm::kEventKinds; ++i) names.emplace_back(event_name(static_cast<EventKind>(i)));
+  return names;
+}
+
+Result<Wanted> wanted_of(const EventsOptions& options, const shm::Segment& segment) {
+  Wanted wanted;
+  for (const std::string& name : options.kinds) {
+    EventKind kind{};
+    if (!shm::parse_event_name(name, kind)) {
+      return Error{Errc::kInvalidArgument, fmt::format("--kind: there is no event '{}'; there are {}",
+                                                       shortened(printable(name), 60), fmt::join(kind_names(), ", "))};
+    }
+    wanted.kinds.push_back(kind);
+  }
+  for (const std::string& name : options.queues) {
+    const auto id = queue_named(segment, name);
+    if (!id.ok()) return id.error();
+    wanted.queues.push_back(static_cast<std::uint16_t>(*id));
+  }
+  for (const std::string& name : options.tasks) {
+    const auto id = task_named(segment, name);
+    if (!id.ok()) return id.error();
+    wanted.tasks.push_back(static_cast<std::uint16_t>(*id));
+  }
+  for (const std::string& text : options.ids) {
+    engine::TaskId id;
+    if (!engine::parse_task_id(text, id))
+      return Error{Errc::kInvalidArgument, fmt::format("'{}' is no task id", shortened(printable(text), 60))};
+    if (id.epoch != segment.epoch())
+      return Error{Errc::kNotFound, fmt::format("task {} belongs to another segment", text)};
+    wanted.handles.push_back(id.handle);
+  }
+  if (options.since_ns) wanted.since_ns = Moment::now().to_monotonic_ns(*options.since_ns);
+  return wanted;
+}
+
+std::string clock_time(std::int64_t realtime_ns) {  // 12:00:00.123456
+  const std::int64_t us = realtime_ns / 1000;
+  const std::int64_t s = us / 1'000'000 % 86'400;
+  return fmt::format("{:02}:{:02}:{:02}.{:06}", s / 3600, s / 60 % 60, s % 60, us % 1'000'000);
+}
+
+void print_event(const ReadEvent& read, const shm::Segment& segment, const Moment& now, const Context& context) {
+  if (context.json) return print_json_line(event_json(read, segment, now));
+  const shm::Event& event = read.event;
+  std::string subject;
+  if (event.handle != 0) subject = to_string(engine::TaskId{segment.epoch(), event.handle}) + "  ";
+  if (event.task < shm::task_total(segment)) subject += printable(shm::task_name(segment, event.task)) + "  ";
+  fmt::print("{}  {}  {}{}\n", clock_time(now.to_realtime_ns(event.at_ns)),
+             context.style.paint(tone_of_event(event.kind), fmt::format("{:<21}", shm::event_name(event.kind))),
+             subject, printable(event_text(read, segment)));
+}
+
+class MissedCount {
+ public:
+  void tell(const shm::EventReader& reader, const Context& context) {
+    if (reader.missed() == told_) return;
+    const std::uint64_t more = reader.missed() - told_;
+    told_ = reader.missed();
+    if (context.json)
+      print_json_line({{"event", "events-missed"}, {"count", more}});
+    else
+      print_warning(fmt::format("{} events came faster than they were read, and are missing here", more));
+  }
+
+ private:
+  std::uint64_t told_ = 0;
+};
+
+int show_events(const EventsOptions& options, const Context& context) {
+  // Read-only but for one word: the segment alone, no row in its roster.
+  const auto segment = attach_segment(context);
+  if (!segment.ok()) return fail("events", segment.error());
+  const auto wanted = wanted_of(options, **segment);
+  if (!wanted.ok()) return fail("events", wanted.error());
+  Interrupts interrupts;
+  const bool from_now = options.follow && !options.since_ns;
+  shm::EventReader reader(**segment, from_now);
+  MissedCount missed;
+  std::int64_t follow_until_ns = 0;
+  do {
+    const std::int64_t now_ns = base::monotonic_ns();
+    if (options.follow && follow_until_ns - now_ns < kFollowNs / 2) {
+      follow_until_ns = now_ns + kFollowNs;
+      shm::follow_events(**segment, follow_until_ns);
+      if (!is_named(**segment)) return fail("events", {Errc::kNotFound, "the segment was destroyed"});
+    }
+    const Moment now = Moment::now();
+    for (const ReadEvent& event : reader.read())
+      if ((*wanted)(event.event)) print_event(event, **segment, now, context);
+    missed.tell(reader, context);
+    std::fflush(stdout);
+  } while (options.follow && std::ferror(stdout) == 0 && !interrupts.wait_ns(kLookNs));
+  return kExitOk;
+}
+
+Run build_events(CommandLine& line) {
+  auto options = std::make_shared<EventsOptions>();
+  line.flag("--follow", &options->follow, "go on with what happens from now on");
+  line.texts("--kind", &options->kinds, "only events of this kind, as task-failed").named("EVENT");
+  line.texts("-q,--queue", &options->queues, "only of this queue").named("QUEUE");
+  line.texts("--task", &options->tasks, "only of tasks of this name").named("TASK");
+  line.texts("--id", &options->ids, "only of this task").named("ID");
+  line.when_ns("--since", &options->since_ns, Toward::kPast, "from then on, as far as it is remembered");
+  return [options](const Context& context) { return show_events(*options, context); };
+}
+
+}  // namespace
+
+std::vector<Command> events_commands() {
+  return {{.path = "events",
+           .group = Group::kWatch,
+           .help = "What happened lately to tasks, workers and queues",
+           .details = "Each participant remembers its last 512 events. Retries, failures, revokes, lost workers and "
+                      "the like are always remembered; that a task was enqueued, started or has succeeded only while "
+                      "somebody follows. With --json each event is one line. Names are those of Stem's signals.",
+           .examples = {{"stem events --follow", "everything, as it happens"},
+                        {"stem events --since 10m --kind task-failed --kind task-retry", "what went wrong"},
+                        {"stem events --follow --json --queue mail", "for a program"}},
+           .traits = kReads,
+           .build = build_events}};
+}
+
+}  // namespace stem::cli
