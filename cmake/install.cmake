@@ -4,14 +4,14 @@ include(CMakePackageConfigHelpers)
 set(stem_cmake_dir "${CMAKE_INSTALL_LIBDIR}/cmake/stem")
 get_property(stem_floors GLOBAL PROPERTY STEM_FLOORS)
 
-install(DIRECTORY include/stem DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+install(DIRECTORY include/stem DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
 # The public templates reach down into the inner floors, and shm is a library of its own.
 install(DIRECTORY src/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/stem/internal"
   FILES_MATCHING PATTERN "*.hpp")
 install(DIRECTORY shm DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/stem/internal"
   FILES_MATCHING PATTERN "*.hpp")
 
-install(TARGETS ${stem_floors} EXPORT stemTargets)
+install(TARGETS ${stem_floors} stem_c EXPORT stemTargets)
 install(EXPORT stemTargets NAMESPACE stem:: DESTINATION "${stem_cmake_dir}")
 
 configure_package_config_file(cmake/stemConfig.cmake.in "${PROJECT_BINARY_DIR}/stemConfig.cmake"
@@ -39,4 +39,5 @@ file(RELATIVE_PATH stem_pc_prefix "${stem_pc_dir}" "${CMAKE_INSTALL_PREFIX}")
 file(RELATIVE_PATH stem_pc_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 file(RELATIVE_PATH stem_pc_includedir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 configure_file(cmake/stem.pc.in "${PROJECT_BINARY_DIR}/stem.pc" @ONLY)
-install(FILES "${PROJECT_BINARY_DIR}/stem.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+configure_file(cmake/stem-c.pc.in "${PROJECT_BINARY_DIR}/stem-c.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/stem.pc" "${PROJECT_BINARY_DIR}/stem-c.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,5 +20,8 @@ Result<std::string> json_to_payload(std::string_view json_text);
 // MessagePack; a string when it is UTF-8 text; a number when it is one stored in place; otherwise
 // {"bytes": <size>, "hex": "<the first 64>"}, with "layout" for other in-place objects.
 nlohmann::json payload_to_json(BytesView payload);
+
+// The same without a guess at the end: nothing when the bytes are none of these.
+std::optional<nlohmann::json> payload_as_json(BytesView payload);
 
 }  // namespace stem

@@ -38,18 +38,20 @@ bool in_place_number_of(BytesView payload, json& into) {
   return (in_place_number<T>(payload, into) || ...);
 }
 
-json in_place_to_json(BytesView payload) {
+std::optional<json> in_place_as_json(BytesView payload) {
   json value;
   if (in_place_number_of<int, unsigned, long, unsigned long, long long, unsigned long long, short, unsigned short,
                          signed char, unsigned char, double, float>(payload, value))
     return value;
   if (payload.size() == 9) {
     Result<bool> truth = Codec<bool>::decode(payload);
-    if (truth) return *truth;
+    if (truth) return json(*truth);
   }
-  json other = as_hex(payload.subspan(8));
-  other["layout"] = as_hex(payload.first(8))["hex"];
-  return other;
+  return {};
+}
+
+bool is_in_place(BytesView payload) {
+  return payload.size() >= 8 && std::to_integer<std::uint8_t>(payload.front()) == kInPlaceMark;
 }
 
 bool is_text(std::string_view text) {
@@ -89,18 +91,26 @@ Result<std::string> json_to_payload(std::string_view json_text) {
   }
 }
 
-json payload_to_json(BytesView payload) {
-  if (payload.empty()) return nullptr;
+std::optional<json> payload_as_json(BytesView payload) {
+  if (payload.empty()) return json(nullptr);
   const auto first = std::to_integer<std::uint8_t>(payload.front());
-  if (first == kInPlaceMark && payload.size() >= 8) return in_place_to_json(payload);
+  if (is_in_place(payload)) return in_place_as_json(payload);
   const std::string_view text(reinterpret_cast<const char*>(payload.data()), payload.size());
   const bool printable_ascii = first >= 0x20 && first < 0x7f;  // as MessagePack it would be a number of one byte
   if (!printable_ascii && base::is_shallow(text, json::input_format_t::msgpack)) {
     json value = json::from_msgpack(text.begin(), text.end(), true, /*allow_exceptions=*/false);
     if (!value.is_discarded()) return value;
   }
-  if (is_text(text)) return text;
-  return as_hex(payload);
+  if (is_text(text)) return json(text);
+  return {};
+}
+
+json payload_to_json(BytesView payload) {
+  if (auto value = payload_as_json(payload)) return *value;
+  if (!is_in_place(payload)) return as_hex(payload);
+  json other = as_hex(payload.subspan(8));
+  other["layout"] = as_hex(payload.first(8))["hex"];
+  return other;
 }
 
 }  // namespace stem

@@ -15,9 +15,9 @@ trap 'rm -rf "$work" "$STEM_SHM_DIRECTORY"' EXIT
 step() { echo "== $*"; }
 expect_version() {
   local said
-  said=$(timeout 120 "$1")
+  said=$(timeout 120 "$@")
   if [ "$said" != "stem $version" ]; then
-    echo "$1 said '$said', expected 'stem $version'"
+    echo "$* said '$said', expected 'stem $version'"
     exit 1
   fi
 }
@@ -42,6 +42,11 @@ export PKG_CONFIG_PATH=${pc%/*}
 "$cxx" -std=c++20 -o "$work/outside" "$here/outside/outside.cpp" \
   $(pkg-config --static --cflags --libs stem)
 expect_version "$work/outside"
+
+step "pkg-config, from C"
+# shellcheck disable=SC2046
+cc -std=c99 -o "$work/outside_c" "$here/../c/outside.c" $(pkg-config --cflags --libs stem-c)
+expect_version env LD_LIBRARY_PATH="${PKG_CONFIG_PATH%/pkgconfig}" "$work/outside_c" "$work/marker"
 
 step "each public header compiles by itself"
 headers=$(find "$work/prefix/include/stem" -maxdepth 1 -name '*.hpp')
