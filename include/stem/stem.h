@@ -253,7 +253,7 @@ typedef struct stem_worker_options {
 /* What a handler is called with: the task, and where it says how that went. */
 typedef struct stem_task stem_task;
 
-/* Says one of stem_task_succeed() ... stem_task_error() before it returns; the last one counts. One that says
+/* Says one of stem_task_succeed() ... stem_task_refuse_payload() before it returns; the last one counts. One that says
  * nothing has failed: so nothing is lost when a binding's call breaks off half way. Must not longjmp out. */
 typedef void (*stem_handler)(stem_task* task, void* context);
 
@@ -303,6 +303,8 @@ void stem_task_snooze(stem_task* task, int64_t delay_ns);                     /*
 void stem_task_discard(stem_task* task, const char* reason);                  /* over, as cancelled */
 void stem_task_fail(stem_task* task, const char* reason);                     /* for good: a dead letter */
 void stem_task_error(stem_task* task, const char* kind, const char* message); /* a failed attempt */
+/* The payload cannot be read: a dead letter with the reason payload-invalid. */
+void stem_task_refuse_payload(stem_task* task, const char* reason);
 
 #ifdef __cplusplus
 }

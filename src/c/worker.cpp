@@ -211,4 +211,10 @@ void stem_task_error(stem_task* task, const char* kind, const char* message) {
   });
 }
 
+void stem_task_refuse_payload(stem_task* task, const char* reason) {
+  task->say([&] {
+    return Outcome::fail_permanently(std::string(stem::api::kPayloadInvalidKind), std::string(text(reason)));
+  });
+}
+
 }  // extern "C"

@@ -71,6 +71,7 @@ static void decide(stem_task* task, void* context) {
   (void)context;
   if (in.size == 4 && memcmp(in.data, "fail", 4) == 0) stem_task_fail(task, "for good");
   if (in.size == 7 && memcmp(in.data, "discard", 7) == 0) stem_task_discard(task, "no more");
+  if (in.size == 5 && memcmp(in.data, "\xff\xff\xff\xff\xff", 5) == 0) stem_task_refuse_payload(task, "unreadable");
 }
 
 static void patient(stem_task* task, void* context) {
@@ -210,6 +211,8 @@ static void check_outcomes(stem_client* client) {
   expect_end(client, one.id.text, STEM_DEAD, "failed");
   enqueue(client, "decide", "discard", NULL, &one);
   expect_end(client, one.id.text, STEM_CANCELLED, "discarded");
+  enqueue(client, "decide", "\xff\xff\xff\xff\xff", NULL, &one);
+  expect_end(client, one.id.text, STEM_DEAD, "payload-invalid");
   enqueue(client, "crash_once", "", NULL, &one);
   expect_end(client, one.id.text, STEM_SUCCEEDED, "again");
 
