@@ -103,7 +103,10 @@ Run build(CommandLine& line) {
   return [options](const Context& context) { return observe(kView, *options, context); };
 }
 
-std::string metrics_text(const Scene& scene) { return prometheus_text(scene.before, scene.now, scene.attachment); }
+std::string metrics_text(const Scene& scene) {
+  return prometheus_text(metrics_of(scene.before, scene.now, scene.heartbeats, scene.attachment),
+                         scene.attachment.segment().name_space());
+}
 
 ordered_json metrics_json(const Scene& scene) {
   ordered_json document = queues_json(scene);

@@ -1,14 +1,18 @@
-// The figures of a segment in Prometheus' text form, with the names of the reference: '.' is '_', the
-// unit comes last, counters end in _total.
+// Metrics in Prometheus' text form: '.' is '_', the unit comes last, counters end in _total.
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <vector>
 
-#include "tools/stem/observe/look.hpp"
+#include "tools/stem/observe/metrics.hpp"
 
 namespace stem::cli {
 
-// Of a look at all parts.
-std::string prometheus_text(const Look& before, const Look& now, const Attachment& attachment);
+// Every sample carries the namespace.
+std::string prometheus_text(const std::vector<Metric>& metrics, std::string_view name_space);
+
+// "stem_tasks_enqueued_total"
+std::string prometheus_name(const Metric& metric);
 
 }  // namespace stem::cli
