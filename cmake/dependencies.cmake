@@ -21,6 +21,8 @@ find_package(CLI11 REQUIRED)
 
 if(STEM_BUILD_TOOLS)
   find_package(yaml-cpp REQUIRED)
+  # The dashboard's server and client; no library of ours links it.
+  pkg_check_modules(httplib REQUIRED IMPORTED_TARGET GLOBAL cpp-httplib)
 endif()
 if(STEM_BUILD_BENCH)
   find_package(benchmark REQUIRED)

@@ -10,6 +10,7 @@ namespace stem::cli {
 std::vector<Command> capacity_commands();
 std::vector<Command> completion_commands();
 std::vector<Command> config_commands();
+std::vector<Command> dashboard_commands();
 std::vector<Command> doctor_commands();
 std::vector<Command> engine_commands();  // see engine_commands.hpp
 std::vector<Command> gateway_commands();

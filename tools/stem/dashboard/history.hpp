@@ -1,0 +1,46 @@
+// What the dashboard's charts show: the last quarter of an hour, a point a look. Bounded, however many queues there are.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "tools/stem/observe/look.hpp"
+
+namespace stem::cli {
+
+class History {
+ public:
+  static constexpr std::size_t kMostPoints = 900;
+  static constexpr std::size_t kMostNames =
+      40;  // queues and task names with a line of their own: those with most to do
+
+  // The rates and percentiles of the time between two looks.
+  void note(const Look& before, const Look& now);
+
+  // {"points": [...]}: those after `after_ms` (CLOCK_REALTIME), oldest first.
+  [[nodiscard]] nlohmann::ordered_json json(std::int64_t after_ms) const;
+
+ private:
+  struct Line {
+    std::string name;
+    double rate_in = 0, rate_out = 0;
+    std::uint64_t ready = 0, inflight = 0;
+    std::uint64_t samples = 0;  // in this time; without any there are no percentiles
+    std::int64_t p50_ns = 0, p99_ns = 0;
+  };
+  struct Point {
+    std::int64_t at_ms = 0;
+    Line all;  // of all queues together
+    std::uint64_t busy = 0, workers = 0;
+    std::vector<Line> queues;  // waiting times
+    std::vector<Line> tasks;   // durations
+  };
+  static nlohmann::ordered_json line_json(const Line& line);
+
+  std::deque<Point> points_;
+};
+
+}  // namespace stem::cli
