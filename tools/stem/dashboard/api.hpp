@@ -4,6 +4,7 @@
 // Thread-safe.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
@@ -26,6 +27,7 @@ class Api {
   [[nodiscard]] WebAnswer metrics() const;
   [[nodiscard]] WebAnswer ready() const;
   [[nodiscard]] WebAnswer show(const WebRequest& request) const;
+  [[nodiscard]] WebAnswer show_with(const std::function<Result<Json>(const Sight&)>& look) const;
   [[nodiscard]] Json session() const;
 
   const Context& context_;
