@@ -26,6 +26,7 @@ enum class Errc {
   kTimeout,          // a deadline passed
   kNotDurable,       // the queue's tasks go to the journal, and the journal takes none now
   kRefused,          // the operation is not legal in this state
+  kCancelled,        // somebody asked to stop; nothing went wrong
   kSystem,           // a system call failed; the message has its name and errno
 };
 

@@ -22,6 +22,7 @@ std::string_view to_string(Errc code) noexcept {
     case Errc::kTimeout: return "timeout";
     case Errc::kNotDurable: return "not-durable";
     case Errc::kRefused: return "refused";
+    case Errc::kCancelled: return "cancelled";
     case Errc::kSystem: return "system";
   }
   return "unknown";
