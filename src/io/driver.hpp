@@ -1,8 +1,6 @@
 // What the loop asks of a back end. Internal to src/io.
 #pragma once
 
-#include <sys/socket.h>
-
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -12,13 +10,32 @@
 namespace stem::io {
 
 struct Request {
-  enum class Kind : std::uint8_t { kConnect, kSend, kReceive, kReadable, kFutex };
+  enum class Kind : std::uint8_t {
+    kConnect,   // to `data`, an address of `bytes`
+    kSend,      // `bytes` from `data`
+    kReceive,   // into `data`
+    kReadable,  // gives a mask as of poll(2)
+    kWritable,  // the same
+    kAccept,    // gives the new descriptor
+    kFutex,     // `data` is the word, `bytes` the value seen
+    // Of files; the kernel cannot say that one is ready, so without io_uring a thread does them.
+    kOpen,   // `path`, `flags` and `mode` as of open(2); gives the descriptor
+    kRead,   // at `offset`
+    kWrite,  // at `offset`
+    kStat,   // `path`, or of `fd` when that is empty; `data` is a struct statx
+    kSync,   // fdatasync(2)
+    kClose,
+  };
   Kind kind = Kind::kReadable;
   int fd = -1;
-  void* data = nullptr;     // sent from, or received into; the futex
-  std::uint32_t bytes = 0;  // of data; the futex's value
-  sockaddr_storage address{};
-  socklen_t address_bytes = 0;
+  void* data = nullptr;
+  std::uint32_t bytes = 0;
+  std::uint32_t flags = 0;
+  std::uint32_t mode = 0;
+  const char* path = nullptr;
+  std::uint64_t offset = 0;
+
+  bool of_a_file() const { return kind >= Kind::kOpen; }
 };
 
 struct Done {

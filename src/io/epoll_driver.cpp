@@ -10,8 +10,8 @@
 #include <optional>
 #include <unordered_map>
 
-#include "base/check.hpp"
 #include "io/driver.hpp"
+#include "io/file_threads.hpp"
 
 namespace stem::io {
 namespace {
@@ -34,7 +34,8 @@ struct Watched {
 };
 
 bool is_input(const Request& request) {
-  return request.kind == Request::Kind::kReceive || request.kind == Request::Kind::kReadable;
+  return request.kind == Request::Kind::kReceive || request.kind == Request::Kind::kReadable ||
+         request.kind == Request::Kind::kAccept;
 }
 
 // A try that cannot be finished now is tried again later.
@@ -50,13 +51,20 @@ class EpollDriver final : public Driver {
   ~EpollDriver() override { ::close(epoll_fd_); }
 
   void start(std::uint32_t slot, const Request& request) override {
+    if (request.of_a_file()) {
+      if (const int error = start_in_thread(slot, request); error != 0) done_.push_back({slot, -error});
+      return;
+    }
     if (const auto result = first_try(request)) {
       done_.push_back({slot, *result});
       return;
     }
     Watched& watched = watched_[request.fd];
     Waiting& place = is_input(request) ? watched.in : watched.out;
-    STEM_CHECK(place.request == nullptr);  // loop.hpp: one of each at a time
+    if (place.request != nullptr) {  // loop.hpp: one of each at a time
+      done_.push_back({slot, -EBUSY});
+      return;
+    }
     place = {slot, &request};
     if (slots_.size() <= slot) slots_.resize(slot + 1, nullptr);
     slots_[slot] = &request;
@@ -65,6 +73,7 @@ class EpollDriver final : public Driver {
   }
 
   void cancel(std::uint32_t slot) override {
+    if (files_ && files_->cancel(slot)) done_.push_back({slot, -ECANCELED});
     if (slot >= slots_.size() || slots_[slot] == nullptr) return;  // it is done already
     const Request& request = *slots_[slot];
     Watched& watched = watched_.at(request.fd);
@@ -78,6 +87,10 @@ class EpollDriver final : public Driver {
     const int count = poll(events, done_.empty() ? timeout_ns : 0);
     if (count < 0 && errno != EINTR) return system_error("epoll_pwait2");
     for (int i = 0; i < count; ++i) {
+      if (files_ && events[static_cast<std::size_t>(i)].data.fd == files_->fd()) {
+        files_->take(done_);
+        continue;
+      }
       ready(events[static_cast<std::size_t>(i)].data.fd, events[static_cast<std::size_t>(i)].events);
     }
     done.insert(done.end(), done_.begin(), done_.end());
@@ -102,10 +115,9 @@ class EpollDriver final : public Driver {
   }
 
   static std::optional<std::int32_t> first_try(const Request& request) {
-    if (request.kind == Request::Kind::kReadable) return std::nullopt;
+    if (request.kind == Request::Kind::kReadable || request.kind == Request::Kind::kWritable) return std::nullopt;
     if (request.kind != Request::Kind::kConnect) return transfer(request);
-    const auto* address = reinterpret_cast<const sockaddr*>(&request.address);
-    if (::connect(request.fd, address, request.address_bytes) == 0) return 0;
+    if (::connect(request.fd, static_cast<const sockaddr*>(request.data), request.bytes) == 0) return 0;
     if (errno == EINPROGRESS || errno == EINTR) return std::nullopt;
     return -errno;  // EAGAIN too: a Unix socket whose backlog is full does not tell when it has room
   }
@@ -114,18 +126,36 @@ class EpollDriver final : public Driver {
     if (request.kind == Request::Kind::kSend) {
       return unless_blocked(::send(request.fd, request.data, request.bytes, MSG_NOSIGNAL | MSG_DONTWAIT));
     }
+    if (request.kind == Request::Kind::kAccept) {
+      return unless_blocked(::accept4(request.fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    }
     return unless_blocked(::recv(request.fd, request.data, request.bytes, MSG_DONTWAIT));
   }
 
   static std::optional<std::int32_t> next_try(const Request& request, std::uint32_t events) {
-    if (request.kind == Request::Kind::kReadable) {
-      return static_cast<std::int32_t>(events & (EPOLLIN | EPOLLERR | EPOLLHUP));
+    if (request.kind == Request::Kind::kReadable || request.kind == Request::Kind::kWritable) {
+      return static_cast<std::int32_t>(events & (EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP));
     }
     if (request.kind != Request::Kind::kConnect) return transfer(request);
     int error = 0;
     socklen_t bytes = sizeof(error);
     if (::getsockopt(request.fd, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) return -errno;
     return -error;
+  }
+
+  int start_in_thread(std::uint32_t slot, const Request& request) {
+    if (files_ == nullptr) {
+      auto made = FileThreads::create();
+      if (!made.ok()) return EAGAIN;
+      files_ = *std::move(made);
+      epoll_event event{.events = EPOLLIN, .data = {.fd = files_->fd()}};
+      if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, files_->fd(), &event) != 0) {
+        files_ = nullptr;
+        return EAGAIN;
+      }
+    }
+    files_->start(slot, request);
+    return 0;
   }
 
   void ready(int fd, std::uint32_t events) {
@@ -170,6 +200,7 @@ class EpollDriver final : public Driver {
   std::unordered_map<int, Watched> watched_;
   std::vector<const Request*> slots_;  // of what waits
   std::vector<Done> done_;
+  std::unique_ptr<FileThreads> files_;  // made with the first file
 };
 
 }  // namespace

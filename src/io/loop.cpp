@@ -33,7 +33,9 @@ Result<std::unique_ptr<Loop>> Loop::create(std::optional<Backend> backend) {
   return std::unique_ptr<Loop>(new Loop(*std::move(driver), Backend::kEpoll));
 }
 
-Loop::~Loop() {
+Loop::~Loop() { abandon(); }
+
+void Loop::abandon() {
   // Callbacks own buffers and descriptors, so none may go before the kernel is done with its operation; and what
   // they own may call cancel() as it goes, which must still find everything in its place.
   for (std::uint32_t slot = 0; slot < operations_.size(); ++slot) {
@@ -77,8 +79,11 @@ OperationId Loop::start(const Request& request, Completion done) {
 }
 
 OperationId Loop::connect(int fd, const sockaddr_storage& address, socklen_t address_bytes, Completion done) {
-  return start({.kind = Request::Kind::kConnect, .fd = fd, .address = address, .address_bytes = address_bytes},
-               std::move(done));
+  auto kept = std::make_unique<sockaddr_storage>(address);
+  const Request request{.kind = Request::Kind::kConnect, .fd = fd, .data = kept.get(), .bytes = address_bytes};
+  // Shared: a std::function must be copyable.
+  std::shared_ptr<sockaddr_storage> owner = std::move(kept);
+  return start(request, [owner = std::move(owner), done = std::move(done)](std::int32_t result) { done(result); });
 }
 
 OperationId Loop::send(int fd, std::string_view bytes, Completion done) {

@@ -1,5 +1,6 @@
-// The kernel, for one thread: connect, send, receive, readiness and timers, on io_uring; where the kernel
-// refuses that (containers, old kernels), on epoll, which the first such loop of a process logs once.
+// The kernel, for one thread: sockets, files, readiness and timers, on io_uring; where the kernel refuses that
+// (containers, old kernels), on epoll with a few threads for the files, which the first such loop of a process logs
+// once.
 //
 //   loop.receive(fd, buffer, [&](std::int32_t bytes) { ... });
 //   while (working) loop.run_once(kForever);
@@ -12,7 +13,8 @@
 // * cancel() makes the callback come soon, with -ECANCELED unless the operation was quicker.
 // * When the loop is destroyed, what is still under way is called off and its callback destroyed uncalled, after the
 //   kernel has let go of the buffer.
-// * For one descriptor at most one of {receive, wait_readable} and one of {connect, send} at a time.
+// * For one descriptor at most one of {receive, wait_readable, accept} and one of {connect, send} at a time; on epoll
+//   the second gets -EBUSY.
 #pragma once
 
 #include <sys/socket.h>
@@ -78,6 +80,8 @@ class Loop {
   // For a word that other processes change, and then FUTEX_WAKE without FUTEX_PRIVATE_FLAG. 0 when it was woken,
   // -EAGAIN when the word is not `seen` any more. Only where can_wait_futex().
   OperationId wait_futex(std::atomic<std::uint32_t>& word, std::uint32_t seen, Completion done);
+  // Anything that driver.hpp knows; what the request points to stays as it is until `done`.
+  OperationId start(const Request& request, Completion done);
   void cancel(OperationId operation);
 
   // By CLOCK_MONOTONIC; timers of one moment fire in the order they were set. A cancelled one is not called.
@@ -90,6 +94,9 @@ class Loop {
   // Returns how many callbacks ran; none when a signal ended the wait. An error only when the kernel refuses to wait at all.
   Result<std::uint32_t> run_once(std::int64_t timeout_ns);
 
+  // As its destructor: everything is called off and no callback is called any more. For an owner of buffers that must
+  // outlive the kernel's use of them and not the loop's.
+  void abandon();
   std::uint32_t operations_under_way() const { return under_way_; }
 
  private:
@@ -101,7 +108,6 @@ class Loop {
   };
 
   Loop(std::unique_ptr<Driver> driver, Backend backend) : driver_(std::move(driver)), backend_(backend) {}
-  OperationId start(const Request& request, Completion done);
   Completion finish(std::uint32_t slot);
   std::uint32_t run_deferred();
   std::uint32_t fire_timers();

@@ -1,7 +1,10 @@
 // io_uring: one submission queue entry an operation, sent to the kernel by the wait that follows.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <cerrno>
@@ -54,18 +57,35 @@ class UringDriver final : public Driver {
     io_uring_sqe* entry = next_entry();
     switch (request.kind) {
       case Request::Kind::kConnect:
-        io_uring_prep_connect(entry, request.fd, reinterpret_cast<const sockaddr*>(&request.address),
-                              request.address_bytes);
+        io_uring_prep_connect(entry, request.fd, static_cast<const sockaddr*>(request.data), request.bytes);
         break;
       case Request::Kind::kSend:
         io_uring_prep_send(entry, request.fd, request.data, request.bytes, MSG_NOSIGNAL);
         break;
       case Request::Kind::kReceive: io_uring_prep_recv(entry, request.fd, request.data, request.bytes, 0); break;
       case Request::Kind::kReadable: io_uring_prep_poll_add(entry, request.fd, POLLIN); break;
+      case Request::Kind::kWritable: io_uring_prep_poll_add(entry, request.fd, POLLOUT); break;
       case Request::Kind::kFutex:
         io_uring_prep_rw(kFutexWait, entry, kFutexOfProcesses, request.data, 0, request.bytes);
         entry->addr3 = kAnyWake;
         break;
+      case Request::Kind::kAccept: io_uring_prep_accept(entry, request.fd, nullptr, nullptr, SOCK_CLOEXEC); break;
+      case Request::Kind::kOpen:
+        io_uring_prep_openat(entry, AT_FDCWD, request.path, static_cast<int>(request.flags), request.mode);
+        break;
+      case Request::Kind::kRead:
+        io_uring_prep_read(entry, request.fd, request.data, request.bytes, request.offset);
+        break;
+      case Request::Kind::kWrite:
+        io_uring_prep_write(entry, request.fd, request.data, request.bytes, request.offset);
+        break;
+      case Request::Kind::kStat:
+        io_uring_prep_statx(entry, request.path == nullptr ? request.fd : AT_FDCWD,
+                            request.path == nullptr ? "" : request.path, request.path == nullptr ? AT_EMPTY_PATH : 0,
+                            STATX_BASIC_STATS, static_cast<struct statx*>(request.data));
+        break;
+      case Request::Kind::kSync: io_uring_prep_fsync(entry, request.fd, IORING_FSYNC_DATASYNC); break;
+      case Request::Kind::kClose: io_uring_prep_close(entry, request.fd); break;
     }
     io_uring_sqe_set_data64(entry, slot);
   }
