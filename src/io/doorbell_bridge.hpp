@@ -11,7 +11,7 @@
 #include "shm/doorbell.hpp"
 #include "shm/participant.hpp"
 
-namespace stem::federation {
+namespace stem::io {
 
 // Producers ring a doorbell in the segment. Where the loop waits for descriptors only, a thread stands in between.
 class DoorbellBridge {
@@ -52,4 +52,4 @@ class DoorbellBridge {
   std::thread thread_;
 };
 
-}  // namespace stem::federation
+}  // namespace stem::io
