@@ -16,11 +16,11 @@
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
 #include "federation/connected_redis.hpp"
-#include "federation/doorbell_bridge.hpp"
 #include "federation/gateway_status.hpp"
 #include "federation/host_control.hpp"
 #include "federation/limit_desk.hpp"
 #include "federation/registry.hpp"
+#include "io/doorbell_bridge.hpp"
 #include "io/loop.hpp"
 #include "shm/death.hpp"
 #include "shm/doorbell.hpp"
@@ -96,7 +96,7 @@ class Gateway {
   std::vector<std::unique_ptr<Exporter>> exporters_;
   std::vector<std::unique_ptr<Importer>> importers_;
   std::unique_ptr<io::Loop> loop_;
-  std::unique_ptr<DoorbellBridge> bridge_;
+  std::unique_ptr<io::DoorbellBridge> bridge_;
   // After what their handlers refer to.
   // The first for all queues, and for what all hosts share. In a cluster of Redis each queue has one of its own, which
   // follows the queue's slot.
@@ -531,7 +531,7 @@ Result<void> Gateway::run() {
   make_connections();
   make_parts(*exports, *imports);
   adopt();
-  if (!loop_->can_wait_futex()) bridge_ = std::make_unique<DoorbellBridge>(*self_);
+  if (!loop_->can_wait_futex()) bridge_ = std::make_unique<io::DoorbellBridge>(*self_);
   if (bridge_ && bridge_->fd() < 0)
     return Error{Errc::kSystem, "eventfd: no descriptor is free; raise the limit (ulimit -n)"};
   listen();

@@ -1,4 +1,4 @@
-// From a user's lambda to what a worker runs: decode, call, encode. Not for users.
+// From a user's lambda, or coroutine, to what a worker runs: decode, call, encode. Not for users.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "io/run_blocking.hpp"
 #include "stem/context.hpp"
 #include "stem/outcome.hpp"
 #include "stem/task.hpp"
@@ -29,6 +30,8 @@ struct Answer {
 };
 
 using RawHandler = std::function<Answer(Context&, BytesView payload)>;
+// What it is given stays until the coroutine is over.
+using RawCoHandler = std::function<Co<Answer>(Context&, BytesView payload)>;
 
 template <class F, class Args>
 decltype(auto) call_handler(F& handler, Context& context, const Args& args) {
@@ -57,32 +60,75 @@ std::string encode_result(const R& value) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-template <class R, class... A, class F>
-RawHandler make_handler(const Task<R(A...)>&, F handler) {
-  using Args = typename Task<R(A...)>::Args;
-  using Got =
-      std::remove_cvref_t<decltype(call_handler(handler, std::declval<Context&>(), std::declval<const Args&>()))>;
-  static_assert(Gives<Got, R>, "a handler returns its task's result type R, or stem::Outcome<R>");
-  return [handler = std::move(handler)](Context& context, BytesView payload) mutable -> Answer {
-    Result<Args> args = Codec<Args>::decode(payload);
-    if (!args) return {Answer::Kind::kBadPayload, {}, {}, args.error().message};
-    const Args& in = *args;
-    if constexpr (std::is_same_v<Got, Outcome<R>>) {
-      Got outcome = call_handler(handler, context, in);
-      if (!outcome.has_value()) return {Answer::Kind::kVerdict, {}, outcome.verdict(), {}};
-      if constexpr (std::is_void_v<R>)
-        return {};
-      else
-        return {Answer::Kind::kValue, encode_result<R>(outcome.value()), {}, {}};
-    } else if constexpr (std::is_void_v<R>) {
-      call_handler(handler, context, in);
+template <class F, class Args>
+using CallResult = std::remove_cvref_t<decltype(call_handler(std::declval<F&>(), std::declval<Context&>(),
+                                                             std::declval<const Args&>()))>;
+
+template <class F, class T>
+inline constexpr bool is_coroutine = co::is_co<CallResult<F, typename T::Args>>;
+
+// `outcome`: an Outcome<R>, or something that makes an R.
+template <class R, class Got>
+Answer answer_of(Got&& outcome) {
+  if constexpr (std::is_same_v<std::remove_cvref_t<Got>, Outcome<R>>) {
+    if (!outcome.has_value()) return {Answer::Kind::kVerdict, {}, outcome.verdict(), {}};
+    if constexpr (std::is_void_v<R>)
       return {};
-    } else if constexpr (std::is_same_v<Got, R>) {
-      return {Answer::Kind::kValue, encode_result<R>(call_handler(handler, context, in)), {}, {}};
-    } else {
-      return {Answer::Kind::kValue, encode_result<R>(R{call_handler(handler, context, in)}), {}, {}};
-    }
-  };
+    else
+      return {Answer::Kind::kValue, encode_result<R>(outcome.value()), {}, {}};
+  } else if constexpr (std::is_same_v<std::remove_cvref_t<Got>, R>) {
+    return {Answer::Kind::kValue, encode_result<R>(outcome), {}, {}};
+  } else {
+    return {Answer::Kind::kValue, encode_result<R>(R{std::forward<Got>(outcome)}), {}, {}};
+  }
+}
+
+template <class R, class Args, class F>
+Co<Answer> run_coroutine(F& handler, Context& context, BytesView payload) {
+  using Got = co::value_of<CallResult<F, Args>>;
+  static_assert(Gives<Got, R>, "a coroutine handler gives its task's result type R, or stem::Outcome<R>");
+  Result<Args> args = Codec<Args>::decode(payload);
+  if (!args) co_return Answer{Answer::Kind::kBadPayload, {}, {}, args.error().message};
+  const Args& in = *args;
+  Co<Got> call = call_handler(handler, context, in);
+  if constexpr (std::is_void_v<Got>) {
+    co_await std::move(call);
+    co_return Answer{};
+  } else {
+    co_return answer_of<R>(co_await std::move(call));
+  }
+}
+
+// The worker keeps the function object for as long as it lives: a coroutine may refer to what its lambda captures.
+template <class R, class... A, class F>
+RawCoHandler make_co_handler(const Task<R(A...)>&, F handler) {
+  using Args = typename Task<R(A...)>::Args;
+  auto shared = std::make_shared<F>(std::move(handler));  // a std::function may be moved, a coroutine's captures not
+  return [shared](Context& context, BytesView payload) { return run_coroutine<R, Args, F>(*shared, context, payload); };
+}
+
+template <class R, class... A, class F>
+RawHandler make_handler(const Task<R(A...)>& task, F handler) {
+  using Args = typename Task<R(A...)>::Args;
+  using Got = CallResult<F, Args>;
+  if constexpr (co::is_co<Got>) {  // where there is no worker's loop (test kits): on one of its own, to its end
+    return [handler = make_co_handler(task, std::move(handler))](Context& context, BytesView payload) -> Answer {
+      return run_blocking(handler(context, payload));
+    };
+  } else {
+    static_assert(Gives<Got, R>, "a handler returns its task's result type R, or stem::Outcome<R>, or a Co of these");
+    return [handler = std::move(handler)](Context& context, BytesView payload) mutable -> Answer {
+      Result<Args> args = Codec<Args>::decode(payload);
+      if (!args) return {Answer::Kind::kBadPayload, {}, {}, args.error().message};
+      const Args& in = *args;
+      if constexpr (std::is_void_v<Got>) {
+        call_handler(handler, context, in);
+        return {};
+      } else {
+        return answer_of<R>(call_handler(handler, context, in));
+      }
+    };
+  }
 }
 
 }  // namespace detail

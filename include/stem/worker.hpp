@@ -4,8 +4,7 @@
 //   worker->on(resize, [&](stem::Context& ctx, const Resize& r) -> Thumb { ... });
 //   return worker->run();
 //
-// Handlers are plain functions, one task at a time in a process. Coroutine handlers are not part of this
-// version.
+// Plain handlers run one task at a time in a process; handlers that are coroutines (stem/co.hpp) many at once.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +26,7 @@ struct WorkerOptions {
   std::vector<std::string> queues{};                   // empty: $STEM_WORKER_QUEUES (comma separated), else "default"
   std::string node{};                                  // empty: the host's name
   std::uint32_t concurrency = 0;                       // worker processes; 0 = one for each core
+  std::uint32_t async_slots = 0;                       // coroutine handlers at once in a process; 0 = 256
   std::uint32_t prefetch_multiplier = 0;               // 0: $STEM_PREFETCH_MULTIPLIER, else 2
   std::string pin = "auto";                            // "auto", "none", or cores as in "0-3,8"
   std::uint64_t max_tasks_per_child = 0;               // 0 = no limit
@@ -46,12 +46,15 @@ class Worker {
   Worker& operator=(Worker&&) noexcept;
   ~Worker();
 
-  // The handler takes (Context&, const Args&) and returns R or Outcome<R>; what it captures is there in
-  // every worker process, as of the fork. The same name again replaces. An error in the task's options
+  // The handler takes (Context&, const Args&) and returns R or Outcome<R>, or is a coroutine of those: Co<R>,
+  // Co<Outcome<R>>. What it captures is there in every worker process, as of the fork. The same name again replaces. An error in the task's options
   // (a rate that does not parse) is returned, and returned again by run().
   template <class R, class... A, class F>
   const Result<void>& on(const Task<R(A...)>& task, F handler, RetryDelay retry_delay = {}) {
-    return add(task, detail::make_handler(task, std::move(handler)), std::move(retry_delay));
+    if constexpr (detail::is_coroutine<F, Task<R(A...)>>)
+      return add(task, detail::make_co_handler(task, std::move(handler)), std::move(retry_delay));
+    else
+      return add(task, detail::make_handler(task, std::move(handler)), std::move(retry_delay));
   }
   // Bytes in, bytes out.
   const Result<void>& on_raw(std::string_view task_name, std::function<Outcome<Bytes>(Context&, BytesView)> handler);
@@ -65,6 +68,7 @@ class Worker {
   struct State;
   explicit Worker(std::unique_ptr<State> state) noexcept;
   const Result<void>& add(const TaskInfo& task, detail::RawHandler handler, RetryDelay retry_delay);
+  const Result<void>& add(const TaskInfo& task, detail::RawCoHandler handler, RetryDelay retry_delay);
   friend void register_app(worker::HandlerTable& table, const std::function<void(Worker&)>& register_handlers);
   friend int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers);
 

@@ -45,6 +45,7 @@ Result<Worker> Worker::open(std::string_view name_space, const WorkerOptions& op
   for (const std::string& queue : options.queues) given["--queue"] += queue + ",";
   if (!options.node.empty()) given["--node"] = options.node;
   if (options.concurrency != 0) given["--concurrency"] = std::to_string(options.concurrency);
+  if (options.async_slots != 0) given["--async-slots"] = std::to_string(options.async_slots);
   if (options.prefetch_multiplier != 0) given["--prefetch-multiplier"] = std::to_string(options.prefetch_multiplier);
   if (!options.pin.empty()) given["--pin"] = options.pin;
   auto made = api::worker_options(name_space, given);
@@ -74,6 +75,19 @@ const Result<void>& Worker::add(const TaskInfo& task, detail::RawHandler handler
   return state_->registered;
 }
 
+const Result<void>& Worker::add(const TaskInfo& task, detail::RawCoHandler handler, RetryDelay retry_delay) {
+  if (auto good = api::check_task(task); !good) {
+    if (state_->registered.ok()) state_->registered = good;
+    return state_->registered;
+  }
+  // Coroutines outlive the call: what they refer to stands in the table as long as the process.
+  auto shared = std::make_shared<api::CoHandlerParts>(api::CoHandlerParts{std::move(handler), std::move(retry_delay)});
+  state_->handlers.on(std::string(task.name), worker::CoHandler([shared](worker::TaskContext& context) {
+                        return api::run_co_handler(*shared, context);
+                      }));
+  return state_->registered;
+}
+
 const Result<void>& Worker::on_raw(std::string_view task_name,
                                    std::function<Outcome<Bytes>(Context&, BytesView)> handler) {
   const Task<Bytes(BytesView)> task{task_name};
@@ -95,7 +109,12 @@ void register_app(worker::HandlerTable& table, const std::function<void(Worker&)
     std::fprintf(stderr, "%s\n", worker.state_->registered.error().message.c_str());
     std::exit(kFailed);
   }
-  for (const auto& [name, entry] : worker.state_->handlers.entries()) table.on(name, entry.run);
+  for (const auto& [name, entry] : worker.state_->handlers.entries()) {
+    if (entry.start)
+      table.on(name, entry.start);
+    else
+      table.on(name, entry.run);
+  }
 }
 
 int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers) {

@@ -45,6 +45,30 @@ worker::Outcome outcome_of(const Verdict& v, const RetryDelay& retry_delay, cons
   return worker::Outcome::fail_permanently("failed", v.reason);
 }
 
+worker::Outcome outcome_of(detail::Answer answer, const RetryDelay& retry_delay, const worker::TaskContext& task) {
+  switch (answer.kind) {
+    case detail::Answer::Kind::kBadPayload:
+      return worker::Outcome::fail_permanently(std::string(kPayloadInvalidKind), std::move(answer.message));
+    case detail::Answer::Kind::kVerdict: return outcome_of(answer.verdict, retry_delay, task);
+    case detail::Answer::Kind::kValue: break;
+  }
+  if (answer.result.size() > shm::kMaxPayloadBytes)
+    return worker::Outcome::fail_permanently(
+        "result-too-large", "the result has " + std::to_string(answer.result.size()) + " bytes, at most " +
+                                std::to_string(shm::kMaxPayloadBytes) + " are kept");
+  return worker::Outcome::success(std::move(answer.result));
+}
+
+// Nothing: it is the worker's own business.
+std::optional<worker::Outcome> outcome_of(const std::exception& e, const RetryDelay& retry_delay,
+                                          const worker::TaskContext& task) {
+  if (!retry_delay) return {};
+  const std::string kind = error_kind(e);
+  const auto delay = own_delay(retry_delay, task, kind);
+  if (!delay) return {};
+  return worker::Outcome::retry_after(std::max<std::int64_t>(delay->count(), 0), kind + ": " + e.what());
+}
+
 }  // namespace
 
 std::string error_kind(const std::exception& error) {
@@ -69,24 +93,21 @@ worker::Outcome run_handler(detail::RawHandler& handler, const RetryDelay& retry
   WorkerContext backend(task, clock);
   Context context(backend);
   try {
-    detail::Answer answer = handler(context, task.payload());
-    switch (answer.kind) {
-      case detail::Answer::Kind::kBadPayload:
-        return worker::Outcome::fail_permanently(std::string(kPayloadInvalidKind), std::move(answer.message));
-      case detail::Answer::Kind::kVerdict: return outcome_of(answer.verdict, retry_delay, task);
-      case detail::Answer::Kind::kValue: break;
-    }
-    if (answer.result.size() > shm::kMaxPayloadBytes)
-      return worker::Outcome::fail_permanently(
-          "result-too-large", "the result has " + std::to_string(answer.result.size()) + " bytes, at most " +
-                                  std::to_string(shm::kMaxPayloadBytes) + " are kept");
-    return worker::Outcome::success(std::move(answer.result));
+    return outcome_of(handler(context, task.payload()), retry_delay, task);
   } catch (const std::exception& e) {
-    if (!retry_delay) throw;  // the worker's own business
-    const std::string kind = error_kind(e);
-    const auto delay = own_delay(retry_delay, task, kind);
-    if (!delay) throw;
-    return worker::Outcome::retry_after(std::max<std::int64_t>(delay->count(), 0), kind + ": " + e.what());
+    if (auto outcome = outcome_of(e, retry_delay, task)) return std::move(*outcome);
+    throw;  // the worker's own business
+  }
+}
+
+Co<worker::Outcome> run_co_handler(CoHandlerParts& parts, worker::TaskContext& task) {
+  WorkerContext backend(task);
+  Context context(backend);
+  try {
+    co_return outcome_of(co_await parts.run(context, task.payload()), parts.retry_delay, task);
+  } catch (const std::exception& e) {
+    if (auto outcome = outcome_of(e, parts.retry_delay, task)) co_return std::move(*outcome);
+    throw;
   }
 }
 

@@ -46,6 +46,13 @@ std::string error_kind(const std::exception& error);
 worker::Outcome run_handler(detail::RawHandler& handler, const RetryDelay& retry_delay, worker::TaskContext& task,
                             const Clock* clock = nullptr);
 
+// The same for a coroutine. `parts` outlives it.
+struct CoHandlerParts {
+  detail::RawCoHandler run;
+  RetryDelay retry_delay;
+};
+Co<worker::Outcome> run_co_handler(CoHandlerParts& parts, worker::TaskContext& task);
+
 // The kind of the failure of a payload that the handler cannot read.
 inline constexpr std::string_view kPayloadInvalidKind = "payload-invalid";
 

@@ -52,6 +52,13 @@ Result<void> take_prefetch(std::string_view text, WorkerOptions& options) {
   return good;
 }
 
+Result<void> take_async_slots(std::string_view text, WorkerOptions& options) {
+  std::uint64_t count = 0;
+  auto good = take_count(text, 1, worker::kMostAsyncSlots, "a number of tasks", count);
+  options.async_slots = static_cast<std::uint32_t>(count);
+  return good;
+}
+
 Result<void> take_max_tasks(std::string_view text, WorkerOptions& options) {
   return take_count(text, 1, UINT64_MAX, "a number of tasks", options.max_tasks_per_child);
 }
@@ -104,6 +111,8 @@ constexpr WorkerFlag kFlags[] = {
      take_concurrency},
     {"--prefetch-multiplier", "N", "tasks a process may hold, for each of its slots (default 2)",
      "worker.prefetch_multiplier", "STEM_PREFETCH_MULTIPLIER", false, take_prefetch},
+    {"--async-slots", "N", "coroutine handlers under way at once in a process (default 256)", "worker.async_slots",
+     nullptr, false, take_async_slots},
     {"--pin", "auto|none|CPULIST", "cores of the processes: auto, none or a list as 0-3,8 (default auto)", "worker.pin",
      nullptr, false, worker::parse_pin},
     {"--max-tasks-per-child", "N", "replace a process after so many tasks", "", nullptr, false, take_max_tasks},

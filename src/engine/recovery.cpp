@@ -133,6 +133,16 @@ std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now
     if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
     if (redeliver(slot, word, current, /*died=*/true, now_ns)) ++redelivered;
   }
+  // With coroutine handlers it held more than the row can name: its words can be found in the slab, and only it could
+  // have made more of them.
+  if (row.inflight.load(std::memory_order_acquire) <= shm::kHeldSlots) return redelivered;
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  for (std::uint32_t slot = 0; slot < used; ++slot) {
+    const ControlWord word = segment_.descriptor(slot).control.load();
+    if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
+    if (redeliver(slot, word, current, /*died=*/true, now_ns)) ++redelivered;
+  }
   return redelivered;
 }
 

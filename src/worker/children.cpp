@@ -206,13 +206,20 @@ void Children::release_held(const Child& child, std::int64_t now_ns) {
   const shm::Segment& segment = engine_.segment();
   shm::RosterRow& row = segment.row(child.row);
   if (!same_life(row, child.incarnation)) return;
-  for (const auto& entry : row.held) {
-    const std::uint32_t slot = entry.load(std::memory_order_acquire) - 1;
-    if (slot >= segment.geometry().slot_count) continue;
+  const auto give_back = [&](std::uint32_t slot) {
     const shm::ControlWord word = segment.descriptor(slot).control.load();
     if (word.state() == shm::State::kLeased && word.owner() == child.row + 1)
       (void)engine_.release({slot, word}, now_ns);
+  };
+  for (const auto& entry : row.held) {
+    const std::uint32_t slot = entry.load(std::memory_order_acquire) - 1;
+    if (slot < segment.geometry().slot_count) give_back(slot);
   }
+  if (row.inflight.load(std::memory_order_acquire) <= shm::kHeldSlots) return;
+  // More than the row can name: coroutine handlers.
+  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      segment.header().slab_used.load(std::memory_order_acquire), segment.geometry().slot_count));
+  for (std::uint32_t slot = 0; slot < used; ++slot) give_back(slot);
 }
 
 bool Children::all_gone() const noexcept {

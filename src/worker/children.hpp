@@ -79,7 +79,7 @@ class Children {
   void on_death(Child& child, std::int64_t now_ns);
   void plan_restart(Child& child, bool crashed, std::int64_t now_ns);
   void enforce_hard_limit(Child& child, std::int64_t now_ns);
-  void settle_hard_limit(const Child& child, std::uint64_t handle, std::int64_t now_ns);
+  void settle_killed(const Child& child, std::uint64_t handle, std::int64_t now_ns);
   void kill_now(const Child& child, std::int64_t now_ns);
   void release_held(const Child& child, std::int64_t now_ns);
   void reap(std::int64_t now_ns);

@@ -5,21 +5,26 @@
 // and adds its handlers there. It is loaded once, in the supervisor, before the processes are forked.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
 #include <string_view>
 
 #include "base/result.hpp"
+#include "io/co.hpp"
 #include "worker/outcome.hpp"
 #include "worker/task_context.hpp"
 
 namespace stem::worker {
 
 using Handler = std::function<Outcome(TaskContext&)>;
+// The context stays until the coroutine is over.
+using CoHandler = std::function<Co<Outcome>(TaskContext&)>;
 
 struct HandlerEntry {
-  Handler run;
+  Handler run;                    // this,
+  CoHandler start;                // or this
   std::string kind = "function";  // for the banner: "function", "app", "exec"
   std::string detail;             // the file, the command
 };
@@ -27,12 +32,16 @@ struct HandlerEntry {
 class HandlerTable {
  public:
   // A second handler of the same name replaces the first.
-  void on(std::string name, Handler run) { entries_[std::move(name)] = {std::move(run), kind_, detail_}; }
+  void on(std::string name, Handler run) { entries_[std::move(name)] = {std::move(run), {}, kind_, detail_}; }
+  void on(std::string name, CoHandler start) { entries_[std::move(name)] = {{}, std::move(start), kind_, detail_}; }
   void on(std::string name, HandlerEntry entry) { entries_[std::move(name)] = std::move(entry); }
 
   const HandlerEntry* find(std::string_view name) const {
     const auto it = entries_.find(name);
     return it == entries_.end() ? nullptr : &it->second;
+  }
+  bool has_coroutines() const {
+    return std::any_of(entries_.begin(), entries_.end(), [](const auto& named) { return bool{named.second.start}; });
   }
   const std::map<std::string, HandlerEntry, std::less<>>& entries() const noexcept { return entries_; }
 

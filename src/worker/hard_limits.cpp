@@ -2,11 +2,8 @@
 // of the task, not as a death by its own fault.
 #include <signal.h>
 
-#include <string>
-
-#include "base/log.hpp"
-#include "base/units.hpp"
 #include "worker/children.hpp"
+#include "worker/settle.hpp"
 
 namespace stem::worker {
 
@@ -15,7 +12,7 @@ void Children::enforce_hard_limit(Child& child, std::int64_t now_ns) {
   if (handle == 0 || now_ns < child.page->hard_deadline_ns.load(std::memory_order_relaxed)) return;
   if (child.page->hard_task.load(std::memory_order_acquire) != handle) return;  // over at the last moment
   ::kill(child.pid, SIGKILL);
-  settle_hard_limit(child, handle, now_ns);
+  settle_killed(child, handle, now_ns);
   on_death(child, now_ns);  // the rest of what it held
   departed_.back().hard_limit = true;
   child.crashes = 0;  // not the process's fault: no back-off
@@ -24,7 +21,7 @@ void Children::enforce_hard_limit(Child& child, std::int64_t now_ns) {
 
 // If the lease still is the killed process's: a failed attempt, or the end. It may have been settled
 // between the look and the kill; then the word is another and nothing happens here.
-void Children::settle_hard_limit(const Child& child, std::uint64_t handle, std::int64_t now_ns) {
+void Children::settle_killed(const Child& child, std::uint64_t handle, std::int64_t now_ns) {
   const shm::Segment& segment = engine_.segment();
   const engine::TaskId id{segment.epoch(), handle};
   if (id.slot() >= segment.geometry().slot_count) return;
@@ -34,19 +31,7 @@ void Children::settle_hard_limit(const Child& child, std::uint64_t handle, std::
     return;
   engine::TaskView task;
   if (!engine_.view(lease, task)) return;
-  const std::string message =
-      "ran longer than its hard limit of " + base::human_duration(task.has_extras ? task.extras.hard_limit_ns : 0);
-  const engine::Failure failure{"hard-time-limit", message};
-  bool retried = false;
-  engine::Settled settled;
-  if (task.tally.attempts + 1 > task.max_retries) {
-    settled = engine_.bury(lease, task, engine::DeadReason::kHardTimeLimit, failure, now_ns);
-  } else {
-    settled = engine_.fail(lease, task, failure, -1, now_ns, retried);
-  }
-  if (settled == engine::Settled::kFenced) return;
-  log::warn("hard time limit reached, worker killed",
-            {{"task", engine::to_string(id)}, {"worker", child.name}, {"retried", retried}});
+  settle_hard_limit(engine_, lease, task, now_ns);
 }
 
 }  // namespace stem::worker

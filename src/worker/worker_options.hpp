@@ -9,16 +9,18 @@
 
 namespace stem::worker {
 
-inline constexpr std::uint32_t kMostProcesses = 1024;  // of one supervisor
+inline constexpr std::uint32_t kMostProcesses = 1024;      // of one supervisor
+inline constexpr std::uint32_t kMostAsyncSlots = 1 << 20;  // of one process
 
 enum class PinMode : std::uint8_t { kAuto, kNone, kList };
 
 struct WorkerOptions {
   shm::SegmentOptions segment;  // opened, or made when it is not there
   std::vector<std::string> queues = {"default"};
-  std::string node;               // empty = the host's name
-  std::uint32_t concurrency = 0;  // worker processes; 0 = one for each allowed core
-  std::uint32_t slots = 1;        // tasks that run at once in a process
+  std::string node;                 // empty = the host's name
+  std::uint32_t concurrency = 0;    // worker processes; 0 = one for each allowed core
+  std::uint32_t slots = 1;          // tasks that run at once in a process
+  std::uint32_t async_slots = 256;  // coroutine handlers that are under way at once in a process
   std::uint32_t prefetch_multiplier = 2;
   PinMode pin = PinMode::kAuto;
   std::vector<int> pin_cores;             // of PinMode::kList

@@ -11,6 +11,7 @@
 #include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 #include "worker/crash_handler.hpp"
+#include "worker/settle.hpp"
 
 namespace stem::worker {
 namespace {
@@ -46,6 +47,7 @@ bool WorkerProcess::join() {
   install_crash_handler(*self_, setup_.supervisor);
   engine_ = std::make_unique<engine::Engine>(*self_);
   pulse_ = std::make_unique<Pulse>(*engine_, page_, options_, setup_.supervisor_pid);
+  if (setup_.handlers->has_coroutines() && !board_flights()) return false;
   page_.row.store(self_->incarnation() << 12 | self_->owner(), std::memory_order_release);
   engine_->tell_worker(shm::EventKind::kProcessReady, self_->index(), ::getpid(), setup_.name, base::monotonic_ns());
   shm::ring(*segment_, setup_.supervisor);
@@ -66,6 +68,7 @@ void WorkerProcess::intern_names() {
 void WorkerProcess::run() {
   if (!join()) return leave(ExitReason::kNoRoom);
   serve();
+  flights_.reset();
   pulse_.reset();
   forget_crash_row();
   engine_.reset();
@@ -73,7 +76,9 @@ void WorkerProcess::run() {
 }
 
 void WorkerProcess::serve() {
-  while (!must_leave()) {
+  if (flights_ != nullptr) return serve_flights();
+  ExitReason reason = ExitReason::kNone;
+  while ((reason = why_leave()) == ExitReason::kNone) {
     if (page_.paused.load(std::memory_order_acquire) != 0) {
       (void)shm::sleep_for_work(*self_, kParkNs, [] { return false; });
       continue;
@@ -85,35 +90,29 @@ void WorkerProcess::serve() {
       run_batch(count);
     }
   }
+  leave(reason);
 }
 
-bool WorkerProcess::must_leave() {
-  if (page_.stop_mode() != StopMode::kNone) {
-    leave(page_.shut_down.load(std::memory_order_acquire) != 0 ? ExitReason::kShutDown : ExitReason::kStopped);
-    return true;
-  }
+ExitReason WorkerProcess::why_leave() {
+  if (page_.stop_mode() != StopMode::kNone)
+    return page_.shut_down.load(std::memory_order_acquire) != 0 ? ExitReason::kShutDown : ExitReason::kStopped;
   // Somebody proved us dead: our byte lock is gone, so a handler has closed what it did not open.
-  if (!self_->still_ours()) {
-    leave(ExitReason::kDetached);
-    return true;
-  }
-  if (options_.max_tasks_per_child != 0 && tasks_run_ >= options_.max_tasks_per_child) {
-    leave(ExitReason::kRecycledCount);
-    return true;
-  }
-  if (options_.max_memory_per_child_bytes == 0) return false;
+  if (!self_->still_ours()) return ExitReason::kDetached;
+  if (options_.max_tasks_per_child != 0 && tasks_run_ >= options_.max_tasks_per_child)
+    return ExitReason::kRecycledCount;
+  if (options_.max_memory_per_child_bytes == 0) return ExitReason::kNone;
   const std::int64_t now = base::monotonic_ns();
-  if (now - rss_checked_ns_ < kRssEveryNs) return false;
+  if (now - rss_checked_ns_ < kRssEveryNs) return ExitReason::kNone;
   rss_checked_ns_ = now;
-  if (own_rss_bytes() <= options_.max_memory_per_child_bytes) return false;
-  leave(ExitReason::kRecycledMemory);
-  return true;
+  return own_rss_bytes() <= options_.max_memory_per_child_bytes ? ExitReason::kNone : ExitReason::kRecycledMemory;
 }
 
 std::uint32_t WorkerProcess::claim_some() {
   // Quick tasks come by the run: holding one for less than a third of a millisecond starves nobody, and
   // taking it apart would cost more than its tasks do.
   std::uint32_t most = timing_.mean_ns < kQuickNs ? std::max(options_.prefetch(), engine::kRunItems) : 1;
+  if (flights_ != nullptr) [[unlikely]]
+    most = std::min(only_coroutines_ || launched_ ? shm::kHeldSlots : most, flights_->room());
   if (options_.max_tasks_per_child != 0)
     most = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, options_.max_tasks_per_child - tasks_run_));
   const std::int64_t now = base::monotonic_ns();
@@ -158,12 +157,14 @@ void WorkerProcess::idle() {
 void WorkerProcess::held_back() {
   if (++fruitless_ < kFruitlessClaims) return;
   fruitless_ = 0;
+  if (flights_ != nullptr) return (void)flights_->turn(kHeldBackNs);
   (void)shm::sleep_for_work(*self_, kHeldBackNs, [] { return false; });
 }
 
 void WorkerProcess::run_batch(std::uint32_t count) {
   std::int64_t now = base::monotonic_ns();
   timing_.group_start_ns = now;
+  launched_ = false;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (i > 0 && page_.stop_mode() != StopMode::kNone) {  // warm: finish what runs, give the rest back
       (void)engine_->release(leases_[i], now);
@@ -173,7 +174,7 @@ void WorkerProcess::run_batch(std::uint32_t count) {
   }
   if (engine_->commit_acks() != engine::Settled::kDone) log::warn("a run was lost while its tasks ran");
   self_->row().current.store(0, std::memory_order_relaxed);
-  self_->row().inflight.store(0, std::memory_order_relaxed);
+  self_->row().inflight.store(flights_ == nullptr ? 0 : flights_->size(), std::memory_order_relaxed);
 }
 
 // Returns the time as last read.
@@ -189,6 +190,12 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
     return now_ns;
   }
   if (engine_->begin(lease, task, now_ns) != engine::Begin::kStart) return now_ns;
+  if (handler->start) {
+    launched_ = true;
+    ++tasks_run_;
+    flights_->launch(*handler, lease, task, now_ns);
+    return now_ns;
+  }
   const bool limited = task.has_extras && (task.extras.hard_limit_ns != 0 || task.extras.soft_limit_ns != 0);
   if (limited) [[unlikely]]
     arm_hard_limit(task, now_ns);
@@ -198,7 +205,8 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
   if (pulse_->end_task(task.id)) outcome = Outcome::discard("revoked while it ran");
   ++tasks_run_;
   now_ns = clock_task(task, now_ns, last || limited);
-  settle(lease, task, outcome, now_ns);
+  // Tiny tasks share an acknowledgement; what takes longer has its own before the next starts.
+  settle(*engine_, lease, task, outcome, timing_.tiny() ? Acknowledge::kTogether : Acknowledge::kNow, now_ns);
   return now_ns;
 }
 

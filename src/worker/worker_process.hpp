@@ -1,5 +1,5 @@
 // One worker process, after the fork: joins the segment on its own, and runs one loop: claim, run, settle,
-// idle. Its Pulse beside it beats and listens.
+// idle. Its Pulse beside it beats and listens. With coroutine handlers the same loop turns that of flights.hpp.
 #pragma once
 
 #include <sys/types.h>
@@ -11,6 +11,7 @@
 
 #include "engine/engine.hpp"
 #include "worker/child_page.hpp"
+#include "worker/flights.hpp"
 #include "worker/handler_table.hpp"
 #include "worker/pulse.hpp"
 #include "worker/worker_options.hpp"
@@ -49,6 +50,7 @@ class WorkerProcess {
   };
 
   bool join();
+  bool board_flights();
   void intern_names();
   void serve();
   std::uint32_t claim_some();
@@ -58,13 +60,14 @@ class WorkerProcess {
   std::int64_t run_one(const engine::Lease& lease, std::int64_t now_ns, bool last);
   Outcome call(const HandlerEntry& handler, const engine::Lease& lease, const engine::TaskView& task,
                std::int64_t now_ns);
-  void settle(const engine::Lease& lease, const engine::TaskView& task, const Outcome& outcome, std::int64_t now_ns);
-  void settle_failure(const engine::Lease& lease, const engine::TaskView& task, const Outcome& outcome,
-                      std::int64_t delay_ns, std::int64_t now_ns);
   std::int64_t clock_task(const engine::TaskView& task, std::int64_t started_ns, bool now);
   const HandlerEntry* handler_of(std::uint32_t task);
   void arm_hard_limit(const engine::TaskView& task, std::int64_t now_ns);
-  bool must_leave();
+  // kNone: not at all.
+  ExitReason why_leave();
+  // With coroutine handlers (flights.hpp).
+  void serve_flights();
+  void idle_flights(bool takes);
   void leave(ExitReason reason) noexcept {
     page_.exit_reason.store(static_cast<std::uint32_t>(reason), std::memory_order_release);
   }
@@ -76,6 +79,9 @@ class WorkerProcess {
   std::unique_ptr<shm::Participant> self_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<Pulse> pulse_;
+  std::unique_ptr<Flights> flights_;  // null: no handler is a coroutine
+  bool only_coroutines_ = false;
+  bool launched_ = false;  // by the last batch
 
   std::vector<std::uint32_t> queues_;
   std::uint32_t turn_ = 0;

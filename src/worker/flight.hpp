@@ -1,0 +1,55 @@
+// One attempt of a coroutine handler. Private to flights.cpp and flight.cpp.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <stop_token>
+
+#include "io/tree.hpp"
+#include "worker/flights.hpp"
+
+namespace stem::worker {
+
+class Flight final : public co::Root, public co::Hook {
+ public:
+  // Why it was told to end; the first reason counts.
+  enum class End : std::uint8_t { kByItself, kSoftLimit, kStopped, kRevoked, kHardLimit };
+
+  Flight(Flights& owner, const engine::Lease& lease, const engine::TaskView& task, std::int64_t now_ns);
+  ~Flight() override;
+
+  void begin(const HandlerEntry& handler);
+  // Asks: what it waits for ends with an error, and its stop token is set.
+  void ask(End why);
+  // The frames go, with what they own.
+  void destroy_frames();
+
+  const engine::Lease& lease() const noexcept { return lease_; }
+  const engine::TaskView& task() const noexcept { return task_; }
+  std::int64_t started_ns() const noexcept { return context_.started_ns(); }
+  End end() const noexcept { return end_; }
+  // Empty when it was ended by force.
+  std::optional<Outcome>& outcome() noexcept { return outcome_; }
+
+ private:
+  static co::Tree run(Flight& flight, const HandlerEntry& handler);
+  void arm_limits(std::int64_t now_ns);
+  void entering() noexcept override;
+  void leaving() noexcept override;
+  void finished() override { owner_.land(*this); }
+
+  Flights& owner_;
+  engine::Lease lease_;
+  engine::TaskView task_;
+  std::array<std::byte, engine::kRunItemBytes> item_;  // the payload of a run's item: the engine keeps few runs
+  std::stop_source stop_;
+  TaskContext context_;
+  co::Tree tree_{};
+  std::optional<Outcome> outcome_;
+  io::TimerId soft_, hard_;
+  std::int64_t hard_deadline_ns_ = 0;
+  End end_ = End::kByItself;
+};
+
+}  // namespace stem::worker

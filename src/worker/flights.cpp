@@ -1,0 +1,117 @@
+#include "worker/flights.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "base/units.hpp"
+#include "engine/control.hpp"
+#include "shm/doorbell.hpp"
+#include "worker/flight.hpp"
+#include "worker/settle.hpp"
+
+namespace stem::worker {
+
+Result<std::unique_ptr<Flights>> Flights::create(engine::Engine& engine, ChildPage& page, std::uint32_t slots) {
+  auto loop = io::Loop::create();
+  if (!loop.ok()) return loop.error().within("a loop for coroutine handlers");
+  return std::unique_ptr<Flights>(new Flights(engine, page, slots, *std::move(loop)));
+}
+
+Flights::Flights(engine::Engine& engine, ChildPage& page, std::uint32_t slots, std::unique_ptr<io::Loop> loop)
+    : engine_(engine), page_(page), slots_(slots), loop_(std::move(loop)) {
+  if (!loop_->can_wait_futex()) bridge_ = std::make_unique<io::DoorbellBridge>(engine.self());
+  listen();
+}
+
+// First the loop: the kernel lets go of the frames' buffers.
+Flights::~Flights() {
+  loop_->abandon();
+  while (!flights_.alone()) delete static_cast<Flight*>(flights_.next);
+}
+
+// Armed all the time: each ring changes the word, so none is missed between two turns.
+void Flights::listen() {
+  if (bridge_ == nullptr) {
+    loop_->wait_futex(engine_.self().row().doorbell, shm::prepare_sleep(engine_.self()),
+                      [this](std::int32_t) { listen(); });
+    return;
+  }
+  loop_->wait_readable(bridge_->fd(), [this](std::int32_t) {
+    bridge_->clear();
+    listen();
+  });
+}
+
+void Flights::launch(const HandlerEntry& handler, const engine::Lease& lease, const engine::TaskView& task,
+                     std::int64_t now_ns) {
+  auto* const flight = new Flight(*this, lease, task, now_ns);
+  flight->insert_before(flights_);
+  ++size_;
+  // Asked for between the claim and here, nobody would see it again.
+  if (engine::Control::revoke_requested(engine_.self().row(), task.id)) flight->ask(Flight::End::kRevoked);
+  flight->begin(handler);  // may be over with it
+}
+
+bool Flights::turn(std::int64_t timeout_ns) {
+  obey_revokes();
+  const auto ran = loop_->run_once(timeout_ns);
+  if (!ran.ok()) log::error("the loop of coroutine handlers", {{"error", ran.error().message}});
+  engine_.self().row().inflight.store(size_, std::memory_order_relaxed);
+  return ran.ok() && *ran != 0;
+}
+
+void Flights::stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  for (co::Hook* at = flights_.next; at != &flights_; at = at->next)
+    static_cast<Flight*>(at)->ask(Flight::End::kStopped);
+}
+
+// Requests ring nobody and stay until a worker takes its own: looked for only when there is a new one.
+void Flights::obey_revokes() {
+  const shm::RosterRow& row = engine_.self().row();
+  bool news = false;
+  for (std::uint32_t i = 0; i < shm::kRevokeWords; ++i) {
+    const std::uint64_t asked = row.revoke[i].load(std::memory_order_acquire);
+    news |= asked != 0 && asked != revokes_seen_[i];
+    revokes_seen_[i] = asked;
+  }
+  if (!news) [[likely]]
+    return;
+  for (co::Hook* at = flights_.next; at != &flights_; at = at->next) {
+    Flight& flight = *static_cast<Flight*>(at);
+    if (engine::Control::revoke_requested(row, flight.task().id)) flight.ask(Flight::End::kRevoked);
+  }
+}
+
+void Flights::land(Flight& flight) {
+  flight.destroy_frames();  // first: what it undoes at its end is done when the task is settled
+  const std::int64_t now = base::monotonic_ns();
+  settle_flight(flight, now);
+  engine_.self().record_duration(flight.task().task, std::max<std::int64_t>(0, now - flight.started_ns()), 1);
+  --size_;
+  delete &flight;
+}
+
+void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {
+  const engine::Lease& lease = flight.lease();
+  const engine::TaskView& task = flight.task();
+  std::optional<Outcome>& outcome = flight.outcome();
+  if (engine::Control::take_revoke_request(engine_.self().row(), task.id) || flight.end() == Flight::End::kRevoked) {
+    outcome.emplace(Outcome::discard("revoked while it ran"));
+  } else if (!outcome) {  // by force
+    settle_hard_limit(engine_, lease, task, now_ns);
+    return;
+  } else if (flight.end() == Flight::End::kStopped &&
+             (outcome->kind() == Outcome::Kind::kFail || outcome->kind() == Outcome::Kind::kRetry)) {
+    // It gave up because this worker stops: as it came.
+    if (engine_.release(lease, now_ns) == engine::Settled::kFenced)
+      log::warn("lease lost while the task ran", {{"task", engine::to_string(task.id)}});
+    return;
+  }
+  settle(engine_, lease, task, *outcome, Acknowledge::kNow, now_ns);
+}
+
+}  // namespace stem::worker

@@ -1,0 +1,73 @@
+// The worker's loop where handlers are coroutines: claim as many as there is room for, start them, and turn the loop that
+// they wait on.
+#include <immintrin.h>
+
+#include <algorithm>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "shm/doorbell.hpp"
+#include "worker/worker_process.hpp"
+
+namespace stem::worker {
+namespace {
+
+constexpr std::int64_t kParkNs = 50'000'000;  // a lost wake-up costs at most this
+constexpr int kLooksPerTurn = 16;
+
+}  // namespace
+
+bool WorkerProcess::board_flights() {
+  auto flights = Flights::create(*engine_, page_, options_.async_slots);
+  if (!flights.ok()) {
+    log::error("worker cannot run coroutine handlers", {{"worker", setup_.name}, {"error", flights.error().message}});
+    return false;
+  }
+  flights_ = *std::move(flights);
+  const auto& entries = setup_.handlers->entries();
+  only_coroutines_ =
+      std::all_of(entries.begin(), entries.end(), [](const auto& named) { return bool{named.second.start}; });
+  return true;
+}
+
+void WorkerProcess::serve_flights() {
+  ExitReason reason = ExitReason::kNone;
+  for (;;) {
+    if (reason == ExitReason::kNone) reason = why_leave();
+    // The gate: nobody comes in any more, and the last one out closes it. Without a lease nothing is worth waiting for.
+    if (reason == ExitReason::kDetached || (reason != ExitReason::kNone && flights_->size() == 0)) break;
+    if (page_.stop_mode() >= StopMode::kSoft) flights_->stop();
+    const bool takes =
+        reason == ExitReason::kNone && page_.paused.load(std::memory_order_acquire) == 0 && flights_->room() != 0;
+    const std::uint32_t count = takes ? claim_some() : 0;
+    if (count == 0) {
+      idle_flights(takes);
+    } else {
+      run_batch(count);
+      (void)flights_->turn(0);
+    }
+  }
+  leave(reason);
+}
+
+void WorkerProcess::idle_flights(bool takes) {
+  if (!takes) return (void)flights_->turn(kParkNs);
+  const auto any = [this](auto look) { return std::any_of(queues_.begin(), queues_.end(), look); };
+  const std::int64_t until = base::monotonic_ns() + options_.spin_ns;
+  do {
+    for (int look = 0; look < kLooksPerTurn; ++look) {
+      if (any([this](std::uint32_t q) { return engine_->has_hint(q); })) return held_back();
+      _mm_pause();
+    }
+    if (flights_->turn(0)) return;
+  } while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone);
+  fruitless_ = 0;
+  for (const std::uint32_t queue : queues_) engine_->lanes().clear_marks(queue);
+  // As shm::sleep_for_work(), on the loop, which waits for the doorbell too.
+  shm::set_sleep_bit(*self_);
+  const bool work = any([this](std::uint32_t q) { return engine_->maybe_ready(q); });
+  if (!work && page_.stop_mode() == StopMode::kNone) (void)flights_->turn(kParkNs);
+  shm::clear_sleep_bit(*self_);
+}
+
+}  // namespace stem::worker
