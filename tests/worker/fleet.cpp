@@ -12,8 +12,9 @@
 
 namespace stem::test {
 
-Fleet::Fleet(std::uint32_t processes) {
+Fleet::Fleet(std::uint32_t processes, std::uint32_t slots) {
   options.segment = small_segment(directory_);
+  if (slots != 0) options.segment.slot_count = slots;
   options.node = "node";
   options.concurrency = processes;
   options.print_banner = false;
@@ -24,6 +25,7 @@ Fleet::Fleet(std::uint32_t processes) {
 
 void Fleet::start() {
   supervisor_ = Process([this] {
+    if (before_run) before_run();
     const auto ended = worker::run(options, handlers);
     if (!ended) log::error(ended.error().message);
     return ended ? 0 : 1;

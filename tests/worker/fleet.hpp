@@ -1,6 +1,7 @@
 // A supervisor with its worker processes, started by a test, and the ledger that their handlers keep.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,10 +21,12 @@ inline constexpr std::chrono::seconds kPatience{60};
 
 class Fleet {
  public:
-  explicit Fleet(std::uint32_t processes = 1);
+  // `slots`: tasks the segment has room for; 0 = a small number.
+  explicit Fleet(std::uint32_t processes = 1, std::uint32_t slots = 0);
 
   worker::WorkerOptions options;  // set before start()
   worker::HandlerTable handlers;
+  std::function<void()> before_run;  // in the supervisor, first
 
   // Forks the supervisor and waits until its processes have joined.
   void start();
