@@ -52,7 +52,10 @@ class Context {
 
   const Headers& headers() const;
   std::string header(std::string_view name) const;  // empty when there is none
-  std::string_view meta() const;                    // a JSON object; empty when there is none
+  // The trace context (W3C) for what the handler does: its task's trace, with this attempt as the parent. Tasks that it
+  // enqueues carry it, unless they have one of their own. Empty when its task carries none.
+  std::string traceparent() const;
+  std::string_view meta() const;  // a JSON object; empty when there is none
   // The same on every attempt.
   std::string_view idempotency_key() const { return backend_.idempotency_key(); }
 
@@ -74,17 +77,23 @@ class Context {
   Result<TaskId> enqueue(const Task<R(A...)>& task, const typename Task<R(A...)>::Args& args,
                          const EnqueueOptions& options = {}) {
     using Args = typename Task<R(A...)>::Args;
-    detail::Enqueued e = backend_.enqueue(task, Codec<Args>::encode(args), Codec<Args>::kInPlace, &options);
+    EnqueueOptions traced;
+    detail::Enqueued e =
+        backend_.enqueue(task, Codec<Args>::encode(args), Codec<Args>::kInPlace, &with_trace(options, traced));
     if (e.error) return std::move(*e.error);
     return e.id;
   }
   Result<TaskId> enqueue_raw(std::string_view task_name, BytesView payload, const EnqueueOptions& options = {}) {
-    detail::Enqueued e = backend_.enqueue(TaskInfo(task_name, {}, true), payload, false, &options);
+    EnqueueOptions traced;
+    detail::Enqueued e = backend_.enqueue(TaskInfo(task_name, {}, true), payload, false, &with_trace(options, traced));
     if (e.error) return std::move(*e.error);
     return e.id;
   }
 
  private:
+  // These options, or `room` with the trace added to them.
+  const EnqueueOptions& with_trace(const EnqueueOptions& options, EnqueueOptions& room) const;
+
   detail::ContextBackend& backend_;
   mutable std::optional<Headers> headers_;
 };

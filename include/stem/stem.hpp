@@ -3,4 +3,5 @@
 #pragma once
 
 #include "stem/client.hpp"
+#include "stem/events.hpp"
 #include "stem/worker.hpp"

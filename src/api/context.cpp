@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/trace.hpp"
+
 namespace stem {
 
 const Headers& Context::headers() const {
@@ -17,6 +19,20 @@ const Headers& Context::headers() const {
 std::string Context::header(std::string_view name) const {
   const auto found = headers().find(name);
   return found == headers().end() ? std::string() : found->second;
+}
+
+std::string Context::traceparent() const {
+  const std::string_view parent = engine::traceparent_of(backend_.headers_json());
+  return parent.empty() ? std::string() : engine::child_traceparent(parent, id(), attempt());
+}
+
+const EnqueueOptions& Context::with_trace(const EnqueueOptions& options, EnqueueOptions& room) const {
+  if (options.headers.count("traceparent") != 0) return options;
+  std::string trace = traceparent();
+  if (trace.empty()) return options;
+  room = options;
+  room.headers["traceparent"] = std::move(trace);
+  return room;
 }
 
 std::string_view Context::meta() const { return backend_.meta_json(); }

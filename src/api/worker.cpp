@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "api/event_text.hpp"
 #include "api/task_resolver.hpp"
 #include "api/worker_context.hpp"
 #include "api/worker_flags.hpp"
@@ -94,6 +95,12 @@ const Result<void>& Worker::on_raw(std::string_view task_name,
   return on(task, std::move(handler));
 }
 
+void Worker::on_event(OnEvent listener) {
+  state_->handlers.listen([listener = std::move(listener)](const shm::Event& event, const shm::Participant& self) {
+    api::tell(listener, api::to_event(event, self.row().name, self.segment()));
+  });
+}
+
 int Worker::run() {
   Result<void> done = state_->registered;
   if (done.ok()) done = worker::run(state_->options, state_->handlers);
@@ -115,6 +122,7 @@ void register_app(worker::HandlerTable& table, const std::function<void(Worker&)
     else
       table.on(name, entry.run);
   }
+  if (worker.state_->handlers.listener()) table.listen(worker.state_->handlers.listener());
 }
 
 int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers) {

@@ -1,6 +1,9 @@
 #include "engine/trace.hpp"
 
 #include <algorithm>
+#include <cstdio>
+
+#include "base/random.hpp"
 
 namespace stem::engine {
 namespace {
@@ -27,6 +30,20 @@ std::string_view traceparent_of(std::string_view headers) noexcept {
   if (value == std::string_view::npos || headers[value] != '"' || headers.size() - value - 1 < kBytes) return {};
   const std::string_view text = headers.substr(value + 1, kBytes);
   return is_traceparent(text) ? text : std::string_view{};
+}
+
+std::uint64_t span_id(TaskId id, Span span, std::uint32_t attempt) noexcept {
+  const std::uint64_t which = std::uint64_t{id.epoch} << 32 | attempt << 2 | static_cast<std::uint32_t>(span);
+  const std::uint64_t hash = base::mix64(base::mix64(id.handle) ^ which);
+  return hash == 0 ? 1 : hash;  // zero is no span
+}
+
+std::string child_traceparent(std::string_view parent, TaskId id, std::uint32_t attempt) {
+  char span[17];
+  std::snprintf(span, sizeof span, "%016llx", static_cast<unsigned long long>(span_id(id, Span::kExecute, attempt)));
+  std::string child(parent);
+  child.replace(36, 16, span);
+  return child;
 }
 
 }  // namespace stem::engine

@@ -13,6 +13,7 @@
 
 #include "base/result.hpp"
 #include "io/co.hpp"
+#include "shm/event_log.hpp"
 #include "worker/outcome.hpp"
 #include "worker/task_context.hpp"
 
@@ -28,6 +29,9 @@ struct HandlerEntry {
   std::string kind = "function";  // for the banner: "function", "app", "exec"
   std::string detail;             // the file, the command
 };
+
+// Hears what happens in a worker process; must not throw.
+using EventListener = std::function<void(const shm::Event&, const shm::Participant&)>;
 
 class HandlerTable {
  public:
@@ -45,6 +49,20 @@ class HandlerTable {
   }
   const std::map<std::string, HandlerEntry, std::less<>>& entries() const noexcept { return entries_; }
 
+  // One for the program: of several apps each has its own, called one after the other.
+  void listen(EventListener listener) {
+    if (!listener_) {
+      listener_ = std::move(listener);
+      return;
+    }
+    listener_ = [first = std::move(listener_), then = std::move(listener)](const shm::Event& event,
+                                                                           const shm::Participant& self) {
+      first(event, self);
+      then(event, self);
+    };
+  }
+  const EventListener& listener() const noexcept { return listener_; }
+
   // What the banner says of handlers added from now on.
   void describe_next(std::string kind, std::string detail) {
     kind_ = std::move(kind);
@@ -55,6 +73,7 @@ class HandlerTable {
   std::map<std::string, HandlerEntry, std::less<>> entries_;
   std::string kind_ = "function";
   std::string detail_;
+  EventListener listener_;
 };
 
 // Loads a shared object and lets it register; it stays loaded.

@@ -46,6 +46,8 @@ bool WorkerProcess::join() {
   intern_names();
   install_crash_handler(*self_, setup_.supervisor);
   engine_ = std::make_unique<engine::Engine>(*self_);
+  if (const auto& listener = setup_.handlers->listener())
+    engine_->events().listen([&listener, this](const shm::Event& event) { listener(event, *self_); });
   pulse_ = std::make_unique<Pulse>(*engine_, page_, options_, setup_.supervisor_pid);
   if (setup_.handlers->has_coroutines() && !board_flights()) return false;
   page_.row.store(self_->incarnation() << 12 | self_->owner(), std::memory_order_release);

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "private_segments.hpp"
 #include "stem/client.hpp"
+#include "stem/events.hpp"
 #include "worker_tasks.hpp"
 
 namespace stem::api_tests {
@@ -146,6 +148,50 @@ TEST_F(WorkerTest, ARunningTaskCanBeRevoked) {
   const auto end = handle->wait(20s);
   ASSERT_TRUE(end.ok()) << end.error().message;
   EXPECT_EQ(*end, TaskState::kCancelled);
+}
+
+TEST_F(WorkerTest, EventsAreHeardInTheWorkerAndFollowedFromOutside) {
+  const std::string heard = segments_.directory() + "/heard";
+  ::setenv("STEM_TEST_EVENTS", heard.c_str(), 1);
+  auto events = Events::follow("w");
+  ASSERT_TRUE(events.ok()) << events.error().message;
+  WorkerProgram worker(kTwo);
+  EXPECT_EQ(*client_.enqueue(retried_by_us, 1)->get(20s), 2);
+  EXPECT_EQ(worker.stop(), 0);
+  ::unsetenv("STEM_TEST_EVENTS");
+  std::vector<std::string> followed;
+  for (auto some = events->wait(0s); !some.empty(); some = events->wait(0s))
+    for (const Event& e : some) {
+      if (e.task == retried_by_us.name) followed.emplace_back(e.name);
+      EXPECT_FALSE(e.by.empty()) << e.name;
+    }
+  EXPECT_EQ(followed, (std::vector<std::string>{"after-task-publish", "task-prerun", "task-retry", "task-prerun",
+                                                "task-retry", "task-prerun", "task-succeeded"}));
+  EXPECT_EQ(events->missed(), 0u);
+  // The same in the worker itself, but for what the producer did.
+  std::ifstream in(heard);
+  std::vector<std::string> names;
+  for (std::string line; std::getline(in, line);)
+    if (line.find(std::string(retried_by_us.name)) != std::string::npos)
+      names.push_back(line.substr(0, line.find(' ')));
+  EXPECT_EQ(names, std::vector<std::string>(followed.begin() + 1, followed.end()));
+  EXPECT_EQ(Events::follow("nowhere").error().code, Errc::kNotFound);
+}
+
+TEST_F(WorkerTest, ATraceGoesOnInWhatAHandlerEnqueues) {
+  auto events = Events::follow("w");
+  ASSERT_TRUE(events.ok()) << events.error().message;
+  WorkerProgram worker(kTwo);
+  const std::string trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  EXPECT_EQ(*client_.enqueue(parent, 2, {.headers = {{"traceparent", trace}}})->get(20s), 1);
+  std::string of_child;
+  for (int i = 0; i < 4000 && of_child.empty(); ++i)
+    for (const Event& e : events->wait(5ms))
+      if (e.task == repeat.name && e.name == "task-prerun") of_child = e.text;
+  ASSERT_EQ(of_child.size(), trace.size());
+  EXPECT_EQ(of_child.substr(0, 36), trace.substr(0, 36)) << "the same trace";
+  EXPECT_NE(of_child.substr(36, 16), trace.substr(36, 16)) << "by another parent: the attempt that enqueued it";
+  EXPECT_EQ(worker.stop(), 0);
 }
 
 TEST_F(WorkerTest, BadFlagsAndBadOptionsAreErrors) {

@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 #include <thread>
 
@@ -54,6 +56,12 @@ void register_all(Worker& worker) {
   });
   worker.on_raw("reverse",
                 [](Context&, BytesView bytes) -> Outcome<Bytes> { return Bytes(bytes.rbegin(), bytes.rend()); });
+  if (const char* path = std::getenv("STEM_TEST_EVENTS")) {
+    worker.on_event([file = std::string(path)](const Event& e) {
+      std::ofstream(file, std::ios::app) << e.name << " " << e.task << " " << e.by << "\n";
+      if (e.name == "task-retry") throw std::runtime_error("a listener that throws");
+    });
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "base/clock.hpp"
 #include "engine/control.hpp"
+#include "engine/dead_letters.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/interrupts.hpp"
@@ -34,20 +35,31 @@ class Session {
   void look() {
     before_ = std::move(now_);
     now_ = take_look(attachment_, kAllParts);
+    if (below_ == Below::kLimits) limits_ = watch_.look(attachment_.segment(), now_.at_ns);
   }
 
   // False: quit.
   bool press(Key key) {
-    if (asking_) {
-      if (key == Key::kYes) toggle_pause();
-      asking_ = false;
+    notice_.clear();
+    if (asked_ != Key::kNo) {
+      if (key == Key::kYes) act();
+      asked_ = Key::kNo;
       return key != Key::kQuit;
     }
     const std::size_t count = now_.queues.size();
-    if (key == Key::kQuit) return false;
-    if (key == Key::kUp && selected_ > 0) --selected_;
-    if (key == Key::kDown && selected_ + 1 < count) ++selected_;
-    asking_ = key == Key::kPause && selected_ < count;
+    switch (key) {
+      case Key::kQuit: return false;
+      case Key::kUp: selected_ -= selected_ > 0 ? 1 : 0; break;
+      case Key::kDown: selected_ += selected_ + 1 < count ? 1 : 0; break;
+      case Key::kTimes: turn_to(Below::kTimes); break;
+      case Key::kLimits: turn_to(Below::kLimits); break;
+      case Key::kPause:
+      case Key::kDrain:
+      case Key::kReplay:
+        if (selected_ < count) asked_ = key;
+        break;
+      default: break;
+    }
     return true;
   }
 
@@ -56,8 +68,10 @@ class Session {
                              .before = before_,
                              .now = now_,
                              .selected = selected_,
+                             .below = below_,
+                             .limits = &limits_,
                              .interactive = true,
-                             .bottom = question(),
+                             .bottom = asked_ == Key::kNo ? notice_ : question(),
                              .style = context_.style,
                              .width = terminal_width(),
                              .height = terminal_height()}));
@@ -80,23 +94,47 @@ class Session {
     return row.paused.load(std::memory_order_relaxed) != 0;
   }
 
+  [[nodiscard]] const engine::QueueStats& queue() const { return now_.queues[selected_]; }
+
   [[nodiscard]] std::string question() const {
-    if (!asking_) return "";
-    return fmt::format("{} queue {}? y/n", paused() ? "Resume" : "Pause", printable(now_.queues[selected_].name));
+    const std::string name = printable(queue().name);
+    if (asked_ == Key::kPause) return fmt::format("{} queue {}? y/n", paused() ? "Resume" : "Pause", name);
+    if (asked_ == Key::kDrain)
+      return fmt::format("Cancel the {} tasks that wait in queue {}? y/n", queue().ready + queue().delayed, name);
+    return fmt::format("Replay the {} dead letters of queue {}? y/n", queue().dead, name);
   }
 
-  void toggle_pause() {
+  void act() {
     engine::Control control(attachment_.engine());
-    const std::uint32_t queue = now_.queues[selected_].id;
-    paused() ? control.resume(queue, base::monotonic_ns()) : control.pause(queue, base::monotonic_ns());
-    now_.queues[selected_].paused = paused();
+    const std::uint32_t id = queue().id;
+    const std::int64_t now_ns = base::monotonic_ns();
+    if (asked_ == Key::kPause) {
+      paused() ? control.resume(id, now_ns) : control.pause(id, now_ns);
+      now_.queues[selected_].paused = paused();
+    } else if (asked_ == Key::kDrain) {
+      notice_ = fmt::format("{} tasks cancelled", control.purge(id, now_ns));
+    } else {
+      engine::DeadLetters dead(attachment_.engine());
+      std::uint64_t replayed = 0;
+      for (const auto& letter : dead.list({.queue = id})) replayed += dead.replay(letter, 0, now_ns) ? 1 : 0;
+      notice_ = fmt::format("{} dead letters run again", replayed);
+    }
+  }
+
+  void turn_to(Below below) {
+    below_ = below_ == below ? Below::kWorkersAndTasks : below;
+    if (below_ == Below::kLimits) limits_ = watch_.look(attachment_.segment(), base::monotonic_ns());
   }
 
   const Attachment& attachment_;
   const Context& context_;
   Look before_, now_;
   std::size_t selected_ = 0;
-  bool asking_ = false;
+  Key asked_ = Key::kNo;  // what the question is about; kNo = none
+  std::string notice_;    // what came of it
+  Below below_ = Below::kWorkersAndTasks;
+  LimitWatch watch_;
+  std::vector<LimitFigures> limits_;
 };
 
 // Looks again when it is time; answers keys at once.
@@ -157,8 +195,10 @@ std::vector<Command> top_commands() {
   return {{.path = "top",
            .group = Group::kWatch,
            .help = "A live screen of queues, workers and tasks",
-           .details = "Keys: q quits, the arrows select a queue, p pauses or resumes it after a "
-                      "question. The bar is the share of a queue's maximum length, or of the deepest "
+           .details = "Keys: q quits, the arrows select a queue. After a question p pauses or resumes it, d drains "
+                      "it (cancels what waits in it), r replays its dead letters. h shows how long its tasks waited, "
+                      "as bars, and l the limits that hold back most. The bar is the share of a queue's maximum "
+                      "length, or of the deepest "
                       "queue where it has none.",
            .examples = {{"stem top", ""}, {"stem top --once", "one frame, for a log"}},
            .build = build_top}};

@@ -59,7 +59,7 @@ Done set_paused(const json& given, const Attachment& attached, bool paused) {
   const auto queue = queue_named(attached.segment(), *name);
   if (!queue.ok()) return queue.error();
   engine::Control control(attached.engine());
-  paused ? control.pause(*queue) : control.resume(*queue);
+  paused ? control.pause(*queue, base::monotonic_ns()) : control.resume(*queue, base::monotonic_ns());
   return ordered_json{{"queue", *name}, {"paused", paused}};
 }
 

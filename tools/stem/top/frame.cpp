@@ -8,6 +8,7 @@
 #include "tools/stem/observe/reports.hpp"
 #include "tools/stem/segment/usage.hpp"
 #include "tools/stem/table.hpp"
+#include "tools/stem/top/histogram.hpp"
 #include "tools/stem/when.hpp"
 
 namespace stem::cli {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::size_t kBarCells = 8;
 constexpr std::size_t kSections = 3;
+constexpr std::size_t kMostSteps = 24;  // lines of a histogram, as a rule
 
 std::vector<std::string> split_lines(const std::string& text) {
   std::vector<std::string> lines;
@@ -77,11 +79,19 @@ class Frame {
   std::vector<std::string> lines() {
     const std::size_t frame = 2 + 2 * kSections;  // head, bottom, column names, lines between
     std::vector<std::size_t> rows{queues_.size(), workers_.size(), tasks_.size()};
+    if (in_.below == Below::kTimes) rows[1] = kMostSteps;
+    if (in_.below == Below::kLimits && in_.limits != nullptr) rows[1] = in_.limits->size();
+    if (in_.below != Below::kWorkersAndTasks) rows[2] = 0;
     if (in_.height > 0) rows = share_out(rows, in_.height > frame ? in_.height - frame : 0);
     head();
     add(queues(window_around(in_.selected, queues_.size(), rows[0])), queues_.size(), rows[0]);
-    add(workers({0, rows[1]}), workers_.size(), rows[1]);
-    add(tasks({0, rows[2]}), tasks_.size(), rows[2]);
+    switch (in_.below) {
+      case Below::kTimes: times(); break;
+      case Below::kLimits: limits(rows[1] + rows[2]); break;
+      case Below::kWorkersAndTasks:
+        add(workers({0, rows[1]}), workers_.size(), rows[1]);
+        add(tasks({0, rows[2]}), tasks_.size(), rows[2]);
+    }
     if (in_.interactive) bottom();
     return std::move(lines_);
   }
@@ -186,12 +196,45 @@ class Frame {
     return table.render(in_.style, in_.width);
   }
 
+  // How long tasks of the selected queue waited for their first start.
+  void times() {
+    if (in_.selected >= in_.now.queues.size()) return;
+    const engine::QueueStats& queue = in_.now.queues[in_.selected];
+    lines_.push_back(in_.style.paint(
+        Tone::kHeading,
+        shortened(fmt::format("WAITED FOR A START, QUEUE {}, OF ALL TIME", printable(queue.name)), in_.width)));
+    const auto bars = histogram_lines(queue.wait, in_.width, in_.style);
+    lines_.insert(lines_.end(), bars.begin(), bars.end());
+    if (bars.empty()) lines_.emplace_back("  nothing has started yet");
+  }
+
+  void limits(std::size_t room) {
+    if (in_.limits == nullptr) return;
+    Table table({{"LIMIT", Align::kLeft, true},
+                 {"RUNNING", Align::kRight},
+                 {"HELD-BACK/s", Align::kRight},
+                 {"HELD-BACK", Align::kRight}});
+    std::size_t shown = 0;
+    for (const LimitFigures& f : *in_.limits) {
+      if (in_.height > 0 && shown == room) break;
+      ++shown;
+      table.add_row({"  " + f.name,
+                     fmt::format("{}", f.holders),
+                     {rate_text(f.denied_rate), f.denied_rate > 0 ? Tone::kWarn : Tone::kPlain},
+                     base::human_count(f.denied)});
+    }
+    add(table.empty() ? "no limit has held anything back\n" : table.render(in_.style, in_.width), in_.limits->size(),
+        shown);
+  }
+
   void bottom() {
     while (in_.height > 0 && lines_.size() + 1 < in_.height) lines_.emplace_back();
     // The rows are an estimate where columns wrap; what does not fit is cut above the last line.
     if (in_.height > 0 && lines_.size() >= in_.height) lines_.resize(in_.height - 1);
-    lines_.push_back(in_.bottom.empty() ? in_.style.paint(Tone::kDim, "q quit   ↑ ↓ select   p pause or resume")
-                                        : in_.style.paint(Tone::kBold, in_.bottom));
+    lines_.push_back(
+        in_.bottom.empty()
+            ? in_.style.paint(Tone::kDim, "q quit  ↑↓ select  p pause/resume  d drain  r replay  h times  l limits")
+            : in_.style.paint(Tone::kBold, in_.bottom));
   }
 
   const FrameInput& in_;

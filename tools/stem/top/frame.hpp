@@ -6,16 +6,22 @@
 
 #include "tools/stem/observe/look.hpp"
 #include "tools/stem/terminal.hpp"
+#include "tools/stem/top/limits.hpp"
 
 namespace stem::cli {
+
+// What stands below the queues.
+enum class Below { kWorkersAndTasks, kTimes, kLimits };
 
 struct FrameInput {
   const Attachment& attachment;
   const Look& before;
   const Look& now;
   std::size_t selected = 0;  // queue, as an index of now.queues
-  bool interactive = false;  // with a selection and a line of keys
-  std::string bottom;        // instead of the line of keys: a question
+  Below below = Below::kWorkersAndTasks;
+  const std::vector<LimitFigures>* limits = nullptr;  // of Below::kLimits
+  bool interactive = false;                           // with a selection and a line of keys
+  std::string bottom;                                 // instead of the line of keys: a question
   Style style;
   std::size_t width = 80;
   std::size_t height = 0;  // 0 = endless

@@ -92,6 +92,10 @@ std::vector<Key> Screen::keys() {
       case 'k': keys.push_back(Key::kUp); break;
       case 'j': keys.push_back(Key::kDown); break;
       case 'p': keys.push_back(Key::kPause); break;
+      case 'd': keys.push_back(Key::kDrain); break;
+      case 'r': keys.push_back(Key::kReplay); break;
+      case 'h': keys.push_back(Key::kTimes); break;
+      case 'l': keys.push_back(Key::kLimits); break;
       case 'y':
       case 'Y': keys.push_back(Key::kYes); break;
       case 'n':

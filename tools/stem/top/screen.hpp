@@ -7,7 +7,7 @@
 
 namespace stem::cli {
 
-enum class Key { kUp, kDown, kQuit, kPause, kYes, kNo, kOther };
+enum class Key { kUp, kDown, kQuit, kPause, kDrain, kReplay, kTimes, kLimits, kYes, kNo, kOther };
 
 class Screen {
  public:
