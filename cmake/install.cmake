@@ -18,6 +18,9 @@ install(TARGETS stem_c EXPORT stemTargets
   LIBRARY COMPONENT libstem NAMELINK_COMPONENT libstem-dev)
 install(EXPORT stemTargets NAMESPACE stem:: DESTINATION "${stem_cmake_dir}" COMPONENT libstem-dev)
 
+# The build tree is a package, too: stem_DIR may name it.
+export(EXPORT stemTargets NAMESPACE stem:: FILE "${PROJECT_BINARY_DIR}/stemTargets.cmake")
+
 configure_package_config_file(cmake/stemConfig.cmake.in "${PROJECT_BINARY_DIR}/stemConfig.cmake"
   INSTALL_DESTINATION "${stem_cmake_dir}")
 # Before 1.0 a minor version may break its users.

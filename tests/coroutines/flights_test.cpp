@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/clock.hpp"
 #include "engine/control.hpp"
 #include "stem/co.hpp"
 #include "tests/coroutines/seccomp.hpp"
@@ -365,12 +366,12 @@ TEST_F(FlightsTest, APausedWorkerFinishesWhatIsUnderWayAndTakesNothing) {
   fleet.start();
   put_many(5);
   ASSERT_TRUE(wait_begun(5));
-  engine::Control(fleet.engine()).pause(must_queue(fleet.segment(), "default"));
+  engine::Control(fleet.engine()).pause(must_queue(fleet.segment(), "default"), base::monotonic_ns());
   const auto later = fleet.put("wait", "9");
   tally->go = 1;
   ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 5));
   EXPECT_EQ(state_of(later), "queued");
-  engine::Control(fleet.engine()).resume(must_queue(fleet.segment(), "default"));
+  engine::Control(fleet.engine()).resume(must_queue(fleet.segment(), "default"), base::monotonic_ns());
   ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 6));
 }
 

@@ -15,7 +15,7 @@ std::vector<Command> all_commands() {
   for (const auto& rows :
        {worker_start_commands(), worker_status_commands(), worker_control_commands(), gateway_commands(),
         engine_commands(), observe_federation_commands(), dashboard_commands(), doctor_commands(), capacity_commands(),
-        config_commands(), completion_commands(), version_commands()}) {
+        init_app_commands(), config_commands(), completion_commands(), version_commands()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;

@@ -14,6 +14,7 @@ std::vector<Command> dashboard_commands();
 std::vector<Command> doctor_commands();
 std::vector<Command> engine_commands();  // see engine_commands.hpp
 std::vector<Command> gateway_commands();
+std::vector<Command> init_app_commands();
 std::vector<Command> observe_federation_commands();
 std::vector<Command> version_commands();
 std::vector<Command> worker_control_commands();
