@@ -15,7 +15,7 @@ namespace {
 
 using enum SettingKind;
 
-const std::array<Setting, 22> kSettings{{
+const std::array<Setting, 23> kSettings{{
     {"namespace", "STEM_NAMESPACE", kName, "stem", "which segment, and the prefix of Redis keys"},
     {"broker_url", "STEM_BROKER_URL", kUrl, "shm://{namespace}",
      "where tasks are: shm://NAME; redis:// or rediss:// for the gateway"},
