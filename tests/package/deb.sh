@@ -50,6 +50,10 @@ export PKG_CONFIG_PATH=$root/usr/lib/pkgconfig LD_LIBRARY_PATH=$root/usr/lib
 cc -std=c99 -o "$work/outside_c" "$here/../c/outside.c" $(pkg-config --cflags --libs stem-c)
 [ "$(timeout 120 "$work/outside_c" "$work/marker" 2>/dev/null)" = "stem $version" ] || fail "the C program does not work"
 
+[ -s "$root/usr/lib/systemd/system/stem-worker@.service" ] || fail "no units"
+[ -s "$root/usr/lib/sysusers.d/stem.conf" ] || fail "no user for the units"
+dpkg-deb -I "$work"/packages/stem-tools_*.deb postinst | grep -q systemd-sysusers || fail "the user is not made"
+
 step "stem-tools and python3-stem: a task from one to the other"
 stem=$root/usr/bin/stem
 [ "$("$stem" version)" = "stem $version" ] || fail "stem says another version"
