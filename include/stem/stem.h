@@ -51,7 +51,8 @@ enum stem_code {
   STEM_TIMEOUT = 13,         /* a deadline has passed */
   STEM_NOT_DURABLE = 14,     /* the queue's tasks go to the journal, and the journal takes none now */
   STEM_REFUSED = 15,         /* not in this state */
-  STEM_SYSTEM = 16           /* a system call failed; the message names it */
+  STEM_SYSTEM = 16,          /* a system call failed; the message names it */
+  STEM_STOPPED = 17          /* somebody asked to stop; nothing went wrong */
 };
 
 typedef struct stem_error {

@@ -26,9 +26,9 @@ const char* stem_code_name(int32_t code) {
   static constexpr const char* kNames[] = {
       "ok",          "invalid-argument", "not-found",   "not-ready", "wrong-version", "wrong-signature",
       "wrong-owner", "truncated",        "corrupt",     "too-large", "full",          "no-memory",
-      "duplicate",   "timeout",          "not-durable", "refused",   "system"};
-  static_assert(sizeof kNames / sizeof *kNames == STEM_SYSTEM + 1);
-  return code >= 0 && code <= STEM_SYSTEM ? kNames[code] : "unknown";
+      "duplicate",   "timeout",          "not-durable", "refused",   "system",        "cancelled"};
+  static_assert(sizeof kNames / sizeof *kNames == STEM_STOPPED + 1);
+  return code >= 0 && code <= STEM_STOPPED ? kNames[code] : "unknown";
 }
 
 const char* stem_state_name(int32_t state) {

@@ -22,6 +22,7 @@ int code_of(Errc code) noexcept {
     case Errc::kTimeout: return STEM_TIMEOUT;
     case Errc::kNotDurable: return STEM_NOT_DURABLE;
     case Errc::kRefused: return STEM_REFUSED;
+    case Errc::kCancelled: return STEM_STOPPED;
     case Errc::kSystem: break;
   }
   return STEM_SYSTEM;

@@ -330,7 +330,8 @@ static void check_refusals(stem_client* client) {
   stem_result_free(NULL);
   stem_buffer_free(NULL);
   EXPECT(strcmp(stem_code_name(STEM_FULL), "full") == 0 && strcmp(stem_code_name(77), "unknown") == 0);
-  EXPECT(strcmp(stem_code_name(STEM_SYSTEM), "system") == 0 && strcmp(stem_code_name(STEM_TIMEOUT), "timeout") == 0);
+  EXPECT(strcmp(stem_code_name(STEM_STOPPED), "cancelled") == 0 && strcmp(stem_code_name(STEM_SYSTEM), "system") == 0 &&
+         strcmp(stem_code_name(STEM_TIMEOUT), "timeout") == 0);
   EXPECT(strcmp(stem_state_name(STEM_DEAD), "dead") == 0 && strcmp(stem_state_name(-1), "unknown") == 0);
 }
 
