@@ -284,6 +284,9 @@ stem_bytes stem_task_payload(const stem_task* task);
 const char* stem_task_headers(stem_task* task); /* a JSON object of texts; empty when there are none */
 const char* stem_task_meta(stem_task* task);    /* a JSON object; empty when there is none */
 const char* stem_task_idempotency_key(stem_task* task);
+/* W3C trace context for what the handler does; empty when the task has none. Tasks that it enqueues get it by
+ * themselves, unless they are given a header traceparent. */
+const char* stem_task_traceparent(stem_task* task);
 int64_t stem_task_deadline_ns(const stem_task* task); /* CLOCK_MONOTONIC; 0 = none */
 /* 1 after the soft time limit, a revoke with `terminate`, or when the worker is told to stop. Any thread. */
 int32_t stem_task_stop_requested(const stem_task* task);

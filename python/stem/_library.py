@@ -168,6 +168,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "stem_task_headers": (c_char_p, [c_void_p]),
     "stem_task_meta": (c_char_p, [c_void_p]),
     "stem_task_idempotency_key": (c_char_p, [c_void_p]),
+    "stem_task_traceparent": (c_char_p, [c_void_p]),
     "stem_task_deadline_ns": (c_int64, [c_void_p]),
     "stem_task_stop_requested": (c_int32, [c_void_p]),
     "stem_task_heartbeat": (c_int32, [c_void_p]),

@@ -102,6 +102,11 @@ class Task:
         return lib.stem_task_idempotency_key(self._p).decode("utf-8", "replace")
 
     @property
+    def traceparent(self) -> str:
+        """W3C trace context for what the handler does; tasks that it enqueues get it by themselves."""
+        return lib.stem_task_traceparent(self._p).decode("utf-8", "replace")
+
+    @property
     def deadline(self) -> float | None:
         """In time.monotonic(): when this attempt is ended by force, or asked to end."""
         ns = lib.stem_task_deadline_ns(self._p)

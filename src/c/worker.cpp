@@ -35,7 +35,9 @@ struct stem_task {
 
   stem::worker::TaskContext& context;
   stem::api::WorkerContext backend;
-  std::string id, name, queue, headers, meta, idempotency_key;
+  std::string traceparent() { return stem::Context(backend).traceparent(); }
+
+  std::string id, name, queue, headers, meta, idempotency_key, trace;
   std::optional<stem::worker::Outcome> outcome;
   bool failed_to_say = false;
 };
@@ -151,6 +153,14 @@ const char* stem_task_idempotency_key(stem_task* task) {
   return task->kept(task->idempotency_key, task->context.idempotency_key());
 }
 
+const char* stem_task_traceparent(stem_task* task) {
+  try {
+    return task->kept(task->trace, task->traceparent());
+  } catch (...) {
+    return "";
+  }
+}
+
 int64_t stem_task_deadline_ns(const stem_task* task) { return task->context.deadline_ns(); }
 int32_t stem_task_stop_requested(const stem_task* task) { return task->context.stop_token().stop_requested() ? 1 : 0; }
 int32_t stem_task_heartbeat(stem_task* task) { return task->context.heartbeat() ? 1 : 0; }
@@ -163,8 +173,10 @@ int stem_task_enqueue(stem_task* task, const char* name, const void* payload, si
                       const stem_enqueue_options* options, stem_enqueued* enqueued, stem_error* error) {
   return guarded(error, [&]() -> stem::Result<void> {
     if (payload == nullptr && payload_size > 0) return missing("payload");
-    const auto call = stem::c::read_call(options);
+    auto call = stem::c::read_call(options);
     if (!call) return call.error();
+    if (std::string trace = task->traceparent(); !trace.empty())
+      call->call.headers.try_emplace("traceparent", std::move(trace));
     const stem::TaskInfo info(text(name), call->task, /*has_result=*/true);
     auto done = task->backend.enqueue(info, stem::c::view(payload, payload_size), false, &call->call);
     if (done.error) return std::move(*done.error);

@@ -95,6 +95,19 @@ static void parent(stem_task* task, void* context) {
     stem_task_succeed(task, child.id.text, strlen(child.id.text));
 }
 
+/* A task's trace goes on in what it enqueues: the same trace, and another parent. */
+static void traced(stem_task* task, void* context) {
+  const char* trace = stem_task_traceparent(task);
+  stem_enqueued child;
+  (void)context;
+  if (strstr(trace, "0af7651916cd43dd8448eb211c80319c") == NULL || strstr(trace, "b7ad6b7169203331") != NULL)
+    stem_task_fail(task, trace);
+  else if (stem_task_enqueue(task, "describe", "", 0, NULL, &child, NULL) != STEM_OK)
+    stem_task_fail(task, "enqueue");
+  else
+    stem_task_succeed(task, child.id.text, strlen(child.id.text));
+}
+
 static void crash_once(stem_task* task, void* context) {
   FILE* file = fopen(marker, "r");
   (void)context;
@@ -126,6 +139,7 @@ static int work(void) {
       stem_worker_on(worker, "decide", decide, NULL, &error) != STEM_OK ||
       stem_worker_on(worker, "patient", patient, NULL, &error) != STEM_OK ||
       stem_worker_on(worker, "parent", parent, NULL, &error) != STEM_OK ||
+      stem_worker_on(worker, "traced", traced, NULL, &error) != STEM_OK ||
       stem_worker_on(worker, "crash_once", crash_once, NULL, &error) != STEM_OK ||
       stem_worker_run(worker, &error) != STEM_OK) {
     fprintf(stderr, "worker: %s\n", error.message);
@@ -223,6 +237,36 @@ static void check_outcomes(stem_client* client) {
     stem_bytes value = stem_result_value(result);
     if (value.size < sizeof child) memcpy(child, value.data, value.size);
     expect_end(client, child, STEM_SUCCEEDED, "CHILD");
+    stem_result_free(result);
+  }
+}
+
+static void check_trace(stem_client* client) {
+  stem_enqueue_options options;
+  stem_enqueued one;
+  stem_header header;
+  stem_result* result = NULL;
+  stem_error error;
+  char child[64] = "";
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  header.name = "traceparent";
+  header.value = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  options.headers = &header;
+  options.header_count = 1;
+  enqueue(client, "traced", "", &options, &one);
+  EXPECT(stem_wait(client, one.id.text, 60 * SECOND, &result, &error) == STEM_OK);
+  EXPECT(stem_result_state(result) == STEM_SUCCEEDED);
+  if (stem_result_value(result).size < sizeof child)
+    memcpy(child, stem_result_value(result).data, stem_result_value(result).size);
+  stem_result_free(result);
+  result = NULL;
+  EXPECT(stem_wait(client, child, 60 * SECOND, &result, &error) == STEM_OK);
+  if (result != NULL) {
+    char said[512] = "";
+    stem_bytes value = stem_result_value(result);
+    if (value.size < sizeof said) memcpy(said, value.data, value.size);
+    EXPECT(strstr(said, "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-") != NULL);
     stem_result_free(result);
   }
 }
@@ -399,6 +443,7 @@ int main(int argc, char** argv) {
   } else {
     check_json();
     check_outcomes(client);
+    check_trace(client);
     check_progress_and_revoke(client);
     check_many(client);
     check_refusals(client);

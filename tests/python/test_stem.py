@@ -101,15 +101,16 @@ class Handlers(WithWorker):
         self.assertEqual(handle.get(LONG, as_="bytes"), b"\xff\1\0")
 
     def test_what_a_task_knows(self):
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         handle = self.client.enqueue(
-            "py.describe", None, queue="py", priority=4, max_retries=1, headers={"tenant": "acme"}, meta={"a": [1]},
+            "py.describe", None, queue="py", priority=4, max_retries=1, headers={"traceparent": trace}, meta={"a": [1]},
             idempotency_key="k", hard_time_limit=30,
         )
         self.assertEqual(
             handle.get(LONG),
             {
                 "id": handle.id, "name": "py.describe", "queue": "py", "attempt": 0, "max_retries": 1, "priority": 4,
-                "headers": {"tenant": "acme"}, "meta": {"a": [1]}, "idempotency_key": "k", "deadline": True,
+                "headers": {"traceparent": trace}, "trace": trace[:36], "meta": {"a": [1]}, "idempotency_key": "k", "deadline": True,
                 "started": True, "main_thread": True,
             },
         )

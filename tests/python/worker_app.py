@@ -49,6 +49,7 @@ def describe(task, args):
         "headers": task.headers,
         "meta": task.meta,
         "idempotency_key": task.idempotency_key,
+        "trace": task.traceparent[:36],
         "deadline": task.deadline is not None and task.deadline > time.monotonic(),
         "started": started == [os.getpid()] and os.getpid() != os.getppid(),
         "main_thread": threading.current_thread() is threading.main_thread(),
