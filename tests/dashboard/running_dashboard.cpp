@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 
 namespace stem::dashboard_test {
 namespace {
@@ -26,6 +27,12 @@ std::vector<std::string> dashboard_words(const std::vector<std::string>& more) {
 }
 
 }  // namespace
+
+std::string token_file(const cli_test::TemporaryDirectory& place) {
+  const std::string path = place.write("token", std::string(kToken) + "\n");
+  std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  return path;
+}
 
 RunningStem::RunningStem(const cli_test::Scene& scene, std::vector<std::string> words) {
   words.insert(words.begin(), cli_test::stem_path());
@@ -134,7 +141,8 @@ std::string RawConnection::read_all(int patience_ms) const {
     if (poll(&wait, 1, patience_ms) <= 0) return all;
     char chunk[4096];
     const ssize_t got = recv(socket_, chunk, sizeof chunk, 0);
-    if (got <= 0) return all;
+    ended_ = got <= 0;
+    if (ended_) return all;
     all.append(chunk, static_cast<std::size_t>(got));
   }
 }

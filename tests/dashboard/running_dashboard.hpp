@@ -12,6 +12,10 @@
 
 namespace stem::dashboard_test {
 
+inline constexpr const char* kToken = "0123456789abcdef0123456789abcdef";
+// A file with it that nobody else can read.
+std::string token_file(const cli_test::TemporaryDirectory& place);
+
 // `stem` with these words, in the scene's directory, until it is stopped.
 class RunningStem {
  public:
@@ -70,9 +74,12 @@ class RawConnection {
   bool send(const std::string& text) const;
   // All that comes until the other side ends it, or nothing came for so long.
   [[nodiscard]] std::string read_all(int patience_ms) const;
+  // The other side has ended it, by what was read last.
+  [[nodiscard]] bool ended() const { return ended_; }
 
  private:
   int socket_ = -1;
+  mutable bool ended_ = false;
 };
 
 template <class Wanted>

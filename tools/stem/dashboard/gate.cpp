@@ -24,13 +24,12 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// "localhost:9464" -> "localhost", "[::1]:9464" -> "::1".
+// "localhost:9464" -> "localhost", "[::1]:9464" -> "::1"; empty for what is neither a name nor an address.
 std::string_view name_of(std::string_view host) {
-  if (host.starts_with('[')) {
-    const std::size_t end = host.find(']');
-    return end == std::string_view::npos ? std::string_view() : host.substr(1, end - 1);
-  }
-  return host.substr(0, host.find(':'));
+  if (!host.starts_with('[')) return host.substr(0, host.find(':'));
+  const std::size_t end = host.find(']');
+  if (end == std::string_view::npos || (end + 1 < host.size() && host[end + 1] != ':')) return {};
+  return host.substr(1, end - 1);
 }
 
 bool is_address(std::string_view name) {

@@ -196,6 +196,11 @@ class WebServer::Impl final : public httplib::Server {
     new_task_queue = [this] { return new BoundedPool(options_.threads); };
     set_payload_max_length(options_.most_body_bytes);
     set_tcp_nodelay(true);
+    // The library's own choice lets another program listen on the same port, and take every second client.
+    set_socket_options([](socket_t socket) {
+      const int yes = 1;
+      (void)::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
     set_keep_alive_max_count(kMostRequests);
     // Everything passes here before a body is read. What has none is answered here as well: the library's own routes
     // are regular expressions, and a path is any text.

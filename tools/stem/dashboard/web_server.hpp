@@ -47,7 +47,7 @@ struct WebOptions {
   std::size_t most_body_bytes = 64U << 10;
   std::size_t most_request_bytes = 128U << 10;  // with its headers
   std::int64_t read_timeout_ms = 5'000;         // silence within a request, and between two
-  std::int64_t request_timeout_ms = 15'000;     // a whole request and its answer
+  std::int64_t request_timeout_ms = 10'000;     // a whole request and its answer
 };
 
 class WebServer {

@@ -3,8 +3,10 @@
 
 import { duration, h, rate } from './dom.js';
 
-const WIDTH = 640,
-  HEIGHT = 150,
+// Text in a picture shrinks with it: a narrow screen gets a narrower picture.
+const narrow = matchMedia('(max-width: 760px)');
+const width = () => (narrow.matches ? 350 : 640);
+const HEIGHT = 150,
   LEFT = 52,
   RIGHT = 8,
   TOP = 8,
@@ -66,21 +68,22 @@ export function chart({ id, title, series, logarithmic = false, format = rate, s
       h('p', { class: 'dim quiet' }, 'Nothing in the last minutes.'),
     );
 
+  const W = width();
   const end = Math.max(...times);
   const begin = Math.max(Math.min(...times), end - WINDOW_MS);
   const span = Math.max(end - begin, 60_000);
   const marks = ticks(values, logarithmic);
   const scale = logarithmic ? (v) => Math.log10(Math.max(v, marks[0])) : (v) => v;
   const [low, high] = [scale(marks[0]), scale(marks.at(-1))];
-  const x = (at) => WIDTH - RIGHT - ((end - at) / span) * (WIDTH - LEFT - RIGHT);
+  const x = (at) => W - RIGHT - ((end - at) / span) * (W - LEFT - RIGHT);
   const y = (v) => TOP + (1 - (scale(v) - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
-  charts.set(id, { series, x, text });
+  charts.set(id, { series, x, text, width: W });
 
   const grid = marks.map((mark) =>
     h(
       'g',
       { class: 'grid' },
-      h('line', { x1: LEFT, x2: WIDTH - RIGHT, y1: y(mark), y2: y(mark) }),
+      h('line', { x1: LEFT, x2: W - RIGHT, y1: y(mark), y2: y(mark) }),
       h('text', { x: LEFT - 6, y: y(mark) + 3.5, 'text-anchor': 'end' }, format(mark)),
     ),
   );
@@ -100,7 +103,7 @@ export function chart({ id, title, series, logarithmic = false, format = rate, s
     head,
     h(
       'svg',
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': label, 'data-chart': id },
+      { viewBox: `0 0 ${W} ${HEIGHT}`, role: 'img', 'aria-label': label, 'data-chart': id },
       grid,
       axis,
       lines,
@@ -116,7 +119,7 @@ export function followPointer(root) {
     const known = svg && charts.get(svg.dataset.chart);
     if (!known) return;
     const box = svg.getBoundingClientRect();
-    const at = ((event.clientX - box.left) / box.width) * WIDTH;
+    const at = ((event.clientX - box.left) / box.width) * known.width;
     let nearest = null;
     for (const [ms] of known.series[0].points)
       if (nearest === null || Math.abs(known.x(ms) - at) < Math.abs(known.x(nearest) - at)) nearest = ms;

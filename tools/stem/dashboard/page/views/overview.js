@@ -113,8 +113,12 @@ function queues({ overview: seen }) {
     { name: 'Dead', class: 'number' },
     { name: 'In /s', class: 'number wide' },
     { name: 'Done /s', class: 'number wide' },
-    { name: 'Wait p50', class: 'number wide' },
-    { name: 'p99', class: 'number' },
+    {
+      name: 'Wait p50',
+      class: 'number wide',
+      title: 'of tasks that started in the last look; of all time when none did',
+    },
+    { name: 'p99', class: 'number wide' },
     { name: 'Oldest', class: 'number wide' },
     { name: h('span', { class: 'unseen' }, 'Act'), class: 'fit' },
   ];

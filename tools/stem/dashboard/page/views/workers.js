@@ -73,7 +73,9 @@ export const workers = {
         h(
           'span',
           { class: w.heartbeat.ageNs > 30e9 ? 'bad' : '' },
-          `${w.heartbeat.seen ? '<' : '>'} ${duration(w.heartbeat.ageNs)}`,
+          w.heartbeat.seen && w.heartbeat.ageNs < 2e9
+            ? 'now'
+            : `${w.heartbeat.seen ? '<' : '>'} ${duration(w.heartbeat.ageNs)}`,
         ),
       ],
     }));
