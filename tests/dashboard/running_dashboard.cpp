@@ -34,8 +34,7 @@ std::string token_file(const cli_test::TemporaryDirectory& place) {
   return path;
 }
 
-RunningStem::RunningStem(const cli_test::Scene& scene, std::vector<std::string> words) {
-  words.insert(words.begin(), cli_test::stem_path());
+RunningProgram::RunningProgram(std::vector<std::string> words, const cli_test::RunOptions& options) {
   int out[2];
   if (pipe2(out, O_CLOEXEC) != 0) std::abort();
   pid_ = fork();
@@ -44,19 +43,19 @@ RunningStem::RunningStem(const cli_test::Scene& scene, std::vector<std::string> 
     dup2(out[1], STDOUT_FILENO);
     clearenv();
     setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
-    for (const auto& [name, value] : scene.options().environment) setenv(name.c_str(), value.c_str(), 1);
-    if (chdir(scene.directory().c_str()) != 0) _exit(126);
+    for (const auto& [name, value] : options.environment) setenv(name.c_str(), value.c_str(), 1);
+    if (!options.directory.empty() && chdir(options.directory.c_str()) != 0) _exit(126);
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
-    execv(argv[0], argv.data());
+    execvp(argv[0], argv.data());
     _exit(127);
   }
   close(out[1]);
   output_ = out[0];
 }
 
-RunningStem::~RunningStem() {
+RunningProgram::~RunningProgram() {
   (void)stop();
   if (pid_ > 0) {
     kill(pid_, SIGKILL);
@@ -65,7 +64,7 @@ RunningStem::~RunningStem() {
   close(output_);
 }
 
-std::string RunningStem::first_line() const {
+std::string RunningProgram::first_line() const {
   std::string line;
   for (;;) {
     pollfd wait{output_, POLLIN, 0};
@@ -75,15 +74,37 @@ std::string RunningStem::first_line() const {
   }
 }
 
-int RunningStem::stop() {
+int RunningProgram::wait() {
   if (pid_ <= 0) return -1;
-  kill(pid_, SIGTERM);
   int status = 0;
   const bool ended = test::wait_until([&] { return waitpid(pid_, &status, WNOHANG) == pid_; });
   if (!ended) return -1;
   pid_ = -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+int RunningProgram::stop() {
+  if (pid_ > 0) kill(pid_, SIGTERM);
+  return wait();
+}
+
+namespace {
+
+std::vector<std::string> stem_words(std::vector<std::string> words) {
+  words.insert(words.begin(), cli_test::stem_path());
+  return words;
+}
+
+cli_test::RunOptions options_in(const cli_test::Scene& scene) {
+  cli_test::RunOptions options = scene.options();
+  options.directory = scene.directory();
+  return options;
+}
+
+}  // namespace
+
+RunningStem::RunningStem(const cli_test::Scene& scene, std::vector<std::string> words)
+    : RunningProgram(stem_words(std::move(words)), options_in(scene)) {}
 
 RunningDashboard::RunningDashboard(const cli_test::Scene& scene, const std::vector<std::string>& more)
     : program_(scene, dashboard_words(more)), line_(program_.first_line()) {

@@ -16,23 +16,31 @@ inline constexpr const char* kToken = "0123456789abcdef0123456789abcdef";
 // A file with it that nobody else can read.
 std::string token_file(const cli_test::TemporaryDirectory& place);
 
-// `stem` with these words, in the scene's directory, until it is stopped.
-class RunningStem {
+// A program, until it is stopped.
+class RunningProgram {
  public:
-  RunningStem(const cli_test::Scene& scene, std::vector<std::string> words);
-  ~RunningStem();  // ends it by its process id
-  RunningStem(const RunningStem&) = delete;
-  RunningStem& operator=(const RunningStem&) = delete;
+  explicit RunningProgram(std::vector<std::string> words, const cli_test::RunOptions& options = {});
+  ~RunningProgram();  // ends it by its process id
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
 
   [[nodiscard]] int pid() const { return pid_; }
-  // The first line that it prints, within patience.
+  // The next line that it prints, within patience.
   [[nodiscard]] std::string first_line() const;
-  // SIGTERM; its exit code, or 128 + signal.
+  // Until it ends by itself, within patience; its exit code, or 128 + signal.
+  int wait();
+  // SIGTERM, then the same.
   int stop();
 
  private:
   int pid_ = -1;
   int output_ = -1;
+};
+
+// `stem` with these words, in the scene's directory.
+class RunningStem : public RunningProgram {
+ public:
+  RunningStem(const cli_test::Scene& scene, std::vector<std::string> words);
 };
 
 class RunningDashboard {

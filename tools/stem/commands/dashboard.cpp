@@ -3,12 +3,14 @@
 
 #include <charconv>
 #include <memory>
+#include <optional>
 
 #include "tools/stem/attachment.hpp"
 #include "tools/stem/commands/commands.hpp"
 #include "tools/stem/dashboard/api.hpp"
 #include "tools/stem/dashboard/gate.hpp"
 #include "tools/stem/dashboard/observer.hpp"
+#include "tools/stem/dashboard/otlp.hpp"
 #include "tools/stem/dashboard/web_server.hpp"
 #include "tools/stem/interrupts.hpp"
 
@@ -16,12 +18,15 @@ namespace stem::cli {
 namespace {
 
 constexpr std::string_view kName = "dashboard";
+constexpr std::int64_t kShortestExportNs = 100'000'000;
 
 struct DashboardOptions {
   std::string listen = "127.0.0.1:9464";
   std::vector<std::string> hosts;
   std::string token_file;
   std::string token_for = "writing";
+  std::string otlp;
+  std::int64_t otlp_interval_ns = 10'000'000'000;
 };
 
 struct ListenAddress {
@@ -83,6 +88,14 @@ int run_dashboard(const DashboardOptions& options, const Context& context) {
   if (!address.ok()) return fail(kName, address.error());
   const auto chosen = gate_options(options);
   if (!chosen.ok()) return fail(kName, chosen.error());
+  std::optional<OtlpTarget> collector;
+  if (!options.otlp.empty()) {
+    auto target = parse_otlp_url(options.otlp);
+    if (!target.ok()) return fail(kName, target.error());
+    collector = *std::move(target);
+  }
+  if (options.otlp_interval_ns < kShortestExportNs)
+    return fail(kName, {Errc::kInvalidArgument, "--otlp-interval: at least 100ms"});
   Interrupts interrupts;  // before there are threads, so that none of them takes the signals
   const Gate gate(*chosen);
   Observer observer(context);
@@ -92,6 +105,8 @@ int run_dashboard(const DashboardOptions& options, const Context& context) {
       {.host = address->host, .port = address->port}, [&](const WebRequest& request) { return gate.refuse(request); },
       [&](const WebRequest& request) { return api.answer(request); });
   if (!server.ok()) return fail(kName, server.error());
+  std::optional<OtlpExporter> exporter;
+  if (collector) exporter.emplace(*collector, options.otlp_interval_ns, observer);
   say_ready(*address, (*server)->port(), gate, context);
   while (!interrupts.wait_ns(wait_ns)) wait_ns = observer.tick();
   return kExitOk;
@@ -106,6 +121,8 @@ Run build_dashboard(CommandLine& line) {
             "whoever has the token in this file may act: pause, replay, purge, revoke");
   line.choice("--token-for", &options->token_for, {"writing", "everything"},
               "what needs the token: acting alone, or reading as well");
+  line.text("--otlp", &options->otlp, "send the metrics to this OpenTelemetry collector, too").named("URL");
+  line.duration_ns("--otlp-interval", &options->otlp_interval_ns, "how often (default 10s)");
   return [options](const Context& context) { return run_dashboard(*options, context); };
 }
 
