@@ -39,7 +39,7 @@ TEST(Otlp, AReceiverUnderstandsWhatComesAndIsTriedAgain) {
 
 TEST(Otlp, UrlsOfCollectors) {
   const auto shown = [](const std::string& url) {
-    const auto target = cli::parse_otlp_url(url);
+    const auto target = cli::parse_otlp_url(url, "/v1/metrics");
     return target.ok()
                ? (target->secure ? "s " : "") + target->host + " " + std::to_string(target->port) + " " + target->path
                : "refused";

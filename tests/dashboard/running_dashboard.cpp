@@ -64,12 +64,12 @@ RunningProgram::~RunningProgram() {
   close(output_);
 }
 
-std::string RunningProgram::first_line() const {
+std::string RunningProgram::first_line(std::chrono::milliseconds patience) const {
   std::string line;
   for (;;) {
     pollfd wait{output_, POLLIN, 0};
     char c = 0;
-    if (poll(&wait, 1, kPatienceMs) <= 0 || read(output_, &c, 1) != 1 || c == '\n') return line;
+    if (poll(&wait, 1, static_cast<int>(patience.count())) <= 0 || read(output_, &c, 1) != 1 || c == '\n') return line;
     line += c;
   }
 }

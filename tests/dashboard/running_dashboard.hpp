@@ -3,6 +3,7 @@
 
 #include <httplib.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -26,7 +27,7 @@ class RunningProgram {
 
   [[nodiscard]] int pid() const { return pid_; }
   // The next line that it prints, within patience.
-  [[nodiscard]] std::string first_line() const;
+  [[nodiscard]] std::string first_line(std::chrono::milliseconds patience = std::chrono::seconds(20)) const;
   // Until it ends by itself, within patience; its exit code, or 128 + signal.
   int wait();
   // SIGTERM, then the same.

@@ -88,9 +88,9 @@ int run_dashboard(const DashboardOptions& options, const Context& context) {
   if (!address.ok()) return fail(kName, address.error());
   const auto chosen = gate_options(options);
   if (!chosen.ok()) return fail(kName, chosen.error());
-  std::optional<OtlpTarget> collector;
+  std::optional<HttpTarget> collector;
   if (!options.otlp.empty()) {
-    auto target = parse_otlp_url(options.otlp);
+    auto target = parse_otlp_url(options.otlp, "/v1/metrics");
     if (!target.ok()) return fail(kName, target.error());
     collector = *std::move(target);
   }

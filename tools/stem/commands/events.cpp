@@ -10,7 +10,10 @@
 #include "shm/names.hpp"
 #include "tools/stem/attachment.hpp"
 #include "tools/stem/commands/engine_commands.hpp"
+#include "tools/stem/dashboard/otlp.hpp"
 #include "tools/stem/events/event_report.hpp"
+#include "tools/stem/events/traces.hpp"
+#include "tools/stem/http_target.hpp"
 #include "tools/stem/interrupts.hpp"
 #include "tools/stem/json_output.hpp"
 
@@ -28,6 +31,7 @@ struct EventsOptions {
   bool follow = false;
   std::vector<std::string> kinds, queues, tasks, ids;
   std::optional<std::int64_t> since_ns;  // CLOCK_REALTIME
+  std::string webhook, otlp;
 };
 
 // Which events; empty lists match all.
@@ -117,13 +121,72 @@ class MissedCount {
   std::uint64_t told_ = 0;
 };
 
+// Where events go besides the terminal.
+class Senders {
+ public:
+  static Result<Senders> open(const EventsOptions& options, const shm::Segment& segment) {
+    Senders senders;
+    if ((!options.webhook.empty() || !options.otlp.empty()) && !options.follow)
+      return Error{Errc::kInvalidArgument, "--webhook and --otlp go with --follow"};
+    if (!options.webhook.empty()) {
+      auto target = parse_http_url("--webhook", options.webhook);
+      if (!target.ok()) return target.error();
+      senders.webhook_ = std::make_unique<JsonPoster>(*std::move(target), kMostBodies);
+    }
+    if (!options.otlp.empty()) {
+      auto target = parse_otlp_url(options.otlp, "/v1/traces");
+      if (!target.ok()) return target.error();
+      senders.collector_ = std::make_unique<JsonPoster>(*std::move(target), kMostBodies);
+      senders.spans_ = std::make_unique<TraceSpans>(segment);
+    }
+    return senders;
+  }
+
+  void add(const ReadEvent& event, bool wanted, const shm::Segment& segment, const Moment& now) {
+    if (spans_) spans_->add(event, now);  // of a trace all spans, or its tree has holes
+    if (!webhook_ || !wanted) return;
+    events_.push_back(event_json(event, segment, now));
+    if (events_.size() >= kEventsPerBody) send_events();
+  }
+
+  void flush(const shm::Segment& segment) {
+    send_events();
+    if (spans_)
+      if (const ordered_json request = spans_->take(segment.name_space()); !request.is_null())
+        collector_->post(text_of(request));
+  }
+
+  [[nodiscard]] std::uint64_t dropped() const {
+    return (webhook_ ? webhook_->dropped() : 0) + (collector_ ? collector_->dropped() : 0);
+  }
+
+ private:
+  static constexpr std::size_t kMostBodies = 1000;
+  static constexpr std::size_t kEventsPerBody = 100;
+
+  static std::string text_of(const ordered_json& json) {
+    return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  }
+  void send_events() {
+    if (!webhook_ || events_.empty()) return;
+    webhook_->post(text_of({{"events", std::move(events_)}}));
+    events_ = ordered_json::array();
+  }
+
+  std::unique_ptr<JsonPoster> webhook_, collector_;
+  std::unique_ptr<TraceSpans> spans_;
+  ordered_json events_ = ordered_json::array();
+};
+
 int show_events(const EventsOptions& options, const Context& context) {
   // Read-only but for one word: the segment alone, no row in its roster.
   const auto segment = attach_segment(context);
   if (!segment.ok()) return fail("events", segment.error());
   const auto wanted = wanted_of(options, **segment);
   if (!wanted.ok()) return fail("events", wanted.error());
-  Interrupts interrupts;
+  Interrupts interrupts;  // before there are threads, so that none of them takes the signals
+  auto senders = Senders::open(options, **segment);
+  if (!senders.ok()) return fail("events", senders.error());
   const bool from_now = options.follow && !options.since_ns;
   shm::EventReader reader(**segment, from_now);
   MissedCount missed;
@@ -136,11 +199,17 @@ int show_events(const EventsOptions& options, const Context& context) {
       if (!is_named(**segment)) return fail("events", {Errc::kNotFound, "the segment was destroyed"});
     }
     const Moment now = Moment::now();
-    for (const ReadEvent& event : reader.read())
-      if ((*wanted)(event.event)) print_event(event, **segment, now, context);
+    for (const ReadEvent& event : reader.read()) {
+      const bool shown = (*wanted)(event.event);
+      senders->add(event, shown, **segment, now);
+      if (shown) print_event(event, **segment, now, context);
+    }
+    senders->flush(**segment);
     missed.tell(reader, context);
     std::fflush(stdout);
   } while (options.follow && std::ferror(stdout) == 0 && !interrupts.wait_ns(kLookNs));
+  if (senders->dropped() > 0)
+    print_warning(fmt::format("{} bodies were not taken in time, and dropped", senders->dropped()));
   return kExitOk;
 }
 
@@ -151,6 +220,9 @@ Run build_events(CommandLine& line) {
   line.texts("-q,--queue", &options->queues, "only of this queue").named("QUEUE");
   line.texts("--task", &options->tasks, "only of tasks of this name").named("TASK");
   line.texts("--id", &options->ids, "only of this task").named("ID");
+  line.text("--webhook", &options->webhook, "POST them there, too: {\"events\": [...]}, at most 100 at once")
+      .named("URL");
+  line.text("--otlp", &options->otlp, "send spans of traced tasks to this OpenTelemetry collector").named("URL");
   line.when_ns("--since", &options->since_ns, Toward::kPast, "from then on, as far as it is remembered");
   return [options](const Context& context) { return show_events(*options, context); };
 }
@@ -166,7 +238,9 @@ std::vector<Command> events_commands() {
                       "somebody follows. With --json each event is one line. Names are those of Stem's signals.",
            .examples = {{"stem events --follow", "everything, as it happens"},
                         {"stem events --since 10m --kind task-failed --kind task-retry", "what went wrong"},
-                        {"stem events --follow --json --queue mail", "for a program"}},
+                        {"stem events --follow --json --queue mail", "for a program"},
+                        {"stem events --follow --kind task-failed --webhook https://alerts.example/hook", ""},
+                        {"stem events --follow --otlp http://collector:4318", "traces: enqueue, wait, execute"}},
            .traits = kReads,
            .build = build_events}};
 }

@@ -1,10 +1,8 @@
 #include "tools/stem/dashboard/otlp.hpp"
 
 #include <fmt/format.h>
-#include <httplib.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -18,7 +16,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr int kCumulative = 2;  // AGGREGATION_TEMPORALITY_CUMULATIVE
-constexpr int kPatienceS = 5;
+constexpr int kOtlpPort = 4318;
 
 // 64-bit numbers are texts in protobuf's JSON.
 std::string number(std::uint64_t value) { return std::to_string(value); }
@@ -105,41 +103,17 @@ ordered_json otlp_json(const std::vector<Metric>& metrics, const MetricTimes& ti
            ordered_json::array({{{"resource", resource}, {"scopeMetrics", ordered_json::array({scope})}}})}};
 }
 
-Result<OtlpTarget> parse_otlp_url(const std::string& url) {
-  const Error bad{Errc::kInvalidArgument, "--otlp: it must be a URL as http://collector:4318"};
-  OtlpTarget target;
-  std::string_view rest = url;
-  if (rest.starts_with("http://")) {
-    rest.remove_prefix(7);
-  } else if (rest.starts_with("https://")) {
-    rest.remove_prefix(8);
-    target.secure = true;
-    target.port = 443;
-  } else {
-    return bad;
-  }
-  const std::size_t slash = rest.find('/');
-  std::string_view path = slash == std::string_view::npos ? std::string_view() : rest.substr(slash);
-  std::string_view authority = rest.substr(0, slash);
-  while (path.ends_with('/')) path.remove_suffix(1);
-  if (path.find_first_of("?# \r\n") != std::string_view::npos || authority.find('@') != std::string_view::npos)
-    return bad;
-  const std::size_t bracket = authority.find(']');
-  const std::size_t colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
-  target.host = authority.substr(0, colon);
-  if (target.host.starts_with('[') && target.host.ends_with(']'))
-    target.host = target.host.substr(1, target.host.size() - 2);
-  if (colon != std::string_view::npos) {
-    const std::string_view port = authority.substr(colon + 1);
-    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), target.port);
-    if (error != std::errc{} || end != port.data() + port.size()) return bad;
-  }
-  if (target.host.empty() || target.port < 1 || target.port > 65535) return bad;
-  target.path = path.ends_with("/v1/metrics") ? std::string(path) : std::string(path) + "/v1/metrics";
+Result<HttpTarget> parse_otlp_url(const std::string& url, std::string_view signal) {
+  auto target = parse_http_url("--otlp", url, kOtlpPort);
+  if (!target.ok()) return target;
+  std::string& path = target->path;
+  if (path.find('?') != std::string::npos) return Error{Errc::kInvalidArgument, "--otlp: a URL without a query"};
+  while (path.ends_with('/')) path.pop_back();
+  if (!path.ends_with(signal)) path += signal;
   return target;
 }
 
-OtlpExporter::OtlpExporter(OtlpTarget target, std::int64_t interval_ns, const Observer& observer)
+OtlpExporter::OtlpExporter(HttpTarget target, std::int64_t interval_ns, const Observer& observer)
     : target_(std::move(target)), interval_ns_(interval_ns), observer_(observer), thread_([this] { run(); }) {}
 
 OtlpExporter::~OtlpExporter() {
@@ -179,23 +153,7 @@ std::string OtlpExporter::send() const {
             .dump(-1, ' ', false, ordered_json::error_handler_t::replace);
   });
   if (nothing) return "";
-  const auto post = [&](auto& client) {
-    client.set_connection_timeout(kPatienceS);
-    client.set_read_timeout(kPatienceS);
-    client.set_write_timeout(kPatienceS);
-    return client.Post(target_.path, body, "application/json");
-  };
-  httplib::Result answer = [&] {
-    if (target_.secure) {
-      httplib::SSLClient client(target_.host, target_.port);
-      return post(client);
-    }
-    httplib::Client client(target_.host, target_.port);
-    return post(client);
-  }();
-  if (!answer) return "it does not answer: " + httplib::to_string(answer.error());
-  if (answer->status / 100 == 2) return "";
-  return fmt::format("HTTP {}: {}", answer->status, answer->body.substr(0, 200));
+  return post_json(target_, body);
 }
 
 }  // namespace stem::cli

@@ -12,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "tools/stem/dashboard/observer.hpp"
+#include "tools/stem/http_target.hpp"
 #include "tools/stem/observe/metrics.hpp"
 
 namespace stem::cli {
@@ -26,20 +27,14 @@ struct MetricTimes {
 nlohmann::ordered_json otlp_json(const std::vector<Metric>& metrics, const MetricTimes& times,
                                  const std::string& name_space);
 
-struct OtlpTarget {
-  bool secure = false;
-  std::string host;
-  int port = 4318;
-  std::string path = "/v1/metrics";
-};
-// "http://collector:4318" or "https://host/some/path", to which /v1/metrics is added.
-Result<OtlpTarget> parse_otlp_url(const std::string& url);
+// "http://collector:4318" or "https://host/some/path", to which "/v1/metrics", say, is added.
+Result<HttpTarget> parse_otlp_url(const std::string& url, std::string_view signal);
 
 // Sends at intervals from a thread of its own, so that a slow collector holds nothing up. What could not be sent is not
 // kept: the next export has all of it, since the figures are sums from the beginning.
 class OtlpExporter {
  public:
-  OtlpExporter(OtlpTarget target, std::int64_t interval_ns, const Observer& observer);
+  OtlpExporter(HttpTarget target, std::int64_t interval_ns, const Observer& observer);
   ~OtlpExporter();  // sends once more, if the collector was there last time
   OtlpExporter(const OtlpExporter&) = delete;
   OtlpExporter& operator=(const OtlpExporter&) = delete;
@@ -49,7 +44,7 @@ class OtlpExporter {
   // Why it was not sent; empty when it was, or there is nothing to send.
   std::string send() const;
 
-  const OtlpTarget target_;
+  const HttpTarget target_;
   const std::int64_t interval_ns_;
   const Observer& observer_;
   std::mutex mutex_;
