@@ -61,7 +61,12 @@ function confirm({ title, body, fields = [], button, danger = false, command, se
           ' to act from here, or use the command.',
         ),
       command &&
-        h('div', { class: 'command' }, 'The same in a terminal', h('code', {}, command + namespaceFlag(session))),
+        h(
+          'div',
+          { class: 'command' },
+          command.endsWith('--dry-run') ? 'In a terminal, as a dry run' : 'The same in a terminal',
+          h('code', {}, command + namespaceFlag(session)),
+        ),
       h('p', { class: 'bad', id: 'dialog-fault', role: 'alert', hidden: true }),
       buttons(session.writes),
     ),

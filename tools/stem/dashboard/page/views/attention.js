@@ -9,7 +9,13 @@ function ofQueues(seen, alive) {
   const lines = [];
   for (const q of seen.queues) {
     if (q.paused && q.ready > 0)
-      lines.push(line(false, `${q.queue} is paused`, `${plural(q.ready, 'task')} wait behind the pause.`));
+      lines.push(
+        line(
+          false,
+          `${q.queue} is paused`,
+          `${plural(q.ready, 'task')} ${q.ready === 1 ? 'waits' : 'wait'} behind the pause.`,
+        ),
+      );
     else if (
       q.ready > 0 &&
       alive.length > 0 &&
@@ -37,7 +43,13 @@ function ofQueues(seen, alive) {
   }
   const waiting = seen.queues.reduce((sum, q) => sum + (q.paused ? 0 : q.ready), 0);
   if (waiting > 0 && alive.length === 0)
-    lines.push(line(true, 'No workers', `${plural(waiting, 'task')} wait and nobody runs them: stem worker start.`));
+    lines.push(
+      line(
+        true,
+        'No workers',
+        `${plural(waiting, 'task')} ${waiting === 1 ? 'waits' : 'wait'}, and nobody runs tasks: stem worker start.`,
+      ),
+    );
   return lines;
 }
 

@@ -56,7 +56,7 @@ export const tasks = {
         [h('a', { href: `/task${query({ id: t.id })}` }, t.task), h('div', { class: 'mono dim wide' }, t.id)],
         badge(t.state),
         t.queue,
-        `${t.attempts} of ${t.maxRetries + 1}`,
+        `${Math.max(t.attempts, t.error?.attempts ?? 0)} of ${t.maxRetries + 1}`,
         moment(t.enqueuedAt),
         t.dueAt ? moment(t.dueAt) : '–',
         t.worker ?? '–',
