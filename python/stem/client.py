@@ -15,7 +15,7 @@ from typing import Unpack
 from . import _library as c
 from ._library import check, lib, text
 from .errors import EnqueueManyError, FullError, NotFoundError, TaskCancelled, TaskFailed
-from .payload import Decode, Duration, Json, check_decode, decode, encode, to_ns
+from .payload import Decode, Duration, Json, check_decode, decode, encode, to_count, to_ns
 
 _SLICE_NS = 100_000_000  # how long a call may keep Ctrl-C waiting
 _RETRIES = {"exponential": 0, "linear": 1, "constant": 2}
@@ -306,9 +306,9 @@ class Client:
             name_space=text(namespace, "the namespace"),
             directory=None if directory is None else os.fsencode(directory),
             must_exist=int(not create),
-            task_capacity=task_capacity,
-            participant_capacity=participant_capacity,
-            payload_capacity_bytes=payload_capacity_bytes,
+            task_capacity=to_count(task_capacity, 32, "task_capacity"),
+            participant_capacity=to_count(participant_capacity, 32, "participant_capacity"),
+            payload_capacity_bytes=to_count(payload_capacity_bytes, 64, "payload_capacity_bytes"),
         )
         pointer, error = ctypes.c_void_p(), c.StemError()
         check(lib.stem_client_open(options, pointer, error), error)

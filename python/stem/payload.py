@@ -77,3 +77,10 @@ def to_ns(duration: Duration, what: str) -> int:
     if not -FOR_EVER_NS <= ns <= FOR_EVER_NS:
         raise ValueError(f"{what} is out of range")
     return ns
+
+
+def to_count(value: int, bits: int, what: str) -> int:
+    """ctypes would cut off what does not fit."""
+    if not isinstance(value, int) or not 0 <= value < 2**bits:
+        raise ValueError(f"{what} is not a whole number of {bits} bits")
+    return value

@@ -17,7 +17,7 @@ from . import _library as c
 from ._library import check, lib, text
 from .client import EnqueueOptions, c_options, enqueue_payload
 from .errors import Error
-from .payload import Decode, Duration, Json, check_decode, decode, encode, to_ns
+from .payload import Decode, Duration, Json, check_decode, decode, encode, to_count, to_ns
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, signal.SIGPIPE)
 _KEPT_MESSAGE = 850  # of a failure the segment keeps about so many bytes
@@ -185,18 +185,18 @@ class Worker:
         low, high = autoscale or (0, 0)
         o = c.WorkerOptions(
             size=ctypes.sizeof(c.WorkerOptions),
-            concurrency=concurrency,
+            concurrency=to_count(concurrency, 32, "concurrency"),
             name_space=text(namespace, "the namespace"),
             directory=None if directory is None else os.fsencode(directory),
             queues=text(",".join(queues), "queues"),
             node=text(node, "node"),
             pin=text(pin, "pin"),
-            prefetch_multiplier=prefetch_multiplier,
-            autoscale_min=low,
-            autoscale_max=high,
+            prefetch_multiplier=to_count(prefetch_multiplier, 32, "prefetch_multiplier"),
+            autoscale_min=to_count(low, 32, "autoscale"),
+            autoscale_max=to_count(high, 32, "autoscale"),
             quiet=int(not banner),
-            max_tasks_per_child=max_tasks_per_child,
-            max_memory_per_child_bytes=max_memory_per_child_bytes,
+            max_tasks_per_child=to_count(max_tasks_per_child, 64, "max_tasks_per_child"),
+            max_memory_per_child_bytes=to_count(max_memory_per_child_bytes, 64, "max_memory_per_child_bytes"),
         )
         times = {"spin": spin, "drain_timeout": drain_timeout, "soft_grace": soft_grace}
         for bit, (name, value) in zip((c.GIVEN_SPIN, c.GIVEN_DRAIN_TIMEOUT, c.GIVEN_SOFT_GRACE), times.items()):

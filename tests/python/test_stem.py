@@ -162,6 +162,10 @@ class Handlers(WithWorker):
         handle = self.client.enqueue("py.text", b"\xff", queue="py")
         self.assertEqual(handle.wait(LONG).error_kind, "payload-invalid")
 
+    def test_what_the_program_opened_works_in_a_handler(self):
+        said = self.run_it("py.inside", "x")
+        self.assertEqual(said, ["queued", "from a command"])
+
     def test_children(self):
         child = self.run_it("py.parent")
         self.assertEqual(self.client.handle(child).get(LONG), ["child"])
@@ -237,8 +241,9 @@ class Deaths(WithWorker):
             sys.executable, "-c",
             "import stem, sys\n"
             "h = stem.Client().enqueue('nobody.runs.it')\n"
-            "print('waiting', flush=True)\n"
-            "try: h.get()\n"
+            "try:\n"
+            "  print('waiting', flush=True)\n"
+            "  h.get()\n"
             "except KeyboardInterrupt: sys.exit(42)",
         )
         wait_until(lambda: "waiting" in self.said(waiting), "it waits")
@@ -399,6 +404,11 @@ class Workers(unittest.TestCase):
     def test_refusals(self):
         with self.assertRaises(TypeError):
             stem.Worker(queues="py")
+        for bad in ({"concurrency": -1}, {"max_tasks_per_child": 2**64}, {"autoscale": (1.5, 2)}):
+            with self.assertRaises(ValueError):
+                stem.Worker(**bad)
+        with self.assertRaises(ValueError):
+            stem.Client("nothing", task_capacity=2**40)
         with self.assertRaisesRegex(stem.Error, "pin"):
             stem.Worker(pin="everywhere")
         with self.assertRaisesRegex(ValueError, "decode"):

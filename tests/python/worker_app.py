@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -154,6 +155,18 @@ def late(task, args):
         return kept[0].id
     except ValueError as e:
         return str(e)
+
+
+opened_before = stem.Client()
+opened_before.enqueue("nobody.runs.it", queue="nobody")
+
+
+@worker.task("py.inside")
+def inside(task, args):
+    """A client of before the fork, and a child process of the handler's own."""
+    handle = opened_before.enqueue("nobody.runs.it", args, queue="nobody")
+    said = subprocess.run(["echo", "from a command"], capture_output=True, text=True, check=True)
+    return [handle.state(), said.stdout.strip()]
 
 
 @worker.task("py.area")
