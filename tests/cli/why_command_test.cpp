@@ -37,7 +37,12 @@ class WhyTest : public ::testing::Test {
   json why(const std::string& id) const { return scene_.run_json({"why", id}); }
   std::vector<std::string> because(const std::string& id) const { return why(id)["because"]; }
   std::string state(const std::string& id) const { return scene_.run_json({"task", "show", id})[0]["state"]; }
-  void let_go() const { std::ofstream(scene_.directory() + "/go") << "\n"; }
+  // Whoever is left running holds the test's output open until its worker has drained.
+  void finish(const std::vector<std::string>& ids) const {
+    std::ofstream(scene_.directory() + "/go") << "\n";
+    for (const std::string& id : ids)
+      EXPECT_TRUE(wait_until([&] { return state(id) == "succeeded"; }, kPatience)) << id;
+  }
   std::vector<std::string> events_of(const std::string& id) const {
     std::vector<std::string> names;
     for (const std::string& line : lines_of(scene_.run({"events", "--json", "--id", id}).out))
@@ -62,7 +67,7 @@ TEST_F(WhyTest, ItWaitsBehindOthersAndAStoppedWorker) {
   Node node(scene_, "alpha", flags());
   const std::string first = scene_.enqueue({"held", "-q", "mail"});
   ASSERT_TRUE(wait_until([&] { return state(first) == "running"; }, kPatience));
-  (void)scene_.enqueue({"held", "-q", "mail", "--priority", "5"});
+  const std::string middle = scene_.enqueue({"held", "-q", "mail", "--priority", "5"});
   const std::string last = scene_.enqueue({"held", "-q", "mail"});
   const json told = why(last);
   EXPECT_EQ(told["ahead"], 1);
@@ -78,8 +83,7 @@ TEST_F(WhyTest, ItWaitsBehindOthersAndAStoppedWorker) {
       wait_until([&] { return why(first).dump().find("stopped by a signal") != std::string::npos; }, kPatience));
   EXPECT_THAT(why(first)["try"].get<std::vector<std::string>>(), Contains("kill -CONT " + std::to_string(pid)));
   ASSERT_EQ(::kill(pid, SIGCONT), 0);
-  let_go();
-  EXPECT_TRUE(wait_until([&] { return why(last)["state"] == "succeeded"; }, kPatience));
+  finish({first, middle, last});
 }
 
 TEST_F(WhyTest, AKilledWorkerIsExplained) {
@@ -96,7 +100,7 @@ TEST_F(WhyTest, AKilledWorkerIsExplained) {
         return scene_.run({"events", "--kind", "worker-child-shutdown"}).out.find("SIGSEGV") != std::string::npos;
       },
       kPatience));
-  let_go();
+  finish({id});
 }
 
 TEST_F(WhyTest, AFailedTaskTellsEachAttempt) {
@@ -126,7 +130,7 @@ TEST_F(WhyTest, ADelayAndALimitAreTold) {
   EXPECT_TRUE(wait_until(
       [&] { return why(b).dump().find("the queue's limit of 1 running at once is reached") != std::string::npos; },
       kPatience));
-  let_go();
+  finish({a, b});
 }
 
 TEST_F(WhyTest, WhatIsNotThereIsSaid) {

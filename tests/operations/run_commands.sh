@@ -7,6 +7,7 @@ stem=$(realpath "$1") docs=$(realpath "$2")
 scratch=$(mktemp -d /dev/shm/stem-operations-XXXXXX)
 processes=()
 cleanup() {
+  stem worker shutdown --mode hard > /dev/null 2>&1 || true  # or its process finishes what it runs, and takes its time
   for pid in "${processes[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
   rm -rf "$scratch"
 }
