@@ -17,6 +17,11 @@ class EventsSend : public ::testing::Test {
   EventsSend() : segment_(scene_.segment()), port_(receiver_.first_line()) {}
 
   std::string url() const { return "http://127.0.0.1:" + port_; }
+  cli_test::RunOptions in_scene() const {
+    cli_test::RunOptions options;
+    options.environment["STEM_SHM_DIRECTORY"] = scene_.directory();
+    return options;
+  }
   // The path and the body of what was posted next.
   std::pair<std::string, json> posted() {
     const std::string line = receiver_.first_line();
@@ -35,7 +40,7 @@ class EventsSend : public ::testing::Test {
 TEST_F(EventsSend, AWebhookGetsThemAlsoWhenItRefusesAtFirst) {
   RunningProgram follower(
       {cli_test::stem_path(), "events", "--follow", "--kind", "task-failed", "--webhook", url() + "/hook?token=x"},
-      {{"STEM_SHM_DIRECTORY", scene_.directory()}});
+      in_scene());
   TestWorker worker(segment_, "mail", [](const engine::TaskView&, std::string&) { return End::kBury; });
   (void)scene_.enqueue({"t", "-q", "mail"});
   // A follower from now on: the first task may have been before it.
@@ -53,8 +58,7 @@ TEST_F(EventsSend, AWebhookGetsThemAlsoWhenItRefusesAtFirst) {
 }
 
 TEST_F(EventsSend, SpansOfTracedTasks) {
-  RunningProgram follower({cli_test::stem_path(), "events", "--follow", "--otlp", url()},
-                          {{"STEM_SHM_DIRECTORY", scene_.directory()}});
+  RunningProgram follower({cli_test::stem_path(), "events", "--follow", "--otlp", url()}, in_scene());
   TestWorker worker(segment_, "mail", [](const engine::TaskView&, std::string&) { return End::kSucceed; });
   const std::string trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   std::string line;
