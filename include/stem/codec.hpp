@@ -1,6 +1,7 @@
 // How arguments and results become bytes, and back.
 //
-//   trivially copyable        in place: a layout hash of 8 bytes, then the object as it is
+//   trivially copyable        in place: a layout hash of 8 bytes, then the object as it is; with to_json and
+//                             "stem/json.hpp" it is read from MessagePack as well (command line, Python)
 //   std::string, bytes        the bytes themselves
 //   anything with to_json     MessagePack; include "stem/json.hpp"
 //   your own                  specialise stem::Codec<T>
@@ -81,6 +82,12 @@ struct PackedNumber {
   }
 };
 PackedNumber read_packed_number(BytesView bytes) noexcept;
+
+// Reads a T that came as MessagePack; what "stem/json.hpp" knows of types with from_json.
+template <class T>
+struct FromJson {
+  static constexpr bool kCan = false;
+};
 Error layout_mismatch(std::size_t expected_bytes, BytesView got);
 
 }  // namespace detail
@@ -122,6 +129,9 @@ struct Codec<T> {
     }
     if constexpr (std::is_arithmetic_v<T>) {
       if (const auto number = detail::read_packed_number(bytes).as<T>()) return *number;
+    }
+    if constexpr (detail::FromJson<T>::kCan) {
+      if (!bytes.empty() && bytes[0] != std::byte{kInPlaceMark}) return detail::FromJson<T>::decode(bytes);
     }
     return detail::layout_mismatch(sizeof(T), bytes);
   }

@@ -31,6 +31,12 @@ PackedNumber read_packed_number(BytesView bytes) noexcept {
 }
 
 Error layout_mismatch(std::size_t expected_bytes, BytesView got) {
+  if (!got.empty() && got[0] != std::byte{kInPlaceMark}) {
+    return {
+        Errc::kInvalidArgument,
+        "the payload is JSON, as from a command line or Python, and this program takes a plain object's bytes: give "
+        "its type to_json and from_json, and include \"stem/json.hpp\""};
+  }
   std::string what = "the payload is not the object that this program expects: ";
   if (got.size() != 8 + expected_bytes) {
     what += std::to_string(got.size()) + " bytes instead of " + std::to_string(8 + expected_bytes);

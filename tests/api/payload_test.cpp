@@ -25,6 +25,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Named, name, numbers)
 struct Temperature {
   double celsius;
 };
+struct Charge {
+  int order, cents;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Charge, order, cents)
 
 }  // namespace
 }  // namespace stem::api_tests
@@ -70,6 +74,22 @@ TEST(Codec, NumbersFromACommandLineFitOrAreRefused) {
   EXPECT_EQ(*Codec<double>::decode(view(*json_to_payload("3"))), 3.0);
   EXPECT_EQ(*Codec<bool>::decode(view(*json_to_payload("true"))), true);
   EXPECT_FALSE(Codec<int>::decode(view(*json_to_payload("\"five\""))).ok());
+}
+
+TEST(Codec, APlainObjectWithJsonIsReadFromACommandLineToo) {
+  const auto payload = Codec<Charge>::encode({17, 4200});
+  EXPECT_EQ(BytesView(payload).size(), 8 + sizeof(Charge)) << "and travels as it is all the same";
+  EXPECT_EQ(Codec<Charge>::decode(payload)->cents, 4200);
+  const auto from_text = Codec<Charge>::decode(view(*json_to_payload(R"({"order": 17, "cents": 4200})")));
+  ASSERT_TRUE(from_text.ok()) << from_text.error().message;
+  EXPECT_EQ(from_text->order, 17);
+  const auto wrong = Codec<Charge>::decode(view(*json_to_payload(R"({"order": 17})")));
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_NE(wrong.error().message.find("cents"), std::string::npos) << wrong.error().message;
+  // Without it, who sent JSON is told what to do.
+  const auto bare = Codec<Small>::decode(view(*json_to_payload(R"({"a": 7})")));
+  ASSERT_FALSE(bare.ok());
+  EXPECT_NE(bare.error().message.find("stem/json.hpp"), std::string::npos) << bare.error().message;
 }
 
 TEST(Codec, JsonTypesAndTheirErrors) {
