@@ -189,20 +189,20 @@ Co<Result<void>> ended(const Running& process) {
 
 }  // namespace
 
-Co<Result<CommandResult>> run_command(std::vector<std::string> words, CommandOptions options) {
+Co<Result<CommandResult>> run_command(Command command) {
   co::Scope& scope = co_await co::Here{};
   if (scope.stopped() != co::Stop::kNone) {
     Result<void> refused = co_await yield();
     co_return refused.error().within("run a command");
   }
-  Result<Started> started = start(words);
+  Result<Started> started = start(command.words);
   if (!started) co_return started.error();
   CommandResult result;
   auto [fed, out, err, over] = co_await when_all(
-      feed(started->in, options.input), collect(started->out, result.output, options.most_bytes, started->process),
-      collect(started->err, result.errors, options.most_bytes, started->process), ended(started->process));
+      feed(started->in, command.input), collect(started->out, result.output, command.most_bytes, started->process),
+      collect(started->err, result.errors, command.most_bytes, started->process), ended(started->process));
   for (const Result<void>* each : {&out, &err, &over, &fed})
-    if (!each->ok()) co_return each->error().within(words[0]);
+    if (!each->ok()) co_return each->error().within(command.words[0]);
   const int status = started->process.reap(0);
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   result.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;

@@ -1,6 +1,6 @@
 // Other programs, by coroutine.
 //
-//   auto done = co_await stem::run_command({"convert", in, out});
+//   auto done = co_await stem::run_command(stem::Command("convert", in, out));
 //   if (!done) co_return stem::fail(done.error().message);
 //   if (done->exit_code != 0) co_return stem::retry({}, done->errors);
 //
@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -18,7 +20,16 @@
 
 namespace stem {
 
-struct CommandOptions {
+struct Command {
+  // The program and its arguments. (No braced list: g++ 12 has no room for one in a coroutine's frame.)
+  template <class... Word>
+  requires(sizeof...(Word) != 0 &&
+           (std::is_constructible_v<std::string, Word&&> && ...)) explicit Command(Word&&... word) {
+    (words.emplace_back(std::forward<Word>(word)), ...);
+  }
+  explicit Command(std::vector<std::string> all) : words(std::move(all)) {}
+
+  std::vector<std::string> words;
   std::string input{};                // its stdin
   std::size_t most_bytes = 1u << 20;  // of its stdout and of its stderr: beyond it the program is killed (kTooLarge)
 };
@@ -31,6 +42,6 @@ struct CommandResult {
 };
 
 // The program is looked for in $PATH; no shell. An Error when it could not be run to its end.
-Co<Result<CommandResult>> run_command(std::vector<std::string> words, CommandOptions options = {});
+Co<Result<CommandResult>> run_command(Command command);
 
 }  // namespace stem

@@ -152,12 +152,14 @@ Co<void> keep_first(Co<T> from, std::size_t index, std::optional<std::pair<std::
 
 }  // namespace co
 
-// `body` takes Nursery& and returns Co<>; it is one of those that are cancelled when a child throws.
+// `body` takes Nursery& and returns Co<>; it is one of those that are cancelled when a child throws. Children outlive
+// what is local to it: what they share, and the lambdas they are made by, belong outside.
 template <class Body>
 Co<void> with_nursery(Body body) {
+  Co<void> running;
   Nursery nursery(co_await co::Here{});
   try {
-    Co<void> running = body(nursery);
+    running = body(nursery);
     co_await co::in_scope(nursery.scope(), running);
   } catch (...) {
     nursery.note_thrown(std::current_exception());

@@ -155,11 +155,11 @@ TEST_P(Coroutines, NothingBeginsInACancelledScopeExceptShielded) {
 TEST_P(Coroutines, ANurseryWaitsForItsChildren) {
   int ended = 0;
   const auto body = [&]() -> Co<void> {
+    const auto child = [&](int ms) -> Co<void> {
+      (void)co_await sleep(milliseconds(ms));
+      ++ended;
+    };
     co_await with_nursery([&](Nursery& nursery) -> Co<void> {
-      const auto child = [&](int ms) -> Co<void> {
-        (void)co_await sleep(milliseconds(ms));
-        ++ended;
-      };
       for (int i = 0; i < 5; ++i) nursery.start(child(i));
       EXPECT_EQ(nursery.running(), 5u);
       co_return;
