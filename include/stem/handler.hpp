@@ -60,6 +60,8 @@ std::string encode_result(const R& value) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+inline Answer bad_payload(const Error& why) { return {Answer::Kind::kBadPayload, {}, {}, why.message}; }
+
 template <class F, class Args>
 using CallResult = std::remove_cvref_t<decltype(call_handler(std::declval<F&>(), std::declval<Context&>(),
                                                              std::declval<const Args&>()))>;
@@ -88,7 +90,7 @@ Co<Answer> run_coroutine(F& handler, Context& context, BytesView payload) {
   using Got = co::value_of<CallResult<F, Args>>;
   static_assert(Gives<Got, R>, "a coroutine handler gives its task's result type R, or stem::Outcome<R>");
   Result<Args> args = Codec<Args>::decode(payload);
-  if (!args) co_return Answer{Answer::Kind::kBadPayload, {}, {}, args.error().message};
+  if (!args) co_return bad_payload(args.error());
   const Args& in = *args;
   Co<Got> call = call_handler(handler, context, in);
   if constexpr (std::is_void_v<Got>) {
@@ -119,7 +121,7 @@ RawHandler make_handler(const Task<R(A...)>& task, F handler) {
     static_assert(Gives<Got, R>, "a handler returns its task's result type R, or stem::Outcome<R>, or a Co of these");
     return [handler = std::move(handler)](Context& context, BytesView payload) mutable -> Answer {
       Result<Args> args = Codec<Args>::decode(payload);
-      if (!args) return {Answer::Kind::kBadPayload, {}, {}, args.error().message};
+      if (!args) return bad_payload(args.error());
       const Args& in = *args;
       if constexpr (std::is_void_v<Got>) {
         call_handler(handler, context, in);

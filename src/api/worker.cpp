@@ -83,9 +83,10 @@ const Result<void>& Worker::add(const TaskInfo& task, detail::RawCoHandler handl
   }
   // Coroutines outlive the call: what they refer to stands in the table as long as the process.
   auto shared = std::make_shared<api::CoHandlerParts>(api::CoHandlerParts{std::move(handler), std::move(retry_delay)});
-  state_->handlers.on(std::string(task.name), worker::CoHandler([shared](worker::TaskContext& context) {
-                        return api::run_co_handler(*shared, context);
-                      }));
+  state_->handlers.on_start(std::string(task.name),
+                            [shared](worker::TaskContext& context, std::optional<worker::Outcome>& into) {
+                              return api::run_co_handler(*shared, context, into);
+                            });
   return state_->registered;
 }
 
@@ -118,7 +119,7 @@ void register_app(worker::HandlerTable& table, const std::function<void(Worker&)
   }
   for (const auto& [name, entry] : worker.state_->handlers.entries()) {
     if (entry.start)
-      table.on(name, entry.start);
+      table.on_start(name, entry.start);
     else
       table.on(name, entry.run);
   }

@@ -6,6 +6,7 @@
 #include <typeinfo>
 
 #include "engine/retry.hpp"
+#include "worker/settle.hpp"
 
 namespace stem::api {
 namespace {
@@ -69,6 +70,17 @@ std::optional<worker::Outcome> outcome_of(const std::exception& e, const RetryDe
   return worker::Outcome::retry_after(std::max<std::int64_t>(delay->count(), 0), kind + ": " + e.what());
 }
 
+// Inside a catch block. In a function of its own: what it needs is not in each handler's frame.
+worker::Outcome outcome_of_current_exception(const RetryDelay& retry_delay, const worker::TaskContext& task) {
+  try {
+    throw;
+  } catch (const std::exception& e) {
+    if (auto outcome = outcome_of(e, retry_delay, task)) return std::move(*outcome);
+  } catch (...) {
+  }
+  return worker::outcome_of_exception();
+}
+
 }  // namespace
 
 std::string error_kind(const std::exception& error) {
@@ -100,14 +112,14 @@ worker::Outcome run_handler(detail::RawHandler& handler, const RetryDelay& retry
   }
 }
 
-Co<worker::Outcome> run_co_handler(CoHandlerParts& parts, worker::TaskContext& task) {
+co::Tree run_co_handler(CoHandlerParts& parts, worker::TaskContext& task, std::optional<worker::Outcome>& into) {
   WorkerContext backend(task);
   Context context(backend);
   try {
-    co_return outcome_of(co_await parts.run(context, task.payload()), parts.retry_delay, task);
-  } catch (const std::exception& e) {
-    if (auto outcome = outcome_of(e, parts.retry_delay, task)) co_return std::move(*outcome);
-    throw;
+    Co<detail::Answer> call = parts.run(context, task.payload());
+    into.emplace(outcome_of(co_await std::move(call), parts.retry_delay, task));
+  } catch (...) {
+    into.emplace(outcome_of_current_exception(parts.retry_delay, task));
   }
 }
 

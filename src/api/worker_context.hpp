@@ -51,7 +51,7 @@ struct CoHandlerParts {
   detail::RawCoHandler run;
   RetryDelay retry_delay;
 };
-Co<worker::Outcome> run_co_handler(CoHandlerParts& parts, worker::TaskContext& task);
+co::Tree run_co_handler(CoHandlerParts& parts, worker::TaskContext& task, std::optional<worker::Outcome>& into);
 
 // The kind of the failure of a payload that the handler cannot read.
 inline constexpr std::string_view kPayloadInvalidKind = "payload-invalid";

@@ -23,13 +23,14 @@ Flight::Flight(Flights& owner, const engine::Lease& lease, const engine::TaskVie
       lease_(lease),
       task_(task),
       context_(owner.engine_, lease_, task_, shm::task_name(owner.engine_.segment(), task.task),
-               shm::queue_name(owner.engine_.segment(), task.queue), stop_.get_token(), now_ns, nullptr) {
+               shm::queue_name(owner.engine_.segment(), task.queue), *this, now_ns) {
   if (task.payload.data() == task.inline_copy) {
     task_.payload = {task_.inline_copy, task.payload.size()};
-  } else if (lease.item != 0) {
-    const std::size_t bytes = std::min(task.payload.size(), item_.size());
-    std::memcpy(item_.data(), task.payload.data(), bytes);
-    task_.payload = {item_.data(), bytes};
+  } else if (lease.item != 0) {  // a run's: the engine keeps few runs
+    static_assert(engine::kRunItemBytes <= shm::kInlineBytes);
+    const std::size_t bytes = std::min(task.payload.size(), sizeof task_.inline_copy);
+    std::memcpy(task_.inline_copy, task.payload.data(), bytes);
+    task_.payload = {task_.inline_copy, bytes};
   }
   arm_limits(now_ns);
 }
@@ -62,31 +63,28 @@ void Flight::arm_limits(std::int64_t now_ns) {
     hard_ = loop().call_at(hard_deadline_ns_, [this] {
       hard_ = {};
       end_ = End::kHardLimit;
-      stop_.request_stop();
+      (void)stop_.request_stop();
       doom();
     });
   }
 }
 
 void Flight::begin(const HandlerEntry& handler) {
-  tree_ = run(*this, handler);
+  tree_ = handler.start(context_, outcome_);
   tree_.handle.promise().scope = &scope();
   start(tree_.handle);
-}
-
-co::Tree Flight::run(Flight& flight, const HandlerEntry& handler) {
-  try {
-    Co<Outcome> call = handler.start(flight.context_);
-    flight.outcome_.emplace(co_await std::move(call));
-  } catch (...) {
-    flight.outcome_.emplace(outcome_of_exception());
-  }
 }
 
 void Flight::ask(End why) {
   if (end_ == End::kByItself) end_ = why;
   scope().cancel(why == End::kSoftLimit ? co::Stop::kTimeout : co::Stop::kCancelled);
-  stop_.request_stop();
+  (void)stop_.request_stop();
+}
+
+std::stop_token Flight::make_stop_token() {
+  stop_ = std::stop_source();
+  if (end_ != End::kByItself) stop_.request_stop();
+  return stop_.get_token();
 }
 
 // What stands in the roster row while it is on the processor is blamed for a crash, and nothing else that is under way.

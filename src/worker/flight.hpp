@@ -1,8 +1,6 @@
 // One attempt of a coroutine handler. Private to flights.cpp and flight.cpp.
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <optional>
 #include <stop_token>
 
@@ -11,10 +9,10 @@
 
 namespace stem::worker {
 
-class Flight final : public co::Root, public co::Hook {
+class Flight final : public co::Root, public co::Hook, public StopOrigin {
  public:
   // Why it was told to end; the first reason counts.
-  enum class End : std::uint8_t { kByItself, kSoftLimit, kStopped, kRevoked, kHardLimit };
+  enum class End : std::uint8_t { kByItself, kSoftLimit, kStopped, kRevoked, kLost, kHardLimit };
 
   Flight(Flights& owner, const engine::Lease& lease, const engine::TaskView& task, std::int64_t now_ns);
   ~Flight() override;
@@ -33,7 +31,7 @@ class Flight final : public co::Root, public co::Hook {
   std::optional<Outcome>& outcome() noexcept { return outcome_; }
 
  private:
-  static co::Tree run(Flight& flight, const HandlerEntry& handler);
+  std::stop_token make_stop_token() override;
   void arm_limits(std::int64_t now_ns);
   void entering() noexcept override;
   void leaving() noexcept override;
@@ -42,8 +40,7 @@ class Flight final : public co::Root, public co::Hook {
   Flights& owner_;
   engine::Lease lease_;
   engine::TaskView task_;
-  std::array<std::byte, engine::kRunItemBytes> item_;  // the payload of a run's item: the engine keeps few runs
-  std::stop_source stop_;
+  std::stop_source stop_{std::nostopstate};  // until somebody asks for a token
   TaskContext context_;
   co::Tree tree_{};
   std::optional<Outcome> outcome_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/check.hpp"
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/units.hpp"
@@ -12,6 +13,11 @@
 #include "worker/settle.hpp"
 
 namespace stem::worker {
+namespace {
+
+constexpr std::int64_t kLongAwayNs = 500'000'000;  // no lease is shorter
+
+}  // namespace
 
 Result<std::unique_ptr<Flights>> Flights::create(engine::Engine& engine, ChildPage& page, std::uint32_t slots) {
   auto loop = io::Loop::create();
@@ -57,9 +63,26 @@ void Flights::launch(const HandlerEntry& handler, const engine::Lease& lease, co
 bool Flights::turn(std::int64_t timeout_ns) {
   obey_revokes();
   const auto ran = loop_->run_once(timeout_ns);
-  if (!ran.ok()) log::error("the loop of coroutine handlers", {{"error", ran.error().message}});
+  if (!ran.ok()) log::error("the kernel refuses the loop of coroutine handlers", {{"error", ran.error().message}});
+  STEM_CHECK(ran.ok());  // the process is replaced, and what it held runs elsewhere
   engine_.self().row().inflight.store(size_, std::memory_order_relaxed);
-  return ran.ok() && *ran != 0;
+  const std::int64_t now = base::monotonic_ns();
+  if (now - turned_ns_ > kLongAwayNs) look_at_leases();
+  turned_ns_ = now;
+  return *ran != 0;
+}
+
+// We have been stopped, or somebody kept the processor: leases may be over, and what runs under them would be for
+// nothing.
+void Flights::look_at_leases() {
+  std::uint32_t lost = 0;
+  for (co::Hook* at = flights_.next; at != &flights_; at = at->next) {
+    Flight& flight = *static_cast<Flight*>(at);
+    if (flight.end() != Flight::End::kByItself || engine_.holds(flight.lease())) continue;
+    flight.ask(Flight::End::kLost);
+    ++lost;
+  }
+  if (lost != 0) log::warn("leases were lost while this worker stood still", {{"tasks", lost}});
 }
 
 void Flights::stop() {

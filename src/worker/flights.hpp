@@ -47,6 +47,7 @@ class Flights {
   Flights(engine::Engine& engine, ChildPage& page, std::uint32_t slots, std::unique_ptr<io::Loop> loop);
   void listen();
   void obey_revokes();
+  void look_at_leases();
   void land(Flight& flight);
   void settle_flight(Flight& flight, std::int64_t now_ns);
 
@@ -58,6 +59,7 @@ class Flights {
   co::Hook flights_;
   std::uint32_t size_ = 0;
   bool stopping_ = false;
+  std::int64_t turned_ns_ = 0;  // when the last turn was over
   std::uint64_t revokes_seen_[shm::kRevokeWords] = {};
 };
 

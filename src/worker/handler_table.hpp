@@ -8,11 +8,12 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/result.hpp"
-#include "io/co.hpp"
+#include "io/tree.hpp"
 #include "shm/event_log.hpp"
 #include "worker/outcome.hpp"
 #include "worker/task_context.hpp"
@@ -22,10 +23,14 @@ namespace stem::worker {
 using Handler = std::function<Outcome(TaskContext&)>;
 // The context stays until the coroutine is over.
 using CoHandler = std::function<Co<Outcome>(TaskContext&)>;
+// The same with its last frame left out: the outermost coroutine itself, which lets no exception through and has left
+// an outcome when it is over.
+using CoStart = std::function<co::Tree(TaskContext&, std::optional<Outcome>& into)>;
+CoStart start_of(CoHandler handler);
 
 struct HandlerEntry {
   Handler run;                    // this,
-  CoHandler start;                // or this
+  CoStart start;                  // or this
   std::string kind = "function";  // for the banner: "function", "app", "exec"
   std::string detail;             // the file, the command
 };
@@ -37,7 +42,8 @@ class HandlerTable {
  public:
   // A second handler of the same name replaces the first.
   void on(std::string name, Handler run) { entries_[std::move(name)] = {std::move(run), {}, kind_, detail_}; }
-  void on(std::string name, CoHandler start) { entries_[std::move(name)] = {{}, std::move(start), kind_, detail_}; }
+  void on(std::string name, CoHandler handler) { on_start(std::move(name), start_of(std::move(handler))); }
+  void on_start(std::string name, CoStart start) { entries_[std::move(name)] = {{}, std::move(start), kind_, detail_}; }
   void on(std::string name, HandlerEntry entry) { entries_[std::move(name)] = std::move(entry); }
 
   const HandlerEntry* find(std::string_view name) const {

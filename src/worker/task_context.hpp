@@ -15,6 +15,15 @@ namespace stem::worker {
 
 struct ChildPage;
 
+// Makes a stop token when a handler asks for it.
+class StopOrigin {
+ public:
+  virtual std::stop_token make_stop_token() = 0;
+
+ protected:
+  ~StopOrigin() = default;
+};
+
 class TaskContext {
  public:
   TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
@@ -28,6 +37,13 @@ class TaskContext {
         stop_(std::move(stop)),
         started_ns_(started_ns),
         page_(page) {}
+  // Without a token: `origin` makes it.
+  TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
+              std::string_view task_name, std::string_view queue_name, StopOrigin& origin,
+              std::int64_t started_ns) noexcept
+      : TaskContext(engine, lease, task, task_name, queue_name, std::stop_token(), started_ns, nullptr) {
+    origin_ = &origin;
+  }
   TaskContext(const TaskContext&) = delete;
   TaskContext& operator=(const TaskContext&) = delete;
 
@@ -49,7 +65,11 @@ class TaskContext {
   std::int64_t started_ns() const noexcept { return started_ns_; }
   // When this attempt is stopped by force (or, without a hard limit, by request); 0 = never.
   std::int64_t deadline_ns() const noexcept;
-  const std::stop_token& stop_token() const noexcept { return stop_; }
+  const std::stop_token& stop_token() const {
+    if (origin_ != nullptr && !stop_.stop_possible()) [[unlikely]]
+      stop_ = origin_->make_stop_token();
+    return stop_;
+  }
 
   // A life sign. False: the lease was lost, somebody else has the task; give up.
   bool heartbeat() noexcept;
@@ -74,9 +94,10 @@ class TaskContext {
   const engine::TaskView& task_;
   std::string_view task_name_;
   std::string_view queue_name_;
-  std::stop_token stop_;
+  mutable std::stop_token stop_;
   std::int64_t started_ns_;
   ChildPage* page_;
+  StopOrigin* origin_ = nullptr;
 };
 
 }  // namespace stem::worker

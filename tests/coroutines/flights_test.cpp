@@ -27,7 +27,7 @@ using worker::TaskContext;
 // Seen by the test and by every process it forks.
 struct Tally {
   std::atomic<std::uint32_t> begun, ended, destroyed, most_at_once, at_once;
-  std::atomic<std::uint32_t> go;        // handlers that wait for it go on
+  std::atomic<std::uint32_t> go;  // handlers that wait for it go on
   std::atomic<std::int64_t> epoll, frames;
   std::atomic<std::uint8_t> runs[1 << 18];  // by number of the task: how often it was begun
 };
@@ -257,20 +257,20 @@ TEST_F(FlightsTest, ASoftLimitEndsEachWaitAndTheHandlerSaysWhatThatMeans) {
 // It listens to nothing and waits again and again; and a child of it does the same.
 TEST_F(FlightsTest, AHardLimitDestroysTheFramesOfWhoDoesNotListen) {
   add_until_go();
-  fleet.handlers.on("deaf", CoHandler([this](TaskContext&) -> Co<Outcome> {
-                      const Witness witness(*tally);
-                      co_await with_nursery([this](Nursery& nursery) -> Co<void> {
-                        const auto forever = [](Tally& t) -> Co<void> {
-                          const Witness child(t);
-                          for (;;) (void)co_await shielded([]() -> Co<void> {
-                            (void)co_await sleep(std::chrono::milliseconds(1));
-                          }());
-                        };
-                        for (int i = 0; i < 3; ++i) nursery.start(forever(*tally));
-                        co_return;
-                      });
-                      co_return Outcome::success();
-                    }));
+  fleet.handlers.on(
+      "deaf", CoHandler([this](TaskContext&) -> Co<Outcome> {
+        const Witness witness(*tally);
+        co_await with_nursery([this](Nursery& nursery) -> Co<void> {
+          const auto forever = [](Tally& t) -> Co<void> {
+            const Witness child(t);
+            for (;;)
+              (void)co_await shielded([]() -> Co<void> { (void)co_await sleep(std::chrono::milliseconds(1)); }());
+          };
+          for (int i = 0; i < 3; ++i) nursery.start(forever(*tally));
+          co_return;
+        });
+        co_return Outcome::success();
+      }));
   fleet.start();
   const auto other = fleet.put("wait", "0");
   ASSERT_TRUE(wait_begun(1));
@@ -308,6 +308,37 @@ TEST_F(FlightsTest, OneThatSpinsPastItsHardLimitTakesTheProcessAlongAndTheOthers
   tally->go = 1;
   ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 10));
   for (std::uint32_t i = 0; i < 10; ++i) EXPECT_EQ(tally->runs[i], 2u);
+}
+
+TEST_F(FlightsTest, AfterAStopPastTheirLeasesHandlersAreTold) {
+  Fleet two{2};
+  two.handlers.on("wait", CoHandler([this](TaskContext& context) { return until_go(*tally, context); }));
+  two.start();
+  engine::TaskExtras extras;
+  extras.visibility_ns = 1'000'000'000;
+  constexpr std::uint32_t kTasks = 20;
+  for (std::uint32_t i = 0; i < kTasks; ++i) two.put("wait", std::to_string(i), &extras);
+  ASSERT_TRUE(wait_begun(kTasks));
+  engine::WorkerStats busy;
+  ASSERT_TRUE(wait_until(
+      [&] {
+        std::uint32_t under_way = 0;
+        for (const auto& worker : two.workers()) {
+          under_way += worker.inflight;
+          if (worker.inflight > busy.inflight) busy = worker;
+        }
+        return under_way == kTasks;
+      },
+      kPatience));
+  ASSERT_GT(busy.inflight, 0u);
+  ::kill(static_cast<pid_t>(busy.pid), SIGSTOP);
+  ASSERT_TRUE(wait_begun(kTasks + busy.inflight));  // in the other process
+  EXPECT_EQ(tally->destroyed, 0u);
+  ::kill(static_cast<pid_t>(busy.pid), SIGCONT);
+  ASSERT_TRUE(wait_until([&] { return tally->destroyed == busy.inflight; }, kPatience));
+  tally->go = 1;
+  ASSERT_TRUE(wait_until([&] { return two.count(shm::Counter::kSucceeded) == kTasks; }, kPatience));
+  EXPECT_EQ(tally->ended, kTasks);
 }
 
 TEST_F(FlightsTest, AnExceptionIsAFailedAttempt) {

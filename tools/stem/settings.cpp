@@ -55,6 +55,7 @@ const std::array<Setting, 23> kSettings{{
     {"log.format", "STEM_LOG_FORMAT", kChoice, "pretty", "form of log lines", {"pretty", "json"}},
     // What stands below has no name of its own in the environment.
     {"worker.concurrency", "", kWholeNumber, "", "worker processes; not set means one a core"},
+    {"worker.async_slots", "", kWholeNumber, "256", "coroutine handlers under way at once in a worker process"},
     {"worker.pin", "", kText, "auto", "cores of the worker processes: auto, none or a list as 0-3,8"},
 }};
 
