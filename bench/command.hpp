@@ -42,6 +42,7 @@ CommandBody declare_depth(CLI::App& app);
 CommandBody declare_fanin(CLI::App& app);
 CommandBody declare_payload(CLI::App& app);
 CommandBody declare_memory(CLI::App& app);
+CommandBody declare_io(CLI::App& app);
 CommandBody declare_federation(CLI::App& app);
 CommandBody declare_peers(CLI::App& app);
 

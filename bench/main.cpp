@@ -21,6 +21,7 @@ constexpr Command kCommands[] = {
     {"fanin", "1 to 32 producer processes, one worker", declare_fanin},
     {"payload", "payloads of 16 bytes to 1 MiB, copied in and in place, beside memcpy", declare_payload},
     {"memory", "bytes behind each queued task, and the time to attach", declare_memory},
+    {"io", "coroutine handlers: memory, file reads, echo, switches and wake-ups, beside bare loops", declare_io},
     {"federation", "tasks between hosts through Redis, beside a bare Redis client", declare_federation},
     {"peers", "the same work through Redis lists, Redis Streams, beanstalkd, BullMQ and Celery", declare_peers},
 };

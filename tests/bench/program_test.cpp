@@ -145,6 +145,16 @@ TEST(Program, LocalWorkIsMeasuredBesideAGateway) {
   for (const auto& row : rows) EXPECT_GT(row.at("ratio").get<double>(), 0) << row.at("name");
 }
 
+TEST(Program, IoMeasuresEachFigureBesideABareLoop) {
+  const Outcome outcome = run("io --runs 1 --sleepers 200 --operations 3000 --wakes 20 --json -");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto tables = nlohmann::json::parse(outcome.out).at("tables");
+  for (const char* table : {"rates", "times"})
+    for (const auto& row : tables.at(table).at("rows")) EXPECT_GT(row.at("ratio").get<double>(), 0) << row.at("name");
+  EXPECT_EQ(tables.at("times").at("rows").size(), 5u);
+  EXPECT_GT(tables.at("memory").at("rows").at(0).at("bytes").get<double>(), 0);
+}
+
 // Ctrl-C in the middle: the server is stopped and its directory removed.
 TEST(Program, AnInterruptLeavesNothingBehind) {
   const TemporaryDirectory directory, logs;
