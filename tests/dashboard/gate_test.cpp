@@ -43,6 +43,13 @@ TEST(Gate, NamesThatAnyoneCouldPointAtUsAreRefused) {
   // A load balancer asks by any name; there is nothing to learn.
   EXPECT_EQ(status("evil.example", "/healthz"), 200);
   EXPECT_EQ(status("evil.example", "/readyz"), 503);
+  const auto old = [&](const std::string& path) {
+    const RawConnection connection(dashboard.port());
+    EXPECT_TRUE(connection.send("GET " + path + " HTTP/1.0\r\n\r\n"));
+    return connection.read_all(5000).substr(0, 12);
+  };
+  EXPECT_EQ(old("/healthz"), "HTTP/1.1 200");
+  EXPECT_EQ(old("/api/session"), "HTTP/1.1 421");
 }
 
 TEST(Gate, PagesOfOtherSitesMayNotAsk) {

@@ -21,6 +21,8 @@ using engine::TaskId;
 using nlohmann::ordered_json;
 using shm::State;
 
+constexpr std::size_t kFarthestPage = 100'000;  // who looks further wants a filter
+
 constexpr std::string_view kStates[] = {"queued",    "delayed", "running",   "retried",
                                         "succeeded", "failed",  "cancelled", "dead"};
 
@@ -159,7 +161,7 @@ Result<ordered_json> list_tasks(const TaskFilter& filter, const Attachment& atta
     return Error{Errc::kInvalidArgument, fmt::format("'{}' is no state of a task", filter.state.substr(0, 60))};
   const shm::Segment& segment = attachment.segment();
   const std::size_t limit = std::min(filter.limit, kMostListed);
-  const std::size_t offset = std::min<std::size_t>(filter.offset, segment.geometry().slot_count);
+  const std::size_t offset = std::min(filter.offset, kFarthestPage);
   const Names names(filter, segment);
   Newest newest(offset + limit);
   const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
