@@ -107,6 +107,21 @@ TEST(Api, ATaskIsShownAsTheCommandShowsIt) {
   EXPECT_EQ(stage.dashboard.get("/api/nothing")->status, 404);
 }
 
+TEST(Api, WhyATaskIsWhereItIs) {
+  const Stage stage;
+  const json waits = stage.dashboard.json("/api/task/why?id=" + stage.waiting);
+  EXPECT_EQ(waits["state"], "queued");
+  EXPECT_THAT(waits["because"].dump(), HasSubstr("no worker serves queue img"));
+  const json dead = stage.dashboard.json("/api/task/why?id=" + stage.dead[0]);
+  ASSERT_FALSE(dead["life"].empty());
+  EXPECT_EQ(dead["life"].back()["event"], "task-failed");
+  EXPECT_THAT(dead["life"].back()["text"].get<std::string>(), HasSubstr("it was told to"));
+  EXPECT_EQ(stage.dashboard.get("/api/task/why?id=x")->status, 400);
+  EXPECT_EQ(stage.dashboard.get("/api/task/why?id=00000001-0000000000000001")->status, 404);
+  // All of it was read through a mapping that cannot be written.
+  EXPECT_EQ(stage.dashboard.get("/healthz")->status, 200);
+}
+
 TEST(Api, WhatWasSeenIsReplayedAndNothingElse) {
   const Stage stage;
   const json groups = stage.dashboard.json("/api/dlq")["groups"];

@@ -13,12 +13,14 @@
 #include "tools/stem/dashboard/acts.hpp"
 #include "tools/stem/dashboard/page.hpp"
 #include "tools/stem/dashboard/task_list.hpp"
+#include "tools/stem/events/event_report.hpp"
 #include "tools/stem/observe/federation.hpp"
 #include "tools/stem/observe/prometheus.hpp"
 #include "tools/stem/observe/reports.hpp"
 #include "tools/stem/observe/schedules.hpp"
 #include "tools/stem/segment/usage.hpp"
 #include "tools/stem/task/task_report.hpp"
+#include "tools/stem/task/why.hpp"
 #include "tools/stem/when.hpp"
 
 namespace stem::cli {
@@ -109,6 +111,19 @@ Shown one_task(const WebRequest& request, const Sight& sight) {
   return task_json(*task, sight.attachment);
 }
 
+// As `stem why` says it; each event in words, too.
+Shown why_task(const WebRequest& request, const Sight& sight) {
+  engine::TaskId id;
+  if (!engine::parse_task_id(request.parameter("id").value_or(""), id))
+    return Error{Errc::kInvalidArgument, "this is no task id"};
+  const WhyTask asked = why(sight.attachment, id);
+  if (!asked.info && asked.why.life.empty()) return Error{Errc::kNotFound, "nothing is remembered of this task"};
+  ordered_json document = why_json(asked, sight.attachment);
+  for (std::size_t i = 0; i < asked.why.life.size(); ++i)
+    document["life"][i]["text"] = event_text(asked.why.life[i], sight.attachment.segment());
+  return document;
+}
+
 Result<SelectedLetters> wanted_letters(const WebRequest& request, const Sight& sight) {
   nlohmann::json given = nlohmann::json::object();
   for (const char* name : {"queue", "reason", "fingerprint", "upTo"})
@@ -156,10 +171,8 @@ struct Question {
 };
 
 constexpr Question kQuestions[] = {
-    {"/api/tasks/find", found_tasks},
-    {"/api/task", one_task},
-    {"/api/dlq/letters", dead_letters},
-    {"/api/dlq/radius", blast_radius},
+    {"/api/tasks/find", found_tasks},   {"/api/task", one_task},           {"/api/task/why", why_task},
+    {"/api/dlq/letters", dead_letters}, {"/api/dlq/radius", blast_radius},
 };
 
 constexpr Page kPages[] = {

@@ -1,6 +1,6 @@
 // One task: what it is, what happened to it and when, what it carries.
 
-import { get, query } from '../api.js';
+import { get, query, Refused } from '../api.js';
 import { badge, duration, empty, h, moment, plural, size } from '../dom.js';
 
 const pretty = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
@@ -16,58 +16,91 @@ function block(title, value, more) {
   );
 }
 
-// What is known of its life, in order. `from` counts the time since the step before.
-function steps(t) {
-  const all = [{ at: t.enqueuedAt, tone: '', what: 'Enqueued', text: `in ${t.queue}, priority ${t.priority}` }];
-  if (t.error?.at)
+const TONES = {
+  'task-started': 't-running',
+  'task-succeeded': 't-running',
+  'task-failed': 't-dead',
+  'task-redelivered': 't-dead',
+  'task-retry': 't-waiting',
+  'task-revoked': 't-waiting',
+};
+
+// "task-retry" -> "Retry"
+const word = (event) => event.replace(/^task-/, '').replace(/^./, (c) => c.toUpperCase());
+
+// What is remembered of its life, in order; what the segment still says of it fills the gaps.
+function steps(t, life) {
+  const all = life.map((e) => ({
+    at: e.at,
+    tone: TONES[e.event] ?? '',
+    what: word(e.event),
+    text: e.by && !e.text.includes(e.by) ? `${e.text}, by ${e.by}` : e.text,
+  }));
+  const has = (event) => life.some((e) => e.event === event);
+  if (t && !has('task-enqueued'))
+    all.push({ at: t.enqueuedAt, tone: '', what: 'Enqueued', text: `in ${t.queue}, priority ${t.priority}` });
+  if (t?.error?.at && !has('task-failed') && !has('task-retry'))
     all.push({
       at: t.error.at,
       tone: 't-dead',
       what: t.error.reason ? 'Died' : 'Failed',
       text: `attempt ${t.error.attempts}: ${t.error.kind}`,
     });
-  if (t.deaths > 0) all.push({ at: null, tone: 't-dead', what: 'Killed its worker', text: plural(t.deaths, 'time') });
-  if (t.releases > 0) all.push({ at: null, tone: '', what: 'Given back', text: plural(t.releases, 'time') });
-  if (t.worker)
+  if (t?.worker?.since)
     all.push({
       at: t.worker.since,
       tone: 't-running',
       what: 'Running',
       text: `on ${t.worker.name}, process ${t.worker.pid}`,
     });
-  if (t.dueAt)
+  if (t?.dueAt)
     all.push({
       at: t.dueAt,
       tone: 't-delayed',
       what: 'Due',
       text: t.attempts ? 'for its next attempt' : 'for the first time',
     });
-  all.sort((a, b) => (a.at && b.at ? Date.parse(a.at) - Date.parse(b.at) : 0));
-  const start = Date.parse(t.enqueuedAt);
+  all.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
+  const start = Date.parse(all[0]?.at);
   return h(
     'ol',
     { class: 'steps' },
-    all.map((s) =>
-      h(
+    all.map((s, i) => {
+      const after = i > 0 ? `, ${duration((Date.parse(s.at) - start) * 1e6)} after` : '';
+      return h(
         'li',
         { class: s.tone },
         h('b', {}, s.what),
-        h(
-          'span',
-          {},
-          s.text,
-          ' ',
-          s.at &&
-            h(
-              'span',
-              { class: 'dim' },
-              moment(s.at),
-              s.what !== 'Enqueued' ? `, ${duration((Date.parse(s.at) - start) * 1e6)} after` : '',
-            ),
-        ),
-      ),
-    ),
+        h('span', {}, s.text, ' ', h('span', { class: 'dim' }, moment(s.at), after)),
+      );
+    }),
+    t?.deaths > 0 && h('li', { class: 't-dead' }, h('b', {}, 'Killed its worker'), plural(t.deaths, 'time')),
+    t?.releases > 0 && h('li', {}, h('b', {}, 'Given back'), plural(t.releases, 'time')),
   );
+}
+
+// Why it is where it is, and what to do about it.
+function reasons(why) {
+  if (!why || why.because.length === 0) return null;
+  return h(
+    'div',
+    { class: 'pad' },
+    why.because.map((line) => h('p', { class: 'reason' }, line)),
+    why.try.map((command) => h('p', { class: 'command' }, h('code', {}, command))),
+  );
+}
+
+// It takes two looks and a twentieth of a second: not at every turn.
+const WHY_EVERY_MS = 5000;
+let known = { id: '', at: 0, why: null };
+async function whyOf(id) {
+  if (known.id !== id || Date.now() - known.at > WHY_EVERY_MS) {
+    const why = await get('/api/task/why', { id }).catch((error) =>
+      error instanceof Refused ? null : Promise.reject(error),
+    );
+    known = { id, at: Date.now(), why };
+  }
+  return known.why;
 }
 
 function acts(t) {
@@ -81,15 +114,37 @@ function acts(t) {
 export const task = {
   path: '/task',
   title: 'Task',
-  load: ({ id = '' }) => get('/api/task', { id }),
-  draw({ data: t }, { id }) {
-    if (!t) return h('p', { class: 'dim' }, 'Looking …');
-    if (t.error instanceof Error)
+  async load({ id = '' }) {
+    const why = await whyOf(id);
+    const found = await get('/api/task', { id }).catch((error) =>
+      error instanceof Refused && error.status === 404 && why ? null : Promise.reject(error),
+    );
+    return { found, why };
+  },
+  draw({ data }, { id }) {
+    if (!data) return h('p', { class: 'dim' }, 'Looking …');
+    if (data.error)
       return h(
         'section',
         { class: 'card' },
-        empty('This task is not here', t.error.message),
+        empty('This task is not here', data.error.message),
         h('p', { class: 'pad' }, h('a', { href: `/tasks${query({ q: id })}` }, 'Search for it')),
+      );
+    const { found: t, why } = data;
+    if (!t)
+      return h(
+        'section',
+        { class: 'card', key: id },
+        h(
+          'header',
+          {},
+          h('h1', {}, why.life[0]?.task ?? 'A task that is over'),
+          badge('over'),
+          h('code', { class: 'dim' }, id),
+        ),
+        reasons(why),
+        h('h3', { class: 'pad' }, 'Its life, as far as it is remembered'),
+        steps(null, why.life),
       );
     const fact = (name, value) => h('div', {}, h('dt', {}, name), h('dd', {}, value));
     return [
@@ -116,8 +171,9 @@ export const task = {
             ),
           t.progress && fact('Progress', `${(t.progress.fraction * 100).toFixed(1)} % ${t.progress.data ?? ''}`),
         ),
+        t.state !== 'dead' && why?.because.length > 0 && [h('h3', { class: 'pad' }, 'Why it is there'), reasons(why)],
         h('h3', { class: 'pad' }, 'Its life'),
-        steps(t),
+        steps(t, why?.life ?? []),
       ),
       t.error && block('Error', t.error.message, t.error.kind),
       block('Payload', t.payload, 'as it most likely is meant'),
