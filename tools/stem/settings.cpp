@@ -30,7 +30,6 @@ const std::array<Setting, 23> kSettings{{
     {"worker.queues", "STEM_WORKER_QUEUES", kNames, "{default_queue}", "queues that a worker serves"},
     {"worker.prefetch_multiplier", "STEM_PREFETCH_MULTIPLIER", kWholeNumber, "2",
      "tasks a worker process may hold, for each of its slots"},
-    {"worker.async_slots", "", kWholeNumber, "256", "coroutine handlers under way at once in a worker process"},
     {"worker.heartbeat_interval", "STEM_HEARTBEAT_INTERVAL", kDuration, "10s",
      "how often tasks and workers say that they live"},
     {"signing.algorithm",
