@@ -67,7 +67,9 @@ class Running {
   }
   int pidfd() const noexcept { return pidfd_.get(); }
   void kill() const noexcept {
-    if (pid_ != 0) ::kill(-pid_, SIGKILL);
+    if (pid_ == 0) return;
+    ::kill(-pid_, SIGKILL);
+    ::kill(pid_, SIGKILL);  // it may have left its group
   }
   // The status; -1 while it runs, with WNOHANG.
   int reap(int flags) noexcept {
