@@ -129,8 +129,8 @@ void bare_waits(int eventfd, const std::function<bool()>& woken) {
   for (bool more = true; more;) {
     io_uring_prep_poll_add(ring.entry(0), eventfd, POLLIN);
     ring.turn([&](std::uint64_t, int) {
+      drain(eventfd);  // before whoever rings is told: the next ring must not be drained with it
       more = woken();
-      drain(eventfd);
     });
   }
 }

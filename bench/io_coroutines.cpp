@@ -102,8 +102,8 @@ Co<void> echo_all(Echo& echo) {
 Co<void> wait_again(int eventfd, const std::function<bool()>& woken) {
   for (bool more = true; more;) {
     (void)must(co_await readable(eventfd));
+    drain(eventfd);  // before whoever rings is told: the next ring must not be drained with it
     more = woken();
-    drain(eventfd);
   }
 }
 
