@@ -60,9 +60,9 @@ class Worker {
   // Bytes in, bytes out.
   const Result<void>& on_raw(std::string_view task_name, std::function<Outcome<Bytes>(Context&, BytesView)> handler);
 
-  // Called in each worker process for what happens there (docs/events.md), after it has happened: in the thread that
-  // runs the tasks, and for task-timeout in another. What it throws is logged. It runs between tasks, so it should be
-  // quick; with it every task's start and end is noted.
+  // Called in each worker process for what happens there (docs/events.md), after it has happened, in the thread that
+  // runs the tasks, between them: it should be quick. (task-timeout is not among them: the handler's stop token says
+  // so.) What it throws is logged. With it every task's start and end is noted.
   void on_event(OnEvent listener);
 
   // Forks the worker processes and supervises them until it is told to stop (SIGTERM, SIGINT, SIGQUIT,

@@ -17,11 +17,10 @@ std::uint64_t combine(std::uint64_t a, std::string_view text) { return base::mix
 Result<std::int64_t> due_ns(const EnqueueOptions& o, const Moment& now) {
   if (o.delay < Duration{}) return bad("delay is negative");
   if (o.delay > Duration{} && o.eta) return bad("give delay or eta, not both");
-  if (o.delay > Duration{}) return now.monotonic_ns + o.delay.count();
+  if (o.delay > Duration{}) return engine::later_ns(now.monotonic_ns, o.delay.count());
   if (!o.eta) return std::int64_t{0};
   const auto eta = std::chrono::duration_cast<Duration>(o.eta->time_since_epoch()).count();
-  const std::int64_t ahead = eta - now.realtime_ns;
-  return ahead > 0 ? now.monotonic_ns + ahead : std::int64_t{0};
+  return eta > now.realtime_ns ? engine::later_ns(now.monotonic_ns, eta - now.realtime_ns) : std::int64_t{0};
 }
 
 Result<void> fill_texts(const EnqueueOptions& o, PreparedCall& into) {
@@ -121,7 +120,7 @@ Result<void> prepare_call(TaskResolver& resolver, const ResolvedTask& task, cons
   into.spec.due_ns = *due;
   if (o.expires && *o.expires < Duration{}) return bad("expires is negative");
   const std::int64_t expires_after = o.expires ? o.expires->count() : task.expires_after_ns;
-  if (expires_after > 0) e.expires_ns = now.monotonic_ns + expires_after;
+  if (expires_after > 0) e.expires_ns = engine::later_ns(now.monotonic_ns, expires_after);
   if (auto good = fill_texts(o, into); !good) return good;
   if (auto good = fill_links(resolver, o.link, into.link); !good) return good;
   if (auto good = fill_links(resolver, o.link_error, into.link_error); !good) return good;

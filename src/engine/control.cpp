@@ -7,6 +7,7 @@
 #include "engine/failure_record.hpp"
 #include "engine/limiter.hpp"
 #include "engine/run.hpp"
+#include "engine/trace.hpp"
 #include "engine/unique.hpp"
 #include "engine/wish_word.hpp"
 #include "shm/doorbell.hpp"
@@ -100,6 +101,7 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   const std::uint32_t queue = d.queue;
   if (queue >= shm::queue_total(segment_)) return false;
   const std::uint32_t name = d.task;
+  const std::uint64_t known = known_handle(engine_, slot, word);
   const bool keep = (d.flags & shm::kKeepResult) != 0;
   const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
   engine_.self().begin_op(shm::OpKind::kTake, slot, word.generation(), queue, Counter::kCancelled);
@@ -130,11 +132,11 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   }
   engine_.note_change(queue, word.generation(), slot);
   TaskView revoked;
-  revoked.id = TaskId::make(1, slot, word.generation());
+  revoked.id = TaskId{1, known};
   revoked.queue = queue;
   revoked.task = name;
   engine_.tell_failure(shm::EventKind::kRevoked, revoked, 0, {"revoked", "before it ran"}, 0, now_ns);
-  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, revoked.id.handle);
+  if (shm::anyone_awaits(segment_)) shm::wake_result_waiters(segment_, TaskId::make(1, slot, word.generation()).handle);
   return true;
 }
 

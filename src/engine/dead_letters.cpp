@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/extension.hpp"
+#include "engine/trace.hpp"
 #include "engine/unique.hpp"
 #include "shm/names.hpp"
 
@@ -68,7 +69,7 @@ bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::i
   if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, later_ns(now_ns, delay_ns), now_ns)) return false;
   engine_.self().count(letter.queue, Counter::kDeadReplayed);
   TaskView replayed;
-  replayed.id = letter.id;
+  replayed.id = TaskId{letter.id.epoch, known_handle(engine_, letter.slot, letter.word)};
   replayed.queue = letter.queue;
   replayed.task = letter.task;
   engine_.tell(shm::EventKind::kReplayed, replayed, delay_ns, now_ns);

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "engine/engine.hpp"
+#include "engine/extension.hpp"
 #include "engine/trace.hpp"
 
 namespace stem::engine {
@@ -28,6 +29,16 @@ Event event_of(EventKind kind, const TaskView& task, std::int64_t now_ns) {
 
 }  // namespace
 
+std::uint64_t known_handle(Engine& engine, std::uint32_t slot, shm::ControlWord word) noexcept {
+  const std::uint64_t own = TaskId::make(1, slot, word.generation()).handle;
+  const shm::Descriptor& d = engine.segment().descriptor(slot);
+  if ((d.flags & shm::kMovedOut) == 0 || d.block == 0) return own;
+  std::uint32_t offset = 0;
+  const auto extras = read_extension(
+      engine.blocks().bytes(d.block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)), offset);
+  return extras && extras->run_item != 0 ? extras->run_item : own;
+}
+
 void Engine::tell(EventKind kind, const TaskView& task, std::int64_t value, std::int64_t now_ns) noexcept {
   Event event = event_of(kind, task, now_ns);
   event.value = value;
@@ -39,9 +50,9 @@ void Engine::tell_failure(EventKind kind, const TaskView& task, std::uint8_t rea
   Event event = event_of(kind, task, now_ns);
   event.reason = reason;
   event.value = value;
-  char text[shm::kEventTextBytes + 1];
+  char text[256];  // more than an event takes: it cuts where a character ends
   const auto n =
-      std::snprintf(text, sizeof text, "%.*s: %.*s", static_cast<int>(std::min<std::size_t>(failure.kind.size(), 40)),
+      std::snprintf(text, sizeof text, "%.*s: %.*s", static_cast<int>(std::min<std::size_t>(failure.kind.size(), 48)),
                     failure.kind.data(), static_cast<int>(std::min<std::size_t>(failure.message.size(), 200)),
                     failure.message.data());
   if (n > 0) event.text = {text, std::min<std::size_t>(static_cast<std::size_t>(n), sizeof text - 1)};
@@ -87,8 +98,9 @@ void Engine::tell_lost(std::uint32_t slot, shm::ControlWord word, std::uint32_t 
                        std::int64_t now_ns) noexcept {
   Event event;
   event.kind = EventKind::kRedelivered;
-  event.handle = TaskId::make(1, slot, word.generation(), item).handle;
-  event.reason = lost.died ? death_of(word.owner() - 1, event.handle) : shm::kSilent;
+  event.handle = item != 0 ? TaskId::make(1, slot, word.generation(), item).handle : known_handle(*this, slot, word);
+  event.reason =
+      lost.died ? death_of(word.owner() - 1, TaskId::make(1, slot, word.generation(), item).handle) : shm::kSilent;
   event.queue = static_cast<std::uint16_t>(lost.queue);
   event.task = static_cast<std::uint16_t>(lost.task);
   event.attempt = static_cast<std::uint16_t>(lost.attempts);

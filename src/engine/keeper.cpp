@@ -16,6 +16,10 @@ using shm::State;
 
 namespace {
 
+// Workers beat once a second, and beats are looked at twice a second: whoever has been silent for less may be well, however
+// short the visibility timeout of what it holds.
+constexpr std::int64_t kLeastSilenceNs = 2 * kSecondNs;
+
 constexpr std::int64_t kPulseTickNs = 100'000'000;
 constexpr std::int64_t kRivalSilenceNs = 2 * kSecondNs;
 constexpr std::int64_t kSweepEveryNs = 100'000'000;
@@ -263,7 +267,7 @@ void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t no
            engine_.from_due_us(until.value()) <= now_ns;
   }
   // Also by the clock a worker that was stopped before it set the end must not keep the task.
-  over = over || (pulse.silent_ns > kSecondNs / 2 && pulse.silent_ns > visibility_ns(slot, word));
+  over = over || (pulse.silent_ns > kLeastSilenceNs && pulse.silent_ns > visibility_ns(slot, word));
   if (!over) return;
   const std::uint64_t current = segment_.row(participant).current.load(std::memory_order_acquire);
   (void)engine_.redeliver(slot, word, current, /*died=*/false, now_ns);

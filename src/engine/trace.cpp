@@ -14,22 +14,25 @@ bool is_hex(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-bool is_traceparent(std::string_view t) {
+}  // namespace
+
+bool is_traceparent(std::string_view t) noexcept {
   return t.size() == kBytes && t.substr(0, 3) == "00-" && t[35] == '-' && t[52] == '-' && is_hex(t.substr(3, 32)) &&
          is_hex(t.substr(36, 16)) && is_hex(t.substr(53, 2));
 }
 
-}  // namespace
-
 // Its digits need no escape, so the text is found without a parser.
 std::string_view traceparent_of(std::string_view headers) noexcept {
   constexpr std::string_view kKey = "\"traceparent\"";
-  const std::size_t at = headers.find(kKey);
-  if (at == std::string_view::npos) return {};
-  const std::size_t value = headers.find_first_not_of(": \t", at + kKey.size());
-  if (value == std::string_view::npos || headers[value] != '"' || headers.size() - value - 1 < kBytes) return {};
-  const std::string_view text = headers.substr(value + 1, kBytes);
-  return is_traceparent(text) ? text : std::string_view{};
+  for (std::size_t at = headers.find(kKey); at != std::string_view::npos; at = headers.find(kKey, at + 1)) {
+    const std::size_t colon = headers.find_first_not_of(" \t", at + kKey.size());
+    if (colon == std::string_view::npos || headers[colon] != ':') continue;  // a value of that text
+    const std::size_t value = headers.find_first_not_of(" \t", colon + 1);
+    if (value == std::string_view::npos || headers[value] != '"') continue;
+    const std::string_view text = headers.substr(value + 1, kBytes);
+    if (is_traceparent(text)) return text;
+  }
+  return {};
 }
 
 std::uint64_t span_id(TaskId id, Span span, std::uint32_t attempt) noexcept {

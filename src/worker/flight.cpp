@@ -52,14 +52,14 @@ void Flight::destroy_frames() {
 void Flight::arm_limits(std::int64_t now_ns) {
   if (!task_.has_extras) return;
   if (task_.extras.soft_limit_ns != 0) {
-    soft_ = loop().call_at(now_ns + task_.extras.soft_limit_ns, [this] {
+    soft_ = loop().call_at(engine::later_ns(now_ns, task_.extras.soft_limit_ns), [this] {
       soft_ = {};
       log::warn("soft time limit reached", {{"task", engine::to_string(task_.id)}});
       ask(End::kSoftLimit);
     });
   }
   if (task_.extras.hard_limit_ns != 0) {
-    hard_deadline_ns_ = now_ns + task_.extras.hard_limit_ns;
+    hard_deadline_ns_ = engine::later_ns(now_ns, task_.extras.hard_limit_ns);
     hard_ = loop().call_at(hard_deadline_ns_, [this] {
       hard_ = {};
       end_ = End::kHardLimit;

@@ -7,7 +7,8 @@ namespace stem::worker {
 
 Outcome WorkerProcess::call(const HandlerEntry& handler, const engine::Lease& lease, const engine::TaskView& task,
                             std::int64_t now_ns) {
-  const std::int64_t soft = task.has_extras && task.extras.soft_limit_ns != 0 ? now_ns + task.extras.soft_limit_ns : 0;
+  const std::int64_t soft =
+      task.has_extras && task.extras.soft_limit_ns != 0 ? engine::later_ns(now_ns, task.extras.soft_limit_ns) : 0;
   TaskContext context(*engine_, lease, task, shm::task_name(*segment_, task.task),
                       shm::queue_name(*segment_, task.queue), pulse_->begin_task(soft, task.id.handle), now_ns, &page_);
   try {

@@ -135,21 +135,25 @@ std::int64_t Pulse::advance_stop(std::int64_t now_ns) {
 }
 
 std::int64_t Pulse::fire_soft_limit(std::int64_t now_ns) {
-  const std::lock_guard guard(mutex_);
-  if (deadline_ns_ == 0) return INT64_MAX;
-  if (now_ns < deadline_ns_) return deadline_ns_;
-  deadline_ns_ = 0;
-  stale_.store(true, std::memory_order_seq_cst);
-  source_.request_stop();
   shm::Event timeout;
+  {
+    const std::lock_guard guard(mutex_);
+    if (deadline_ns_ == 0) return INT64_MAX;
+    if (now_ns < deadline_ns_) return deadline_ns_;
+    deadline_ns_ = 0;
+    stale_.store(true, std::memory_order_seq_cst);
+    source_.request_stop();
+    timeout.handle = handle_;
+  }
+  const shm::Descriptor& d = self_.segment().descriptor(engine::TaskId{1, timeout.handle}.slot());
+  const shm::ControlWord word = d.control.load();
   timeout.kind = shm::EventKind::kTimeout;
   timeout.at_ns = now_ns;
-  timeout.handle = handle_;
-  const shm::Descriptor& d = self_.segment().descriptor(engine::TaskId{1, handle_}.slot());
   timeout.queue = d.queue;
   timeout.task = d.task;
+  timeout.attempt = static_cast<std::uint16_t>(engine::tally_of(d, word.grant()).attempts);
   engine_.events().write(timeout);
-  log::warn("soft time limit reached", {{"task", engine::to_string({self_.segment().epoch(), handle_})}});
+  log::warn("soft time limit reached", {{"task", engine::to_string({self_.segment().epoch(), timeout.handle})}});
   return INT64_MAX;
 }
 

@@ -9,7 +9,7 @@ namespace stem::worker {
 std::int64_t TaskContext::deadline_ns() const noexcept {
   if (!task_.has_extras) return 0;
   const std::int64_t limit = task_.extras.hard_limit_ns != 0 ? task_.extras.hard_limit_ns : task_.extras.soft_limit_ns;
-  return limit == 0 ? 0 : started_ns_ + limit;
+  return limit == 0 ? 0 : engine::later_ns(started_ns_, limit);
 }
 
 bool TaskContext::heartbeat() noexcept {
@@ -18,7 +18,7 @@ bool TaskContext::heartbeat() noexcept {
 }
 
 bool TaskContext::extend_lease(std::int64_t by_ns) noexcept {
-  return engine_.extend(lease_, base::monotonic_ns() + by_ns) == engine::Settled::kDone;
+  return engine_.extend(lease_, engine::later_ns(base::monotonic_ns(), by_ns)) == engine::Settled::kDone;
 }
 
 bool TaskContext::progress(double fraction, std::string_view data) noexcept {

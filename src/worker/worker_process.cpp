@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <thread>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
@@ -47,7 +48,10 @@ bool WorkerProcess::join() {
   install_crash_handler(*self_, setup_.supervisor);
   engine_ = std::make_unique<engine::Engine>(*self_);
   if (const auto& listener = setup_.handlers->listener())
-    engine_->events().listen([&listener, this](const shm::Event& event) { listener(event, *self_); });
+    engine_->events().listen([&listener, this, loop = std::this_thread::get_id()](const shm::Event& event) {
+      // What the pulse writes it must not be held up by.
+      if (std::this_thread::get_id() == loop) listener(event, *self_);
+    });
   pulse_ = std::make_unique<Pulse>(*engine_, page_, options_, setup_.supervisor_pid);
   if (setup_.handlers->has_coroutines() && !board_flights()) return false;
   page_.row.store(self_->incarnation() << 12 | self_->owner(), std::memory_order_release);
@@ -214,7 +218,7 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
 
 void WorkerProcess::arm_hard_limit(const engine::TaskView& task, std::int64_t now_ns) {
   if (task.extras.hard_limit_ns == 0) return;
-  const std::int64_t deadline = now_ns + task.extras.hard_limit_ns;
+  const std::int64_t deadline = engine::later_ns(now_ns, task.extras.hard_limit_ns);
   page_.hard_deadline_ns.store(deadline, std::memory_order_relaxed);
   page_.hard_task.store(task.id.handle, std::memory_order_seq_cst);
   // It looks at least every 100 ms; sooner when it must.

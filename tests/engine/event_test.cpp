@@ -66,6 +66,22 @@ TEST_F(EventTest, AnItemThatBecameATaskOfItsOwnKeepsItsName) {
   for (const TaskId id : ids) EXPECT_EQ(told_of(id), "after-task-publish task-prerun task-succeeded");
 }
 
+TEST_F(EventTest, AnItemThatFailedAndWasRevokedIsToldByItsName) {
+  const TaskId id = put_many(0, 15).front();
+  Lease leases[15];
+  ASSERT_EQ(worker_->claim(queue_, leases, 15, now_), 15u);
+  TaskView view;
+  ASSERT_TRUE(worker_->view(leases[0], view));
+  ASSERT_EQ(worker_->begin(leases[0], view, now_), Begin::kStart);
+  bool retried = false;
+  ASSERT_EQ(worker_->fail(leases[0], view, {"error", "no"}, kHourNs, now_, retried), Settled::kDone);
+  for (int i = 1; i < 15; ++i) EXPECT_EQ(worker_->release(leases[i], now_), Settled::kDone);
+  EXPECT_EQ(drain().size(), 14u);
+  ++now_;
+  EXPECT_EQ(Control(*producer_).revoke(id, false, now_), Revoked::kCancelled);
+  EXPECT_EQ(told_of(id), "task-retry task-revoked");
+}
+
 TEST_F(EventTest, AFailureIsToldWithItsCauseAndTheNextAttempt) {
   const TaskId id = put(1, [](TaskSpec& spec) { spec.max_retries = 1; });
   auto first = start();
@@ -157,6 +173,7 @@ TEST(Traceparent, OnlyOfTheRightForm) {
   EXPECT_EQ(traceparent_of(""), "");
   EXPECT_EQ(traceparent_of(R"({"traceparent":"short"})"), "");
   EXPECT_EQ(traceparent_of(R"({"traceparent":)"), "");
+  EXPECT_EQ(traceparent_of(R"({"a":"traceparent","traceparent":")" + good + "\"}"), good);
   std::string wrong = good;
   wrong[5] = 'Z';
   EXPECT_EQ(traceparent_of(R"({"traceparent":")" + wrong + "\"}"), "");

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 #include <httplib.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 
+#include "base/clock.hpp"
 #include "base/log.hpp"
 
 namespace stem::cli {
@@ -15,6 +18,8 @@ namespace {
 constexpr int kPatienceS = 5;
 constexpr std::int64_t kFirstPauseNs = 200'000'000;
 constexpr std::int64_t kLongestPauseNs = 30'000'000'000;
+constexpr std::int64_t kLastNs = 2'000'000'000;
+constexpr std::size_t kMostBytes = 64U << 20;
 
 }  // namespace
 
@@ -32,9 +37,10 @@ Result<HttpTarget> parse_http_url(std::string_view flag, const std::string& url,
   } else {
     return bad;
   }
-  const std::size_t slash = rest.find('/');
-  if (slash != std::string_view::npos) target.path = rest.substr(slash);
-  const std::string_view authority = rest.substr(0, slash);
+  const std::size_t host_end = rest.find_first_of("/?#");
+  if (host_end != std::string_view::npos) target.path = rest.substr(host_end);
+  if (!target.path.starts_with('/')) target.path.insert(0, "/");
+  const std::string_view authority = rest.substr(0, host_end);
   if (target.path.find_first_of("# \r\n") != std::string::npos ||
       authority.find_first_of("@ \r\n") != std::string_view::npos)
     return bad;
@@ -52,7 +58,7 @@ Result<HttpTarget> parse_http_url(std::string_view flag, const std::string& url,
   return target;
 }
 
-std::string post_json(const HttpTarget& target, const std::string& body) {
+PostAnswer post_json(const HttpTarget& target, const std::string& body) {
   const auto post = [&](auto&& client) {
     client.set_connection_timeout(kPatienceS);
     client.set_read_timeout(kPatienceS);
@@ -61,28 +67,43 @@ std::string post_json(const HttpTarget& target, const std::string& body) {
   };
   const httplib::Result answer = target.secure ? post(httplib::SSLClient(target.host, target.port))
                                                : post(httplib::Client(target.host, target.port));
-  if (!answer) return "it does not answer: " + httplib::to_string(answer.error());
-  if (answer->status / 100 == 2) return "";
-  return fmt::format("HTTP {}: {}", answer->status, answer->body.substr(0, 200));
+  if (!answer) return {"it does not answer: " + httplib::to_string(answer.error()), true};
+  const int status = answer->status;
+  if (status / 100 == 2) return {};
+  return {fmt::format("HTTP {}: {}", status, answer->body.substr(0, 200)),
+          status == 408 || status == 429 || status / 100 == 5};
+}
+
+void hold_off_sigpipe() {
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
 }
 
 JsonPoster::JsonPoster(HttpTarget target, std::size_t most_waiting)
     : target_(std::move(target)), most_waiting_(most_waiting), thread_([this] { run(); }) {}
 
-JsonPoster::~JsonPoster() {
+JsonPoster::~JsonPoster() { (void)finish(); }
+
+std::uint64_t JsonPoster::finish() {
   {
     const std::lock_guard lock(mutex_);
-    stop_ = true;
+    end_ns_ = std::min(end_ns_, base::monotonic_ns() + kLastNs);
   }
   wake_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  const std::lock_guard lock(mutex_);
+  return dropped_;
 }
 
 void JsonPoster::post(std::string body) {
   {
     const std::lock_guard lock(mutex_);
+    waiting_bytes_ += body.size();
     waiting_.push_back(std::move(body));
-    if (waiting_.size() > most_waiting_) {
+    while (waiting_.size() > most_waiting_ || (waiting_bytes_ > kMostBytes && waiting_.size() > 1)) {
+      waiting_bytes_ -= waiting_.front().size();
       waiting_.pop_front();
       ++dropped_;
     }
@@ -90,39 +111,51 @@ void JsonPoster::post(std::string body) {
   wake_.notify_all();
 }
 
-std::uint64_t JsonPoster::dropped() const {
-  const std::lock_guard lock(mutex_);
-  return dropped_;
+// The next body; false when there is none and none will come, or time is up.
+bool JsonPoster::take(std::string& body) {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] { return end_ns_ != INT64_MAX || !waiting_.empty(); });
+  if (base::monotonic_ns() >= end_ns_) {
+    dropped_ += waiting_.size();
+    waiting_.clear();
+  }
+  if (waiting_.empty()) return false;
+  body = std::move(waiting_.front());
+  waiting_.pop_front();
+  waiting_bytes_ -= body.size();
+  return true;
 }
 
 bool JsonPoster::pause(std::int64_t ns) {
   std::unique_lock lock(mutex_);
-  return !wake_.wait_for(lock, std::chrono::nanoseconds(ns), [this] { return stop_; });
+  wake_.wait_for(lock, std::chrono::nanoseconds(ns), [this] { return end_ns_ != INT64_MAX; });
+  if (end_ns_ == INT64_MAX) return true;
+  // Asked to end: one who does not answer is not waited for.
+  ++dropped_;
+  dropped_ += waiting_.size();
+  waiting_.clear();
+  return false;
 }
 
 void JsonPoster::run() {
+  hold_off_sigpipe();
   std::string fault;
-  std::int64_t pause_ns = kFirstPauseNs;
-  for (;;) {
-    std::string body;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
-      if (waiting_.empty()) return;
-      body = std::move(waiting_.front());
-      waiting_.pop_front();
-    }
-    for (;;) {
-      std::string now = post_json(target_, body);
+  for (std::string body; take(body);) {
+    for (std::int64_t pause_ns = kFirstPauseNs;; pause_ns = std::min(2 * pause_ns, kLongestPauseNs)) {
+      const PostAnswer answer = post_json(target_, body);
       // Said when it changes, not at every try.
-      if (now != fault && !now.empty()) log::warn("not taken", {{"by", target_.host}, {"why", now}});
-      if (now != fault && now.empty()) log::info("taken again", {{"by", target_.host}});
-      fault = std::move(now);
+      if (answer.fault != fault && !answer.fault.empty())
+        log::warn("not taken", {{"by", target_.host}, {"why", answer.fault}});
+      if (answer.fault != fault && answer.fault.empty()) log::info("taken again", {{"by", target_.host}});
+      fault = answer.fault;
       if (fault.empty()) break;
-      if (!pause(pause_ns)) return;  // asked to end, and it is not there
-      pause_ns = std::min(2 * pause_ns, kLongestPauseNs);
+      if (!answer.again) {
+        const std::lock_guard lock(mutex_);
+        ++dropped_;
+        break;
+      }
+      if (!pause(pause_ns)) return;
     }
-    pause_ns = kFirstPauseNs;
   }
 }
 

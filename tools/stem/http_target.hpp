@@ -23,33 +23,42 @@ struct HttpTarget {
 // http, https has 443.
 Result<HttpTarget> parse_http_url(std::string_view flag, const std::string& url, int default_port = 80);
 
-// Why it was not taken; empty when it was (2xx). Within a quarter of a minute.
-std::string post_json(const HttpTarget& target, const std::string& body);
+struct PostAnswer {
+  std::string fault;   // empty when it was taken (2xx)
+  bool again = false;  // it may be taken another time: no answer, too many requests, a server's fault
+};
+PostAnswer post_json(const HttpTarget& target, const std::string& body);
 
-// Sends bodies one after the other from a thread of its own, each until it is taken, with growing pauses. When more wait
-// than it may hold the oldest is dropped, and counted.
+// For a thread that writes to sockets by libraries which know no MSG_NOSIGNAL.
+void hold_off_sigpipe();
+
+// Sends bodies one after the other from a thread of its own, each until it is taken, with growing pauses; what is refused
+// for good is dropped. When more wait than it may hold (by number, or 64 MiB) the oldest go. What is dropped is counted.
 class JsonPoster {
  public:
   JsonPoster(HttpTarget target, std::size_t most_waiting);
-  ~JsonPoster();  // tries once more what waits
+  ~JsonPoster();  // finish()
   JsonPoster(const JsonPoster&) = delete;
   JsonPoster& operator=(const JsonPoster&) = delete;
 
   void post(std::string body);
-  [[nodiscard]] std::uint64_t dropped() const;
+  // Sends what waits, while the other side takes it, for two seconds; then how many were dropped in all.
+  std::uint64_t finish();
 
  private:
   void run();
-  // False when it is to end.
+  bool take(std::string& body);
+  // False when time is up.
   bool pause(std::int64_t ns);
 
   const HttpTarget target_;
   const std::size_t most_waiting_;
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::string> waiting_;
+  std::size_t waiting_bytes_ = 0;
   std::uint64_t dropped_ = 0;
-  bool stop_ = false;
+  std::int64_t end_ns_ = INT64_MAX;  // CLOCK_MONOTONIC; set by finish()
   std::thread thread_;
 };
 

@@ -108,7 +108,11 @@ int run_dashboard(const DashboardOptions& options, const Context& context) {
   std::optional<OtlpExporter> exporter;
   if (collector) exporter.emplace(*collector, options.otlp_interval_ns, observer);
   say_ready(*address, (*server)->port(), gate, context);
-  while (!interrupts.wait_ns(wait_ns)) wait_ns = observer.tick();
+  while (!interrupts.wait_ns(wait_ns)) {
+    if ((*server)->ended())
+      return fail(kName, {Errc::kSystem, "it can accept no connections any more; start it again"});
+    wait_ns = observer.tick();
+  }
   return kExitOk;
 }
 

@@ -151,13 +151,15 @@ class Senders {
 
   void flush(const shm::Segment& segment) {
     send_events();
-    if (spans_)
-      if (const ordered_json request = spans_->take(segment.name_space()); !request.is_null())
-        collector_->post(text_of(request));
+    if (!spans_) return;
+    for (auto request = spans_->take(segment.name_space()); !request.is_null();
+         request = spans_->take(segment.name_space()))
+      collector_->post(text_of(request));
   }
 
-  [[nodiscard]] std::uint64_t dropped() const {
-    return (webhook_ ? webhook_->dropped() : 0) + (collector_ ? collector_->dropped() : 0);
+  // Tries what waits; then how many bodies were never taken.
+  [[nodiscard]] std::uint64_t finish() {
+    return (webhook_ ? webhook_->finish() : 0) + (collector_ ? collector_->finish() : 0);
   }
 
  private:
@@ -208,8 +210,8 @@ int show_events(const EventsOptions& options, const Context& context) {
     missed.tell(reader, context);
     std::fflush(stdout);
   } while (options.follow && std::ferror(stdout) == 0 && !interrupts.wait_ns(kLookNs));
-  if (senders->dropped() > 0)
-    print_warning(fmt::format("{} bodies were not taken in time, and dropped", senders->dropped()));
+  if (const std::uint64_t dropped = senders->finish(); dropped > 0)
+    print_warning(fmt::format("{} bodies were not taken, and dropped", dropped));
   return kExitOk;
 }
 

@@ -126,6 +126,7 @@ OtlpExporter::~OtlpExporter() {
 }
 
 void OtlpExporter::run() {
+  hold_off_sigpipe();
   std::string fault;
   for (;;) {
     {
@@ -153,7 +154,7 @@ std::string OtlpExporter::send() const {
             .dump(-1, ' ', false, ordered_json::error_handler_t::replace);
   });
   if (nothing) return "";
-  return post_json(target_, body);
+  return post_json(target_, body).fault;
 }
 
 }  // namespace stem::cli

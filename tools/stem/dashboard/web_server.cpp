@@ -249,6 +249,7 @@ class WebServer::Impl final : public httplib::Server {
   }
 
   [[nodiscard]] int port() const { return port_; }
+  [[nodiscard]] bool ended() const { return ended_; }
 
  private:
   // What no handler wants to meet.
@@ -317,6 +318,8 @@ class WebServer::Impl final : public httplib::Server {
 WebServer::WebServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 WebServer::~WebServer() = default;
 int WebServer::port() const { return impl_->port(); }
+
+bool WebServer::ended() const { return impl_->ended(); }
 
 Result<std::unique_ptr<WebServer>> WebServer::open(const WebOptions& options, Admit admit, Handle handle) {
   auto impl = std::make_unique<Impl>(options, std::move(admit), std::move(handle));

@@ -64,6 +64,8 @@ class WebServer {
   WebServer& operator=(const WebServer&) = delete;
 
   [[nodiscard]] int port() const;
+  // It listens no more: the system refused it a connection for good.
+  [[nodiscard]] bool ended() const;
 
  private:
   class Impl;

@@ -16,6 +16,7 @@ using nlohmann::ordered_json;
 using shm::EventKind;
 
 constexpr std::size_t kMostRunning = 100'000;  // whoever ends unseen (lost events) must not stay for ever
+constexpr std::size_t kMostSpans = 500;        // in one request: collectors refuse large ones
 constexpr int kInternal = 1, kProducer = 4, kConsumer = 5;
 constexpr int kStatusError = 2;
 
@@ -36,12 +37,13 @@ std::string nanoseconds(std::int64_t ns) { return fmt::format("{}", ns); }  // 6
 void TraceSpans::add(const shm::ReadEvent& event, const Moment& now) {
   const engine::TaskId id{segment_.epoch(), event.event.handle};
   switch (event.event.kind) {
+    // Whoever may write the segment may have written anything.
     case EventKind::kEnqueued:
-      if (event.text.empty()) return;
+      if (!engine::is_traceparent(event.text)) return;
       return add_span(event, event.text, span_id(id, Span::kEnqueue, 0), parent_of(event.text), "enqueue", kProducer,
                       event.event.at_ns, event.event.at_ns, now);
     case EventKind::kStarted:
-      if (event.text.empty()) return;
+      if (!engine::is_traceparent(event.text)) return;
       if (running_.size() >= kMostRunning) running_.clear();
       running_[event.event.handle] = {event.text, event.event.at_ns};
       // A retry waits for its time, which is no time that anybody lost.
@@ -100,10 +102,13 @@ void TraceSpans::add_span(const shm::ReadEvent& event, const std::string& tracep
 
 ordered_json TraceSpans::take(std::string_view service) {
   if (spans_.empty()) return nullptr;
+  ordered_json now = ordered_json::array();
+  const std::size_t count = std::min(spans_.size(), kMostSpans);
+  for (std::size_t i = 0; i < count; ++i) now.push_back(std::move(spans_[spans_.size() - count + i]));
+  spans_.erase(spans_.end() - static_cast<std::ptrdiff_t>(count), spans_.end());
   ordered_json request{{"resourceSpans",
                         {{{"resource", {{"attributes", {text_attribute("service.name", std::string(service))}}}},
-                          {"scopeSpans", {{{"scope", {{"name", "stem"}}}, {"spans", std::move(spans_)}}}}}}}};
-  spans_ = ordered_json::array();
+                          {"scopeSpans", {{{"scope", {{"name", "stem"}}}, {"spans", std::move(now)}}}}}}}};
   return request;
 }
 

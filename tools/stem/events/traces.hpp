@@ -21,7 +21,7 @@ class TraceSpans {
 
   // In the order in which EventReader gives them.
   void add(const shm::ReadEvent& event, const Moment& now);
-  // An ExportTraceServiceRequest with the spans since the last call; null when there are none.
+  // An ExportTraceServiceRequest with up to 500 spans that were not given yet; null when there are none.
   nlohmann::ordered_json take(std::string_view service);
 
  private:
