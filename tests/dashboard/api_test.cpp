@@ -171,6 +171,37 @@ TEST(Api, ActsOnQueuesAndTasks) {
   EXPECT_EQ(stage.act("/api/task/retry", {{"id", stage.dead[0]}}), 404);
 }
 
+// What charts show is of the time between two looks, not of all time.
+TEST(Api, HistoryIsOfEachMoment) {
+  const Stage stage;
+  Scene& scene = const_cast<Scene&>(stage.scene);
+  std::int64_t after = 0;
+  (void)stage.dashboard.await("/api/history", [&](const json& seen) {
+    if (seen["points"].empty()) return false;
+    after = seen["points"].back()["at"];
+    return seen["points"].back()["ready"] == 2;
+  });
+  for (int i = 0; i < 5; ++i) (void)scene.enqueue({"quick", "-q", "work"});
+  {
+    TestWorker worker(scene.segment(), "work", [](const engine::TaskView&, std::string&) { return End::kSucceed; });
+    worker.await(5);
+  }
+  const std::string path = "/api/history?after=" + std::to_string(after);
+  const auto sum = [](const json& seen, const char* what) {
+    std::uint64_t all = 0;
+    for (const json& point : seen["points"]) all += point[what]["samples"].get<std::uint64_t>();
+    return all;
+  };
+  const json seen = stage.dashboard.await(path, [&](const json& now) { return sum(now, "slowest") == 5; });
+  EXPECT_EQ(sum(seen, "wait"), 5U);
+  for (const json& point : seen["points"]) {
+    EXPECT_GT(point["at"], after);
+    const bool ran = point["slowest"]["samples"] != 0;
+    EXPECT_EQ(point["slowest"]["p99Ns"].is_null(), !ran);
+    EXPECT_EQ(point["slowest"]["task"], ran ? "quick" : "");
+  }
+}
+
 TEST(Api, NonsenseIsRefusedAndNothingDone) {
   const Stage stage;
   for (const json& body : {json(3), json::array(), json::object(), json{{"queue", 3}}, json{{"queue", nullptr}}})

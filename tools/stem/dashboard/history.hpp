@@ -1,11 +1,10 @@
-// What the dashboard's charts show: the last quarter of an hour, a point a look. Bounded, however many queues there are.
+// What the dashboard's charts show: the last quarter of an hour, a point a look.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <vector>
 
 #include "tools/stem/observe/look.hpp"
 
@@ -24,21 +23,20 @@ class History {
   [[nodiscard]] nlohmann::ordered_json json(std::int64_t after_ms) const;
 
  private:
-  struct Line {
-    std::string name;
-    double rate_in = 0, rate_out = 0;
-    std::uint64_t ready = 0, inflight = 0;
+  struct Times {
     std::uint64_t samples = 0;  // in this time; without any there are no percentiles
     std::int64_t p50_ns = 0, p99_ns = 0;
   };
   struct Point {
     std::int64_t at_ms = 0;
-    Line all;  // of all queues together
-    std::uint64_t busy = 0, workers = 0;
-    std::vector<Line> queues;  // waiting times
-    std::vector<Line> tasks;   // durations
+    double rate_in = 0, rate_out = 0;  // of all queues together, as the next
+    std::uint64_t ready = 0, inflight = 0, busy = 0, workers = 0;
+    Times wait;
+    Times slowest;  // the task name whose attempts ran longest
+    std::string slowest_name;
   };
-  static nlohmann::ordered_json line_json(const Line& line);
+  static Times times_of(const base::HistogramSummary& fresh);
+  static nlohmann::ordered_json times_json(const Times& times);
 
   std::deque<Point> points_;
 };

@@ -7,7 +7,7 @@ import { attention } from './attention.js';
 
 function heads({ overview: seen, history }) {
   const sum = (field) => seen.queues.reduce((total, q) => total + q[field], 0);
-  const latest = history.at(-1)?.all;
+  const latest = history.at(-1)?.wait;
   const alive = seen.workers.filter((w) => w.state !== 'dead');
   const oldest = Math.max(0, ...seen.queues.map((q) => q.oldestAgeNs ?? 0));
   const head = (tone, label, value, more, href) =>
@@ -53,7 +53,8 @@ function heads({ overview: seen, history }) {
 }
 
 function charts({ history }) {
-  const points = (field) => history.map((p) => [p.at, p.all[field]]);
+  const points = (field) => history.map((p) => [p.at, p[field]]);
+  const waits = (field) => history.map((p) => [p.at, p.wait[field]]);
   return h(
     'section',
     { class: 'charts', key: 'charts', 'aria-label': 'The last quarter of an hour' },
@@ -72,8 +73,8 @@ function charts({ history }) {
       logarithmic: true,
       format: duration,
       series: [
-        { name: 'p50', tone: 'p50', points: points('p50Ns') },
-        { name: 'p99', tone: 'p99', points: points('p99Ns') },
+        { name: 'p50', tone: 'p50', points: waits('p50Ns') },
+        { name: 'p99', tone: 'p99', points: waits('p99Ns') },
       ],
     }),
     chart({
@@ -86,18 +87,18 @@ function charts({ history }) {
   );
 }
 
-// How long the busiest task names run: one chart for the slowest of them.
+// How long attempts run, of the task name that takes longest.
 function runChart(history) {
-  const slowest = history.map((p) => [p.at, p.tasks.length ? Math.max(...p.tasks.map((t) => t.p99Ns ?? 0)) : null]);
-  const median = history.map((p) => [p.at, p.tasks.length ? Math.max(...p.tasks.map((t) => t.p50Ns ?? 0)) : null]);
+  const runs = (field) => history.map((p) => [p.at, p.slowest[field]]);
+  const name = history.findLast((p) => p.slowest.task)?.slowest.task;
   return chart({
     id: 'run',
-    title: 'Run time of the slowest task name',
+    title: name ? `Run time of the slowest, ${name}` : 'Run time',
     logarithmic: true,
     format: duration,
     series: [
-      { name: 'p50', tone: 'p50', points: median },
-      { name: 'p99', tone: 'p99', points: slowest },
+      { name: 'p50', tone: 'p50', points: runs('p50Ns') },
+      { name: 'p99', tone: 'p99', points: runs('p99Ns') },
     ],
   });
 }
