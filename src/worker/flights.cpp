@@ -17,6 +17,12 @@ namespace {
 
 constexpr std::int64_t kLongAwayNs = 500'000'000;  // no lease is shorter
 
+// A handler whose operations end because the worker stops says so as it can: also with stem::fail().
+bool gave_up(const Outcome& outcome) {
+  using Kind = Outcome::Kind;
+  return outcome.kind() == Kind::kFail || outcome.kind() == Kind::kRetry || outcome.kind() == Kind::kFailPermanently;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Flights>> Flights::create(engine::Engine& engine, ChildPage& page, std::uint32_t slots) {
@@ -127,8 +133,7 @@ void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {
   } else if (!outcome) {  // by force
     settle_hard_limit(engine_, lease, task, now_ns);
     return;
-  } else if (flight.end() == Flight::End::kStopped &&
-             (outcome->kind() == Outcome::Kind::kFail || outcome->kind() == Outcome::Kind::kRetry)) {
+  } else if (flight.end() == Flight::End::kStopped && gave_up(*outcome)) {
     // It gave up because this worker stops: as it came.
     if (engine_.release(lease, now_ns) == engine::Settled::kFenced)
       log::warn("lease lost while the task ran", {{"task", engine::to_string(task.id)}});

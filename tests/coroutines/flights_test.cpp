@@ -11,9 +11,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "api/worker_context.hpp"
 #include "base/clock.hpp"
 #include "engine/control.hpp"
 #include "stem/co.hpp"
+#include "stem/handler.hpp"
 #include "tests/coroutines/seccomp.hpp"
 #include "tests/worker/fleet.hpp"
 
@@ -206,6 +208,40 @@ TEST_F(FlightsTest, ADrainThatTakesTooLongCancelsAndWhatGaveUpComesBackAsItWas) 
   EXPECT_EQ(tally->ended, 0u);
   for (const auto id : ids) {
     EXPECT_EQ(state_of(id), "queued");
+    EXPECT_EQ(fleet.task(id)->tally.attempts, 0u);
+  }
+  EXPECT_EQ(unsettled(fleet.engine()), "");
+}
+
+// As people write it, stem::fail() at the first operation that did not work, and as the engine calls it.
+TEST_F(FlightsTest, WhoFailsForGoodBecauseOfAStopIsNoDeadLetter) {
+  fleet.options.drain_timeout_ns = 50'000'000;
+  static constexpr Task<void(std::string)> kPublic{"public"};
+  api::CoHandlerParts parts{detail::make_co_handler(kPublic,
+                                                    [this](Context&, const std::string&) -> Co<stem::Outcome<void>> {
+                                                      const Witness witness(*tally);
+                                                      auto slept = co_await sleep(std::chrono::hours(1));
+                                                      if (!slept) co_return stem::fail(slept.error().message);
+                                                      co_return stem::Outcome<void>();
+                                                    }),
+                            {}};
+  fleet.handlers.on_start("public", [&parts](TaskContext& context, std::optional<Outcome>& into) {
+    return api::run_co_handler(parts, context, into);
+  });
+  fleet.handlers.on("own", CoHandler([this](TaskContext&) -> Co<Outcome> {
+                      const Witness witness(*tally);
+                      auto slept = co_await sleep(std::chrono::hours(1));
+                      co_return Outcome::fail_permanently("gave up", slept.ok() ? "" : slept.error().message);
+                    }));
+  fleet.start();
+  const auto first = fleet.put("public", "x");
+  const auto second = fleet.put("own");
+  ASSERT_TRUE(wait_begun(2));
+  fleet.supervisor().signal(SIGTERM);
+  EXPECT_EQ(fleet.supervisor().wait(), 0);
+  EXPECT_EQ(tally->destroyed, 2u);
+  for (const auto id : {first, second}) {
+    EXPECT_EQ(state_of(id), "queued") << failure_of(id);
     EXPECT_EQ(fleet.task(id)->tally.attempts, 0u);
   }
   EXPECT_EQ(unsettled(fleet.engine()), "");
