@@ -61,6 +61,7 @@ Co<Result<std::string>> read_file(std::string path, std::size_t most_bytes) {
   Result<FileInfo> info = co_await file->stat();
   if (!info) co_return info.error().within(path);
   std::string bytes;
+  most_bytes = std::min(most_bytes, bytes.max_size() / 2);  // what follows counts beyond it
   // One more than it says: so its end is seen with the first read. Files of /proc say 0.
   bytes.resize(std::min<std::size_t>(std::max<std::size_t>(info->bytes, 4095), most_bytes) + 1);
   std::size_t there = 0;

@@ -108,6 +108,17 @@ TEST_P(Input, AFileBeyondItsLimitIsTooLarge) {
   EXPECT_EQ(text.error().code, Errc::kTooLarge);
 }
 
+// The largest number there is, and what comes after it is 0.
+TEST_P(Input, NoLimitIsNoLimit) {
+  const std::string path = directory.file("file"), text = pattern(10'000);
+  ASSERT_TRUE(run(write_file(path, text)).ok());
+  for (const std::size_t most : {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2}) {
+    const auto back = run(read_file(path, most));
+    ASSERT_TRUE(back.ok()) << back.error().message;
+    EXPECT_TRUE(*back == text);
+  }
+}
+
 Co<void> echo(Socket socket) {
   std::array<char, 1000> buffer;
   for (;;) {
