@@ -152,8 +152,10 @@ Co<Result<void>> collect(const Fd& from, std::string& bytes, std::size_t most_by
     const ssize_t got = ::read(from.get(), buffer, sizeof buffer);
     if (got == 0) co_return Result<void>();
     if (got > 0) {
-      bytes.append(buffer, std::min(static_cast<std::size_t>(got), most_bytes - bytes.size()));
-      if (bytes.size() < most_bytes) continue;
+      const auto more = static_cast<std::size_t>(got);
+      const bool fits = more <= most_bytes - bytes.size();
+      bytes.append(buffer, fits ? more : most_bytes - bytes.size());
+      if (fits) continue;
       process.kill();
       co_return Error{Errc::kTooLarge, "the command said more than " + std::to_string(most_bytes) + " bytes"};
     }
@@ -165,10 +167,28 @@ Co<Result<void>> collect(const Fd& from, std::string& bytes, std::size_t most_by
   }
 }
 
+// write(), without the SIGPIPE that ends programs which do not ignore it (and to ignore it for them is not ours). The
+// kernel sends it to the thread that writes. Not a socket for a pipe: /dev/stdin cannot be opened where it is one.
+ssize_t write_quietly(int fd, const char* data, std::size_t bytes) {
+  sigset_t pipe, before, pending;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  ::sigpending(&pending);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  const ssize_t wrote = ::write(fd, data, bytes);
+  const int error = errno;
+  const timespec at_once{};
+  if (wrote < 0 && error == EPIPE && sigismember(&pending, SIGPIPE) == 0)
+    (void)::sigtimedwait(&pipe, nullptr, &at_once);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return wrote;
+}
+
 // A program that does not want all of it is no failure.
 Co<Result<void>> feed(Fd& to, const std::string& bytes) {
   for (std::size_t done = 0; done < bytes.size();) {
-    const ssize_t wrote = ::write(to.get(), bytes.data() + done, bytes.size() - done);
+    const ssize_t wrote = write_quietly(to.get(), bytes.data() + done, bytes.size() - done);
     if (wrote > 0) {
       done += static_cast<std::size_t>(wrote);
       continue;

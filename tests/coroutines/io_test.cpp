@@ -234,6 +234,40 @@ TEST_P(Input, AProgramThatIsNotThereOrSaysTooMuchIsAnError) {
   EXPECT_FALSE(run(run_command(Command(std::vector<std::string>()))).ok());
 }
 
+TEST_P(Input, AProgramMaySayExactlyAsMuchAsItMay) {
+  Command exact("sh", "-c", "head -c 20000 /dev/zero; head -c 20000 /dev/zero >&2");
+  exact.most_bytes = 20'000;
+  const auto done = run(run_command(exact));
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  EXPECT_EQ(done->output.size(), 20'000u);
+  EXPECT_EQ(done->errors.size(), 20'000u);
+  EXPECT_EQ(done->exit_code, 0);
+  exact.most_bytes = 19'999;
+  const auto more = run(run_command(exact));
+  ASSERT_FALSE(more.ok());
+  EXPECT_EQ(more.error().code, Errc::kTooLarge);
+}
+
+TEST(Commands, OneThatDoesNotReadItsInputEndsNobody) {
+  test::Process child([] {
+    ::signal(SIGPIPE, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    Command deaf("sh", "-c", "exec <&-; echo deaf");
+    deaf.input = pattern(3'000'000);
+    for (int i = 0; i < 10; ++i) {
+      const auto done = run_blocking(run_command(deaf));
+      if (!done.ok() || done->output != "deaf\n") return 1;
+    }
+    sigset_t now, pending;
+    ::sigprocmask(SIG_SETMASK, nullptr, &now);
+    ::sigpending(&pending);
+    return sigismember(&now, SIGPIPE) != 0 || sigismember(&pending, SIGPIPE) != 0 ? 2 : 0;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
 TEST_P(Input, ACancelledProgramIsKilledWithWhatItStarted) {
   const std::string pids = directory.file("pids");
   // Called off when both are there, however long that takes.
