@@ -44,6 +44,7 @@ CommandBody declare_payload(CLI::App& app);
 CommandBody declare_memory(CLI::App& app);
 CommandBody declare_io(CLI::App& app);
 CommandBody declare_federation(CLI::App& app);
+CommandBody declare_journal(CLI::App& app);
 CommandBody declare_peers(CLI::App& app);
 
 }  // namespace stem::bench

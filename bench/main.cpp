@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"memory", "bytes behind each queued task, and the time to attach", declare_memory},
     {"io", "coroutine handlers: memory, file reads, echo, switches and wake-ups, beside bare loops", declare_io},
     {"federation", "tasks between hosts through Redis, beside a bare Redis client", declare_federation},
+    {"journal", "queues that survive the host, beside the bare disk and peers that write to it", declare_journal},
     {"peers", "the same work through Redis lists, Redis Streams, beanstalkd, BullMQ and Celery", declare_peers},
 };
 

@@ -36,7 +36,7 @@ void TaskLedger::mark(std::string_view payload) {
 }
 
 PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer,
-                     std::chrono::milliseconds deadline) {
+                     std::chrono::milliseconds deadline, const std::vector<Role>& companions) {
   struct Stage {
     StartGate gate;
     std::uint64_t start_ticks[2] = {};  // of the producer and of the consumer, each by itself
@@ -56,8 +56,10 @@ PeerResult run_sides(const std::string& name, const Work& work, const Side& prod
     consume();
     stage->end_ticks = ticks_now();
   };
-  run_processes({{work.pin ? work.cpus.first : kAnyCpu, first}, {work.pin ? work.cpus.second : kAnyCpu, second}},
-                deadline);
+  std::vector<Role> roles = companions;
+  roles.push_back({work.pin ? work.cpus.first : kAnyCpu, first});
+  roles.push_back({work.pin ? work.cpus.second : kAnyCpu, second});
+  run_processes(roles, deadline);
   PeerResult result;
   result.name = name;
   result.tasks = work.tasks;

@@ -74,9 +74,10 @@ class TaskLedger {
 };
 
 // Runs both sides and times them. Each side is a function that connects and returns the work itself, so
-// that connecting is not timed.
+// that connecting is not timed. `companions` run beside them, and end when the sides have ended.
 using Side = std::function<std::function<void()>()>;
 PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer,
-                     std::chrono::milliseconds deadline = std::chrono::minutes(5));
+                     std::chrono::milliseconds deadline = std::chrono::minutes(5),
+                     const std::vector<Role>& companions = {});
 
 }  // namespace stem::bench

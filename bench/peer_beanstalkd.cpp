@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "bench/failure.hpp"
+#include "bench/journal.hpp"
 #include "bench/peer.hpp"
 #include "bench/server_process.hpp"
 
@@ -89,17 +90,29 @@ class BeanstalkdClient {
   std::size_t at_ = 0;  // what stands before it has been used
 };
 
+// Where its binlog lies, and how often that is synced; no binlog without a directory.
+struct Binlog {
+  std::string directory;
+  int fsync_ms = 0;
+};
+
 class BeanstalkdServer {
  public:
-  explicit BeanstalkdServer(std::uint32_t payload_bytes)
-      : socket_(directory_.path() + "/beanstalkd.sock"),
-        process_({find_program("beanstalkd").value(), "-l", "unix:" + socket_, "-z",
-                  std::to_string(std::max<std::uint32_t>(payload_bytes, 65535))},
-                 directory_.path() + "/beanstalkd.log", [this] { return answers(); }) {}
+  BeanstalkdServer(std::uint32_t payload_bytes, const Binlog& binlog)
+      : directory_(binlog.directory),
+        socket_(directory_.path() + "/beanstalkd.sock"),
+        process_(command(payload_bytes, binlog), directory_.path() + "/beanstalkd.log", [this] { return answers(); }) {}
 
   const std::string& socket() const noexcept { return socket_; }
 
  private:
+  std::vector<std::string> command(std::uint32_t payload_bytes, const Binlog& binlog) const {
+    std::vector<std::string> words{find_program("beanstalkd").value(), "-l", "unix:" + socket_, "-z",
+                                   std::to_string(std::max<std::uint32_t>(payload_bytes, 65535))};
+    if (binlog.directory.empty()) return words;
+    words.insert(words.end(), {"-b", directory_.path(), "-f", std::to_string(binlog.fsync_ms)});
+    return words;
+  }
   bool answers() const {
     try {
       BeanstalkdClient client(socket_);
@@ -198,8 +211,8 @@ void expect_done(const std::string& socket, const Work& work) {
   if (total != work.tasks) throw Failure(fmt::format("beanstalkd: counted {} jobs of {}", total, work.tasks));
 }
 
-PeerResult run(const std::string& name, const Work& work, std::uint64_t pipeline) {
-  const BeanstalkdServer server(work.payload_bytes);
+PeerResult run(const std::string& name, const Work& work, std::uint64_t pipeline, const Binlog& binlog = {}) {
+  const BeanstalkdServer server(work.payload_bytes, binlog);
   const PeerResult result = run_sides(
       name, work,
       [&]() -> std::function<void()> {
@@ -229,6 +242,17 @@ Peer peer(const char* key, const char* name, const char* how, std::uint64_t pipe
 std::vector<Peer> beanstalkd_peers() {
   return {peer("beanstalkd_100", "beanstalkd, by 100", "put; reserve, delete; pipelined by 100", 100),
           peer("beanstalkd_1", "beanstalkd, one by one", "put; reserve, delete in one round trip", 1)};
+}
+
+Peer beanstalkd_binlog(const std::string& directory, int fsync_ms) {
+  const std::string how = fsync_ms == 0 ? "synced always" : fmt::format("synced every {} ms", fsync_ms);
+  Peer one = peer(fsync_ms == 0 ? "beanstalkd_binlog_always" : "beanstalkd_binlog", "", "", 100);
+  one.name = "beanstalkd, binlog " + how;
+  one.how = "put; reserve, delete; pipelined by 100; binlog " + how;
+  one.run = [directory, fsync_ms, label = one.name](const Work& work) {
+    return run(label, work, 100, {directory, fsync_ms});
+  };
+  return one;
 }
 
 }  // namespace stem::bench

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bench/failure.hpp"
+#include "bench/journal.hpp"
 #include "bench/peer.hpp"
 #include "bench/redis_client.hpp"
 
@@ -75,8 +76,8 @@ void consume_reliable_singly(RedisClient& redis, const Work& work) {
   }
 }
 
-PeerResult run_reliable(const std::string& name, const Work& work, std::uint64_t pipeline) {
-  const RedisServer server;
+PeerResult run_reliable_on(const RedisServer& server, const std::string& name, const Work& work,
+                           std::uint64_t pipeline) {
   const PeerResult result = run_sides(
       name, work,
       [&]() -> std::function<void()> {
@@ -97,6 +98,10 @@ PeerResult run_reliable(const std::string& name, const Work& work, std::uint64_t
   expect_zero(redis, {"LLEN", "tasks"});
   expect_zero(redis, {"LLEN", "processing"});
   return result;
+}
+
+PeerResult run_reliable(const std::string& name, const Work& work, std::uint64_t pipeline) {
+  return run_reliable_on(RedisServer(), name, work, pipeline);
 }
 
 // ---- Plain list: nobody acknowledges; what a killed consumer had popped is lost ------------------------
@@ -216,18 +221,19 @@ PeerResult run_stream(const std::string& name, const Work& work, std::uint64_t p
   return result;
 }
 
+std::string redis_missing() {
+  return find_program("redis-server") ? std::string() : std::string("redis-server is not installed");
+}
+
 }  // namespace
 
 std::vector<Peer> redis_peers() {
-  const auto missing = [] {
-    return find_program("redis-server") ? std::string() : std::string("redis-server is not installed");
-  };
   const auto peer = [&](const char* key, const char* name, const char* how, auto run, std::uint64_t pipeline) {
     Peer one;
     one.key = key;
     one.name = name;
     one.how = how;
-    one.missing = missing;
+    one.missing = redis_missing;
     one.run = [run, pipeline, label = one.name](const Work& work) { return run(label, work, pipeline); };
     return one;
   };
@@ -243,6 +249,18 @@ std::vector<Peer> redis_peers() {
   };
   peers[2].acknowledges = peers[3].acknowledges = false;
   return peers;
+}
+
+Peer redis_aof(const std::string& directory, const std::string& fsync) {
+  Peer one;
+  one.key = "redis_aof_" + fsync;
+  one.name = "Redis lists, AOF " + fsync;
+  one.how = "LPUSH; LMOVE, LREM; pipelined by 100; appendfsync " + fsync;
+  one.missing = redis_missing;
+  one.run = [directory, fsync, label = one.name](const Work& work) {
+    return run_reliable_on(RedisServer(directory, fsync), label, work, 100);
+  };
+  return one;
 }
 
 }  // namespace stem::bench

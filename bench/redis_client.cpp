@@ -38,10 +38,12 @@ void RedisClient::fail(const char* what) const {
   throw Failure(fmt::format("redis: {}: {}", what, context_ ? context_->errstr : "no memory"));
 }
 
-RedisServer::RedisServer()
-    : socket_(directory_.path() + "/redis.sock"),
+RedisServer::RedisServer(const std::string& base, const std::string& fsync)
+    : directory_(base),
+      socket_(directory_.path() + "/redis.sock"),
       process_({find_program("redis-server").value(), "--port", "0", "--unixsocket", socket_, "--save", "",
-                "--appendonly", "no", "--daemonize", "no", "--dir", directory_.path()},
+                "--appendonly", fsync.empty() ? "no" : "yes", "--appendfsync", fsync.empty() ? "everysec" : fsync,
+                "--daemonize", "no", "--dir", directory_.path()},
                directory_.path() + "/redis.log", [this] { return answers(); }) {}
 
 bool RedisServer::answers() const {

@@ -40,10 +40,11 @@ class RedisClient {
   std::vector<std::size_t> lengths_;
 };
 
-// On a Unix socket in a directory of its own, persistence off: Redis at its fastest.
+// On a Unix socket in a directory of its own (below `base`, see TemporaryDirectory), persistence off: Redis at its
+// fastest. With `fsync` ("everysec", "always") it appends to a file.
 class RedisServer {
  public:
-  RedisServer();
+  explicit RedisServer(const std::string& base = {}, const std::string& fsync = {});
 
   const std::string& socket() const noexcept { return socket_; }
   pid_t pid() const noexcept { return process_.pid(); }

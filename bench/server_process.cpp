@@ -53,9 +53,10 @@ std::string last_line_of(const std::string& path) {
 
 }  // namespace
 
-TemporaryDirectory::TemporaryDirectory() {
-  const char* base = std::getenv("TMPDIR");
-  path_ = fmt::format("{}/stem-bench-XXXXXX", base != nullptr && *base != '\0' ? base : "/tmp");
+TemporaryDirectory::TemporaryDirectory(const std::string& base) {
+  const char* usual = std::getenv("TMPDIR");
+  const std::string below = !base.empty() ? base : usual != nullptr && *usual != '\0' ? usual : "/tmp";
+  path_ = below + "/stem-bench-XXXXXX";
   if (mkdtemp(path_.data()) == nullptr) fail_with_errno("make a directory " + path_);
 }
 

@@ -10,10 +10,10 @@
 
 namespace stem::bench {
 
-// A new directory below $TMPDIR or /tmp; removed with everything in it.
+// A new directory below `base`, or below $TMPDIR or /tmp; removed with everything in it.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory();
+  explicit TemporaryDirectory(const std::string& base = {});
   ~TemporaryDirectory();
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;

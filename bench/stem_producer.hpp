@@ -1,4 +1,4 @@
-// The producer's side of Stem in the comparison with peers: on one host, and between hosts.
+// Both sides of Stem in the comparison with peers: on one host, between hosts, and with a journal.
 #pragma once
 
 #include <cstdint>
@@ -10,5 +10,7 @@ namespace stem::bench {
 
 // All tasks of the work, `batch` at a time. Throws Failure when one is not accepted.
 void produce_stem(Seat& seat, const Work& work, std::uint32_t batch);
+// Takes, checks and acknowledges them all. Throws Failure when one is lost, or left over.
+void consume_stem(Seat& seat, const Work& work);
 
 }  // namespace stem::bench

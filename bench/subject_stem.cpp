@@ -19,7 +19,9 @@ namespace {
 constexpr std::uint32_t kPrefetch = 64;
 constexpr std::uint32_t kTasksPerClockRead = 8;
 
-void consume(Seat& seat, const Work& work) {
+}  // namespace
+
+void consume_stem(Seat& seat, const Work& work) {
   engine::Engine& engine = seat.engine();
   TaskLedger ledger(work.tasks, work.payload_bytes);
   engine::Lease leases[kPrefetch];
@@ -52,6 +54,8 @@ void consume(Seat& seat, const Work& work) {
   if (engine.lanes().queued(seat.queue()) != 0) throw Failure("Stem's queue is not empty");
 }
 
+namespace {
+
 PeerResult run(const Work& work, std::uint32_t batch) {
   shm::SegmentOptions options;
   options.slot_count =
@@ -62,7 +66,7 @@ PeerResult run(const Work& work, std::uint32_t batch) {
     return [&work, batch, place = seat(shm::Role::kClient)] { produce_stem(*place, work, batch); };
   };
   const Side consumer = [&]() -> std::function<void()> {
-    return [&work, place = seat(shm::Role::kWorker)] { consume(*place, work); };
+    return [&work, place = seat(shm::Role::kWorker)] { consume_stem(*place, work); };
   };
   return run_sides("Stem", work, producer, consumer);
 }

@@ -1,0 +1,306 @@
+// Tasks through a queue with a journal: how many, how soon, and how they come back.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <ctime>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "bench/failure.hpp"
+#include "bench/journal.hpp"
+#include "bench/server_process.hpp"
+#include "stem/client.hpp"
+
+namespace stem::bench {
+
+namespace {
+
+constexpr std::uint32_t kPrefetch = 64;
+constexpr std::uint32_t kAhead = 1024;  // of the backlog, so that the worker never waits for the producer
+constexpr std::uint64_t kTasksPerBeat = 1024;
+constexpr std::uint32_t kFrontDoorPayloadBytes = 64;
+constexpr std::chrono::minutes kDeadline{30};
+
+void nap() noexcept {
+  const timespec time{0, 20'000};
+  nanosleep(&time, nullptr);
+}
+
+double seconds_since(std::uint64_t start_ticks) {
+  return static_cast<double>(ticks_now() - start_ticks) * ns_per_tick() * 1e-9;
+}
+
+shm::SegmentOptions segment_for_tasks(std::uint64_t tasks) {
+  shm::SegmentOptions options;
+  options.slot_count = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::max<std::uint64_t>(tasks + tasks / 16, 1u << 16), shm::kMaxSlots));
+  return options;
+}
+
+// Enqueues one by one through the engine, each payload with its task's number.
+class Sender {
+ public:
+  Sender(Seat& seat, std::uint32_t payload_bytes) : seat_(seat), payload_(payload_bytes) {
+    spec_.queue = seat.queue();
+    spec_.task = seat.task();
+  }
+  void send(std::uint64_t task) {
+    write_payload(task, payload_);
+    spec_.payload = std::as_bytes(std::span(payload_));
+    const auto made = seat_.engine().enqueue(spec_, base::monotonic_ns());
+    if (task % kTasksPerBeat == 0) seat_.participant().beat();
+    if (made.status != engine::EnqueueStatus::kOk)
+      throw Failure(fmt::format("enqueue said {}", engine::to_string(made.status)));
+  }
+
+ private:
+  Seat& seat_;
+  std::vector<char> payload_;
+  engine::TaskSpec spec_;
+};
+
+DiskUse operator-(const DiskUse& a, const DiskUse& b) {
+  return {a.writes - b.writes, a.bytes - b.bytes, a.zero_bytes - b.zero_bytes};
+}
+
+struct FlowStage {
+  alignas(64) std::atomic<std::uint64_t> sent{0};  // writer: producer
+  alignas(64) std::atomic<std::uint64_t> done{0};  // writer: worker
+  JournalFlow result;
+};
+
+void produce_flow(Seat& seat, FlowStage& stage, const FlowWork& work) {
+  Sender sender(seat, work.payload_bytes);
+  const std::uint64_t all = work.warm_up + work.tasks + work.backlog;
+  for (std::uint64_t sent = 0; sent < all;) {
+    const std::uint64_t end = std::min(all, stage.done.load(std::memory_order_acquire) + work.backlog + kAhead);
+    if (sent == end) nap();
+    for (; sent < end; ++sent) {
+      sender.send(sent);
+      stage.sent.store(sent + 1, std::memory_order_release);
+    }
+    seat.participant().beat();
+  }
+}
+
+// Leaves the backlog where it is.
+void consume_flow(Seat& seat, FlowStage& stage, const FlowWork& work, const JournalHost& host) {
+  engine::Engine& engine = seat.engine();
+  engine::Lease leases[kPrefetch];
+  engine::TaskView view;
+  TaskLedger ledger(work.warm_up + work.tasks + work.backlog, work.payload_bytes);
+  const auto run_until = [&](std::uint64_t end) {
+    while (ledger.seen() < end) {
+      const std::uint64_t sent = stage.sent.load(std::memory_order_acquire);
+      const std::uint64_t most = sent > ledger.seen() + work.backlog ? sent - ledger.seen() - work.backlog : 0;
+      const std::int64_t now_ns = base::monotonic_ns();
+      const auto wanted = static_cast<std::uint32_t>(std::min<std::uint64_t>({most, kPrefetch, end - ledger.seen()}));
+      const std::uint32_t n = wanted == 0 ? 0 : engine.claim(seat.queue(), leases, wanted, now_ns);
+      seat.participant().beat();
+      if (n == 0) nap();
+      for (std::uint32_t i = 0; i < n; ++i) {
+        if (!engine.view(leases[i], view) || engine.begin(leases[i], view, now_ns) != engine::Begin::kStart)
+          throw Failure("a lease was lost");
+        ledger.mark({reinterpret_cast<const char*>(view.payload.data()), view.payload.size()});
+        if (engine.succeed_later(leases[i], view, now_ns) != engine::Settled::kDone)
+          throw Failure("an acknowledgement was refused");
+      }
+      if (n != 0 && engine.commit_acks() != engine::Settled::kDone) throw Failure("an acknowledgement was refused");
+      stage.done.store(ledger.seen(), std::memory_order_release);
+    }
+  };
+  run_until(work.warm_up);
+  const DiskUse before = host.use();
+  const std::uint64_t start = ticks_now();
+  run_until(work.warm_up + work.tasks);
+  host.await_disk(seat);
+  stage.result.seconds = seconds_since(start);
+  stage.result.use = host.use() - before;
+  stage.result.tasks_per_s = static_cast<double>(work.tasks) / stage.result.seconds;
+}
+
+}  // namespace
+
+JournalFlow append_rate(const std::string& directory, std::uint64_t tasks, std::uint32_t payload_bytes) {
+  const TemporaryDirectory disk(directory);
+  const Scene scene(segment_for_tasks(tasks));
+  make_durable(scene, shm::Durability::kJournal);
+  JournalHost host(disk.path() + "/journal");
+  Shared<JournalFlow> result;
+  run_processes({host.writer(scene, 1),
+                 {kAnyCpu,
+                  [&] {
+                    Seat seat(scene, shm::Role::kClient, "producer");
+                    Sender sender(seat, payload_bytes);
+                    host.await_ready(seat);
+                    const DiskUse before = host.use();
+                    const std::uint64_t start = ticks_now();
+                    for (std::uint64_t i = 0; i < tasks; ++i) sender.send(i);
+                    host.await_disk(seat);
+                    result->seconds = seconds_since(start);
+                    result->use = host.use() - before;
+                    result->tasks_per_s = static_cast<double>(tasks) / result->seconds;
+                    host.leave();
+                  }}},
+                kDeadline);
+  return *result;
+}
+
+JournalFlow flow_rate(const std::string& directory, const FlowWork& work) {
+  const TemporaryDirectory disk(directory);
+  const Scene scene(segment_for_tasks(2 * work.backlog));
+  make_durable(scene, shm::Durability::kJournal);
+  JournalHost host(disk.path() + "/journal");
+  Shared<FlowStage> stage;
+  const auto user = [&](shm::Role role, const auto& body) {
+    return Role{kAnyCpu, [&host, &scene, role, body] {
+                  Seat seat(scene, role, "flow");
+                  host.await_ready(seat);
+                  body(seat);
+                  host.leave();
+                }};
+  };
+  run_processes({host.writer(scene, 2), user(shm::Role::kClient, [&](Seat& seat) { produce_flow(seat, *stage, work); }),
+                 user(shm::Role::kWorker, [&](Seat& seat) { consume_flow(seat, *stage, work, host); })},
+                kDeadline);
+  return stage->result;
+}
+
+namespace {
+
+// The public API's door, as a program uses it.
+class FrontDoor {
+ public:
+  explicit FrontDoor(const Scene& scene) : client_(open(scene)) { payload_.resize(kFrontDoorPayloadBytes); }
+
+  void enqueue(std::uint64_t task) {
+    write_payload(task, payload_);
+    const auto made = client_.enqueue(kTask, std::string_view(payload_.data(), payload_.size()));
+    if (!made.ok()) throw Failure(made.error().message);
+  }
+
+ private:
+  static constexpr Task<void(std::string_view)> kTask{"bench.no-op", {.queue = "bench"}};
+  static Client open(const Scene& scene) {
+    auto client = Client::open(scene.name_space(), {.directory = scene.directory(), .create = false});
+    if (!client.ok()) throw Failure(client.error().message);
+    return std::move(*client);
+  }
+
+  Client client_;
+  std::vector<char> payload_;
+};
+
+}  // namespace
+
+Percentiles enqueue_times(const std::string& directory, shm::Durability durability, std::uint64_t tasks,
+                          double pace_ns) {
+  const TemporaryDirectory disk(directory);
+  const Scene scene(segment_for_tasks(tasks));
+  JournalHost host(disk.path() + "/journal");
+  SharedMemory memory(tasks * sizeof(std::uint64_t));
+  const std::span<std::uint64_t> ticks(static_cast<std::uint64_t*>(memory.data()), tasks);
+  const bool durable = durability != shm::Durability::kMemory;
+  std::vector<Role> roles;
+  if (durable) {
+    make_durable(scene, durability);
+    roles.push_back(host.writer(scene, 1));
+  }
+  roles.push_back({kAnyCpu, [&] {
+                     if (durable) {
+                       Seat seat(scene, shm::Role::kClient, "waiting");
+                       host.await_ready(seat);
+                     }
+                     FrontDoor door(scene);
+                     const std::uint64_t pace = pace_ns == 0 ? 0 : ticks_of_ns(pace_ns);
+                     std::uint64_t next = ticks_now();
+                     for (std::uint64_t i = 0; i < tasks; ++i) {
+                       while (ticks_now() < next) cpu_relax();
+                       const std::uint64_t start = ticks_now();
+                       door.enqueue(i);
+                       const std::uint64_t end = ticks_now();
+                       ticks[i] = end - start;
+                       next = std::max(next + pace, end);  // what was missed is not made up for
+                     }
+                     if (durable) host.leave();
+                   }});
+  run_processes(roles, kDeadline);
+  return percentiles_of_ticks(ticks);
+}
+
+SharedCommits sync_rate(const std::string& directory, std::uint32_t producers, std::uint64_t tasks_each) {
+  const TemporaryDirectory disk(directory);
+  const Scene scene(segment_for_tasks(producers * tasks_each));
+  make_durable(scene, shm::Durability::kSync);
+  JournalHost host(disk.path() + "/journal");
+  struct Stage {
+    StartGate gate;
+    std::atomic<std::uint64_t> start_ticks{0}, writes{0};
+    std::atomic<std::uint32_t> left{0};
+    SharedCommits result;
+  };
+  Shared<Stage> stage;
+  stage->left = producers;
+  std::vector<Role> roles{host.writer(scene, producers)};
+  for (std::uint32_t p = 0; p < producers; ++p) {
+    roles.push_back({kAnyCpu, [&, p] {
+                       {
+                         Seat seat(scene, shm::Role::kClient, "waiting");
+                         host.await_ready(seat);
+                       }
+                       FrontDoor door(scene);
+                       stage->gate.arrive_and_wait(producers);
+                       std::uint64_t none = 0;
+                       if (stage->start_ticks.compare_exchange_strong(none, ticks_now()))
+                         stage->writes = host.use().writes;
+                       for (std::uint64_t i = 0; i < tasks_each; ++i) door.enqueue(p * tasks_each + i);
+                       if (stage->left.fetch_sub(1) == 1) {
+                         const auto all = static_cast<double>(producers * tasks_each);
+                         stage->result.tasks_per_s = all / seconds_since(stage->start_ticks);
+                         stage->result.tasks_per_write =
+                             all / static_cast<double>(std::max<std::uint64_t>(1, host.use().writes - stage->writes));
+                       }
+                       host.leave();
+                     }});
+  }
+  run_processes(roles, kDeadline);
+  return stage->result;
+}
+
+JournalRecovery recover(const std::string& directory, std::uint64_t tasks, std::uint32_t payload_bytes) {
+  const TemporaryDirectory disk(directory);
+  JournalHost host(disk.path() + "/journal");
+  {
+    const Scene before(segment_for_tasks(tasks));
+    make_durable(before, shm::Durability::kJournal);
+    run_processes({host.writer(before, 1),
+                   {kAnyCpu,
+                    [&] {
+                      Seat seat(before, shm::Role::kClient, "producer");
+                      Sender sender(seat, payload_bytes);
+                      host.await_ready(seat);
+                      for (std::uint64_t i = 0; i < tasks; ++i) sender.send(i);
+                      host.await_disk(seat);
+                      host.leave();
+                    }}},
+                  kDeadline);
+  }
+  const DiskUse written = host.use();
+  const Scene after(segment_for_tasks(tasks));
+  run_processes({host.writer(after, 1),
+                 {kAnyCpu,
+                  [&] {
+                    Seat seat(after, shm::Role::kTool, "waiting");
+                    host.await_ready(seat);
+                    host.leave();
+                  }}},
+                kDeadline);
+  if (host.restored() != tasks)
+    throw Failure(fmt::format("{} of {} tasks came back from the journal", host.restored(), tasks));
+  return {host.opened_s(), host.ready_s(), static_cast<double>(written.bytes), host.use() - written};
+}
+
+}  // namespace stem::bench
