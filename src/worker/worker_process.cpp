@@ -118,7 +118,7 @@ std::uint32_t WorkerProcess::claim_some() {
   // taking it apart would cost more than its tasks do.
   std::uint32_t most = timing_.mean_ns < kQuickNs ? std::max(options_.prefetch(), engine::kRunItems) : 1;
   if (flights_ != nullptr) [[unlikely]]
-    most = std::min(only_coroutines_ || launched_ ? shm::kHeldSlots : most, flights_->room());
+    most = std::min(only_coroutines_ ? shm::kHeldSlots : most, flights_->room());
   if (options_.max_tasks_per_child != 0)
     most = static_cast<std::uint32_t>(std::min<std::uint64_t>(most, options_.max_tasks_per_child - tasks_run_));
   const std::int64_t now = base::monotonic_ns();
@@ -170,13 +170,17 @@ void WorkerProcess::held_back() {
 void WorkerProcess::run_batch(std::uint32_t count) {
   std::int64_t now = base::monotonic_ns();
   timing_.group_start_ns = now;
-  launched_ = false;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (i > 0 && page_.stop_mode() != StopMode::kNone) {  // warm: finish what runs, give the rest back
       (void)engine_->release(leases_[i], now);
       continue;
     }
     now = run_one(leases_[i], now, i + 1 == count);
+    // Plain handlers keep those that wait from going on: no longer than one of them takes.
+    if (flights_ != nullptr && timing_.grouped == 0 && flights_->size() != 0) [[unlikely]] {
+      (void)flights_->turn(0);
+      timing_.group_start_ns = now = base::monotonic_ns();
+    }
   }
   if (engine_->commit_acks() != engine::Settled::kDone) log::warn("a run was lost while its tasks ran");
   self_->row().current.store(0, std::memory_order_relaxed);
@@ -197,7 +201,6 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
   }
   if (engine_->begin(lease, task, now_ns) != engine::Begin::kStart) return now_ns;
   if (handler->start) {
-    launched_ = true;
     ++tasks_run_;
     flights_->launch(*handler, lease, task, now_ns);
     return now_ns;

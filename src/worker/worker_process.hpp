@@ -81,7 +81,6 @@ class WorkerProcess {
   std::unique_ptr<Pulse> pulse_;
   std::unique_ptr<Flights> flights_;  // null: no handler is a coroutine
   bool only_coroutines_ = false;
-  bool launched_ = false;  // by the last batch
 
   std::vector<std::uint32_t> queues_;
   std::uint32_t turn_ = 0;
