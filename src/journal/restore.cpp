@@ -16,8 +16,6 @@ using shm::State;
 
 namespace {
 
-constexpr std::size_t kRestoredAtOnce = 64;
-
 std::optional<std::uint32_t> number_in(const std::unordered_map<std::uint32_t, std::string>& names, std::uint32_t old,
                                        Result<std::uint32_t> (*intern)(shm::Segment&, std::string_view),
                                        shm::Segment& segment) {
@@ -108,7 +106,7 @@ Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool de
     if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
     if ((image->state.reason != 0) != dead) continue;
     if (auto restored = restore_one({id, slot, life.began}, epoch, *image, opened); !restored.ok()) return restored;
-    if (restored_.size() < kRestoredAtOnce && room()) continue;
+    if (room()) continue;
     if (auto committed = commit_restored(); !committed.ok()) return committed;
   }
   return commit_restored();

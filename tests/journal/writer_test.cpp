@@ -25,6 +25,7 @@ using engine::TaskExtras;
 using engine::TaskId;
 using engine::TaskSpec;
 
+constexpr WriterOptions kLargeFiles{.file_bytes = 1u << 20};
 constexpr WriterOptions kSmallFiles{.file_bytes = 256u << 10};
 
 std::int64_t now() { return base::monotonic_ns(); }
@@ -446,12 +447,13 @@ TEST(JournalWriter, AFullDiskRefusesUntilThereIsRoom) {
 // The one who restores is killed at every write: each task comes back once, into the same new segment.
 TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
   PowerStore store;
+  const std::string bulk(4000, 'x');  // so that they are several batches
   std::multiset<std::uint64_t> all;
   {
     Host host;
-    host.must_open(store);
+    host.must_open(store, kLargeFiles);
     for (std::uint64_t i = 1; i <= 300; ++i) {
-      host.put(i);
+      host.put(i, [&](TaskSpec&, TaskExtras& extras) { extras.headers = bulk; });
       all.insert(i);
     }
     host.flush();
@@ -462,7 +464,7 @@ TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
     Host after(0, shm::Durability::kMemory);
     disk.fail_write(n, PowerStore::Fault::kShort);
     int tries = 0;
-    while (!after.open(disk).ok()) ASSERT_LT(++tries, 3);
+    while (!after.open(disk, kLargeFiles).ok()) ASSERT_LT(++tries, 3);
     for (int i = 0; i < 12; ++i) (void)after.writer->step(after.now_ns += 600'000'000);
     disk.fail_write(-1, PowerStore::Fault::kNone);
     after.flush();
@@ -470,6 +472,23 @@ TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
     EXPECT_EQ(test::slots_in(*after.segment, shm::State::kWaiting), 0u);
     EXPECT_EQ(test::broken_invariants(*after.producer), "");
   }
+}
+
+// What comes back goes to disk by the batch: a task's share of a write, not a write for each few.
+TEST(JournalWriter, RestoringWritesFewBatches) {
+  constexpr int kTasks = 1000;
+  PowerStore store;
+  {
+    Host host;
+    host.must_open(store, kLargeFiles);
+    for (std::uint64_t i = 1; i <= kTasks; ++i) host.put(i);
+    host.flush();
+  }
+  Host after(0, shm::Durability::kMemory);
+  const std::size_t before = store.events();
+  after.must_open(store, kLargeFiles);
+  EXPECT_EQ(after.alive().size(), std::size_t{kTasks});
+  EXPECT_LE(store.events() - before, 20u);  // each write is two, a new file some more
 }
 
 // Power is lost after every write while tasks come and go. Whatever the disk holds then: a task whose hint was
