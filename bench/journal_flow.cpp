@@ -2,8 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
+#include <cstring>
 #include <ctime>
 #include <string_view>
 #include <vector>
@@ -40,7 +39,8 @@ shm::SegmentOptions segment_for_tasks(std::uint64_t tasks) {
   return options;
 }
 
-// Enqueues one by one through the engine, each payload with its task's number.
+// Enqueues one by one through the engine. A payload is its task's number and what was there before: making letters
+// would cost more than the enqueue.
 class Sender {
  public:
   Sender(Seat& seat, std::uint32_t payload_bytes) : seat_(seat), payload_(payload_bytes) {
@@ -48,7 +48,7 @@ class Sender {
     spec_.task = seat.task();
   }
   void send(std::uint64_t task) {
-    write_payload(task, payload_);
+    std::memcpy(payload_.data(), &task, sizeof task);
     spec_.payload = std::as_bytes(std::span(payload_));
     const auto made = seat_.engine().enqueue(spec_, base::monotonic_ns());
     if (task % kTasksPerBeat == 0) seat_.participant().beat();
@@ -65,6 +65,25 @@ class Sender {
 DiskUse operator-(const DiskUse& a, const DiskUse& b) {
   return {a.writes - b.writes, a.bytes - b.bytes, a.zero_bytes - b.zero_bytes};
 }
+
+// Marks off what Sender sent.
+class NumberLedger {
+ public:
+  explicit NumberLedger(std::uint64_t tasks) : marked_(tasks) {}
+  void mark(std::span<const std::byte> payload) {
+    std::uint64_t task = 0;
+    if (payload.size() < sizeof task) throw Failure("a task came without its payload");
+    std::memcpy(&task, payload.data(), sizeof task);
+    if (task >= marked_.size() || marked_[task]) throw Failure(fmt::format("task {} came twice, or never was", task));
+    marked_[task] = true;
+    ++seen_;
+  }
+  std::uint64_t seen() const noexcept { return seen_; }
+
+ private:
+  std::vector<bool> marked_;
+  std::uint64_t seen_ = 0;
+};
 
 struct FlowStage {
   alignas(64) std::atomic<std::uint64_t> sent{0};  // writer: producer
@@ -91,7 +110,7 @@ void consume_flow(Seat& seat, FlowStage& stage, const FlowWork& work, const Jour
   engine::Engine& engine = seat.engine();
   engine::Lease leases[kPrefetch];
   engine::TaskView view;
-  TaskLedger ledger(work.warm_up + work.tasks + work.backlog, work.payload_bytes);
+  NumberLedger ledger(work.warm_up + work.tasks + work.backlog);
   const auto run_until = [&](std::uint64_t end) {
     while (ledger.seen() < end) {
       const std::uint64_t sent = stage.sent.load(std::memory_order_acquire);
@@ -104,7 +123,7 @@ void consume_flow(Seat& seat, FlowStage& stage, const FlowWork& work, const Jour
       for (std::uint32_t i = 0; i < n; ++i) {
         if (!engine.view(leases[i], view) || engine.begin(leases[i], view, now_ns) != engine::Begin::kStart)
           throw Failure("a lease was lost");
-        ledger.mark({reinterpret_cast<const char*>(view.payload.data()), view.payload.size()});
+        ledger.mark(view.payload);
         if (engine.succeed_later(leases[i], view, now_ns) != engine::Settled::kDone)
           throw Failure("an acknowledgement was refused");
       }

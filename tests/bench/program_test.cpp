@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -69,7 +70,8 @@ INSTANTIATE_TEST_SUITE_P(Wrong, Usage,
                          ::testing::Values("", "flor", "floor --nonsense", "floor --runs 0", "floor --runs many",
                                            "floor --cpus 0", "floor --cpus 0,0", "floor --cpus 0,9999",
                                            "peers --only kafka", "federation --only nonsense", "federation --tasks 1",
-                                           "peers --payload-bytes 3"));
+                                           "journal --only nonsense", "journal --tasks 1",
+                                           "journal --directory /nonexistent/directory", "peers --payload-bytes 3"));
 
 TEST(Program, AFileThatCannotBeWrittenIsExitCodeSeventy) {
   const Outcome outcome = run(std::string(kSmallFloor) + " --json /nonexistent/directory/file");
@@ -153,6 +155,31 @@ TEST(Program, IoMeasuresEachFigureBesideABareLoop) {
     for (const auto& row : tables.at(table).at("rows")) EXPECT_GT(row.at("ratio").get<double>(), 0) << row.at("name");
   EXPECT_EQ(tables.at("times").at("rows").size(), 5u);
   EXPECT_GT(tables.at("memory").at("rows").at(0).at("bytes").get<double>(), 0);
+}
+
+TEST(Program, TheJournalIsMeasuredBesideTheDisk) {
+  const Outcome outcome =
+      run("journal --runs 1 --appends 5000 --tasks 20000 --warm-up 1000 --backlog 2000 --paced 500 --syncs 20 "
+          "--live-tasks 2000 --peer-tasks 500 --json -");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out);
+  std::set<std::string> seen;
+  for (const auto& row : json.at("tables").at("journal").at("rows")) {
+    const auto name = row.at("name").get<std::string>();
+    seen.insert(name);
+    EXPECT_GT(row.at("ratio").get<double>(), 0) << name;
+    EXPECT_LE(row.at("ratio_least").get<double>(), row.at("ratio_most").get<double>()) << name;
+  }
+  for (const char* name :
+       {"append", "flow", "amplification", "enqueue_p99", "sync_p50", "shared", "recovery", "peer_redis_aof_everysec",
+        "peer_redis_aof_always", "peer_beanstalkd_binlog", "peer_beanstalkd_binlog_always"})
+    EXPECT_TRUE(seen.contains(name)) << name;
+}
+
+TEST(Program, AJournalInMemoryIsNotMeasured) {
+  const Outcome outcome = run("journal --runs 1 --directory /dev/shm --only sync");
+  EXPECT_EQ(outcome.code, 70);
+  EXPECT_THAT(outcome.err, HasSubstr("is in memory"));
 }
 
 // Ctrl-C in the middle: the server is stopped and its directory removed.
