@@ -148,7 +148,7 @@ typedef struct stem_enqueue_options {
   int32_t unique;      /* 1: a duplicate gets the holder's id and makes nothing */
   const char* queue;   /* null: $STEM_DEFAULT_QUEUE, else "default" */
   int64_t delay_ns;
-  int64_t eta_ns;          /* nanoseconds since 1970, UTC; not together with delay_ns */
+  int64_t eta_ns;          /* nanoseconds since 1970, UTC; not negative; not together with delay_ns */
   int64_t expires_ns;      /* from now: not started after it */
   int64_t result_ttl_ns;   /* STEM_GIVEN_RESULT_TTL, 0 keeps none; else one day */
   int64_t full_timeout_ns; /* STEM_GIVEN_FULL_TIMEOUT: how long to wait for room; else as the queue has it */

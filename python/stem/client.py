@@ -104,7 +104,10 @@ def _kinds(kinds: Sequence[str], what: str) -> bytes | None:
 def _eta_ns(eta: datetime) -> int:
     if eta.tzinfo is None:
         raise ValueError("eta has no time zone")
-    return max(1, int(eta.timestamp() * 1e6) * 1000)
+    ns = int(eta.timestamp() * 1e6) * 1000
+    if ns > c.FOR_EVER_NS:  # ctypes would cut it, and the task run at once
+        raise ValueError("eta is out of range: the last is 2262-04-11")
+    return max(1, ns)
 
 
 def _c_headers(headers: Mapping[str, str]) -> ctypes.Array[c.Header]:

@@ -130,7 +130,8 @@ Result<Call> read_call(const stem_enqueue_options* given) {
   if (o.unique_for_ns != 0) c.unique_for = Duration(o.unique_for_ns);
   c.queue = text(o.queue);
   c.delay = Duration(o.delay_ns);
-  if (o.eta_ns != 0)
+  if (o.eta_ns < 0) return Error{Errc::kInvalidArgument, "eta_ns is negative"};
+  if (o.eta_ns > 0)
     c.eta = std::chrono::system_clock::time_point(
         std::chrono::duration_cast<std::chrono::system_clock::duration>(Duration(o.eta_ns)));
   if (o.expires_ns != 0) c.expires = Duration(o.expires_ns);

@@ -336,6 +336,10 @@ static void check_refusals(stem_client* client) {
   options.rate_limit = "often";
   EXPECT(stem_enqueue(client, "shout", "", 0, &options, &one, &error) == STEM_INVALID_ARGUMENT);
   EXPECT(strstr(error.message, "often") != NULL);
+  options.rate_limit = NULL;
+  options.eta_ns = -1;
+  EXPECT(stem_enqueue(client, "shout", "", 0, &options, &one, &error) == STEM_INVALID_ARGUMENT);
+  EXPECT(strcmp(error.message, "eta_ns is negative") == 0);
   EXPECT(stem_state(client, "no id", &state, &error) == STEM_INVALID_ARGUMENT);
   EXPECT(stem_wait(client, "00000001-0000000000000001", SECOND, &result, &error) == STEM_OK);
   EXPECT(stem_result_state(result) == STEM_GONE);

@@ -305,6 +305,12 @@ class Producers(WithWorker):
         self.assertEqual(self.client.enqueue("a", eta=soon).state(), "delayed")
         with self.assertRaises(ValueError):
             self.client.enqueue("a", eta=datetime.datetime.now())
+        utc = datetime.timezone.utc
+        for late in (datetime.datetime(9999, 1, 1, tzinfo=utc), datetime.datetime(2262, 4, 12, tzinfo=utc)):
+            with self.assertRaisesRegex(ValueError, "eta is out of range"):
+                self.client.enqueue("a", eta=late)
+        self.assertEqual(self.client.enqueue("a", eta=datetime.datetime(2262, 4, 11, tzinfo=utc)).state(), "delayed")
+        self.assertEqual(self.client.enqueue("a", eta=datetime.datetime(1969, 1, 1, tzinfo=utc)).state(), "queued")
         with self.assertRaisesRegex(stem.Error, "delay or eta"):
             self.client.enqueue("a", delay=1, eta=soon)
 
