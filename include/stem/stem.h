@@ -12,7 +12,7 @@
  * Structs of options begin with their size: zero the struct, set `size = sizeof it`, then what you want. Zero
  * is the default everywhere; where zero is a wish of its own, a bit of `given` says that it is one. A struct of
  * an older program is filled up with defaults; one of a newer program is refused if it asks for what this
- * library does not know.
+ * library does not know, by a field, a bit of `given`, or what is `reserved`.
  *
  * Threads: a stem_client may be used from many threads at once, each attaches to the segment on first use. A
  * stem_result and a stem_buffer are never changed after they were made. A stem_worker belongs to one thread, a
@@ -123,12 +123,12 @@ typedef struct stem_link {
   const char* queue;
   stem_bytes payload;
   int32_t priority;
-  int32_t max_retries; /* -1 = the default */
+  int32_t max_retries; /* -1 = the default; below it is refused */
   int32_t keep_result; /* 1: for a day */
   int32_t reserved;
 } stem_link;
 
-/* What zero cannot say. */
+/* What zero cannot say: the first three of an enqueue, the others of a worker. */
 enum stem_given {
   STEM_GIVEN_MAX_RETRIES = 1 << 0,
   STEM_GIVEN_RESULT_TTL = 1 << 1,

@@ -71,6 +71,7 @@ int stem_client_open(const stem_client_options* options, stem_client** client, s
     *client = nullptr;
     const auto o = stem::c::read_options(options);
     if (!o) return o.error();
+    if (o->reserved != 0) return stem::Error{stem::Errc::kInvalidArgument, "stem_client_options: reserved is not 0"};
     stem::ClientOptions open;
     open.directory = stem::c::text(o->directory);
     open.task_capacity = o->task_capacity;

@@ -42,6 +42,8 @@ Result<std::vector<Link>> read_links(const stem_link* links, std::size_t count) 
     const stem_link& one = links[i];
     if (one.task == nullptr) return missing("a link's task");
     if (one.payload.data == nullptr && one.payload.size > 0) return missing("a link's payload");
+    if (one.reserved != 0) return Error{Errc::kInvalidArgument, "a link's reserved is not 0"};
+    if (one.max_retries < -1) return Error{Errc::kInvalidArgument, "a link's max_retries is below -1"};
     Link link;
     link.task = one.task;
     link.queue = text(one.queue);
@@ -114,10 +116,18 @@ int succeeded(stem_error* into) noexcept {
 
 Error missing(const char* what) { return {Errc::kInvalidArgument, std::string(what) + " is null"}; }
 
+Result<void> check_given(std::uint32_t given, std::uint32_t known, const char* options) {
+  if ((given & ~known) == 0) return {};
+  return Error{Errc::kInvalidArgument,
+               "given has bits that this version of " + std::string(options) + " does not know"};
+}
+
 Result<Call> read_call(const stem_enqueue_options* given) {
   const auto read = read_options(given);
   if (!read) return read.error();
   const stem_enqueue_options& o = *read;
+  constexpr std::uint32_t kKnown = STEM_GIVEN_MAX_RETRIES | STEM_GIVEN_RESULT_TTL | STEM_GIVEN_FULL_TIMEOUT;
+  if (const auto good = check_given(o.given, kKnown, "stem_enqueue_options"); !good) return good.error();
   auto task = read_task_options(o);
   if (!task) return task.error();
   Call call{*task, {}};

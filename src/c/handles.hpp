@@ -82,6 +82,9 @@ Result<Options> read_options(const Options* given) {
   return options;
 }
 
+// An error for bits of `given` outside `known`: those of a newer stem.h, or of another struct.
+Result<void> check_given(std::uint32_t given, std::uint32_t known, const char* options);
+
 // The options of one enqueue in the terms of the C++ API. The TaskOptions point into the caller's texts.
 struct Call {
   TaskOptions task;

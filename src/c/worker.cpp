@@ -76,6 +76,8 @@ stem::Result<void> take_time(std::uint32_t given, std::uint32_t bit, std::int64_
 stem::Result<stem::worker::WorkerOptions> read_worker_options(const stem_worker_options* given) {
   const auto o = stem::c::read_options(given);
   if (!o) return o.error();
+  constexpr std::uint32_t kKnown = STEM_GIVEN_SPIN | STEM_GIVEN_DRAIN_TIMEOUT | STEM_GIVEN_SOFT_GRACE;
+  if (const auto known = stem::c::check_given(o->given, kKnown, "stem_worker_options"); !known) return known.error();
   auto options = stem::api::worker_options(text(o->name_space), flags_of(*o));
   if (!options) return options.error();
   options->segment.directory = text(o->directory);

@@ -383,6 +383,60 @@ static void check_refusals(stem_client* client) {
   EXPECT(strcmp(stem_state_name(STEM_DEAD), "dead") == 0 && strcmp(stem_state_name(-1), "unknown") == 0);
 }
 
+/* What no version knows yet may mean something in a later one: never passed over in silence. */
+static void check_unknown(stem_client* client) {
+  stem_client_options opening;
+  stem_enqueue_options options;
+  stem_worker_options working;
+  stem_link link;
+  stem_client* none = NULL;
+  stem_worker* worker = NULL;
+  stem_enqueued one;
+  stem_error error;
+  uint32_t bit;
+  int i;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  memset(&working, 0, sizeof working);
+  working.size = sizeof working;
+  options.max_retries = 1;
+  options.result_ttl_ns = working.spin_ns = working.drain_timeout_ns = working.soft_grace_ns = SECOND;
+  for (i = 0; i < 32; ++i) {
+    int of_enqueue, of_worker;
+    bit = (uint32_t)1 << i;
+    of_enqueue = bit == STEM_GIVEN_MAX_RETRIES || bit == STEM_GIVEN_RESULT_TTL || bit == STEM_GIVEN_FULL_TIMEOUT;
+    of_worker = bit == STEM_GIVEN_SPIN || bit == STEM_GIVEN_DRAIN_TIMEOUT || bit == STEM_GIVEN_SOFT_GRACE;
+    options.given = working.given = bit;
+    EXPECT((stem_enqueue(client, "shout", "", 0, &options, &one, &error) == STEM_OK) == of_enqueue);
+    EXPECT(of_enqueue || (error.code == STEM_INVALID_ARGUMENT && strstr(error.message, "given") != NULL));
+    EXPECT((stem_worker_open(&working, &worker, &error) == STEM_OK) == of_worker);
+    EXPECT(of_worker || (error.code == STEM_INVALID_ARGUMENT && strstr(error.message, "given") != NULL));
+    stem_worker_close(worker);
+    worker = NULL;
+  }
+  options.given = 0;
+
+  memset(&link, 0, sizeof link);
+  link.task = "shout";
+  link.max_retries = -1;
+  options.links = &link;
+  options.link_count = 1;
+  EXPECT(stem_enqueue(client, "shout", "", 0, &options, &one, &error) == STEM_OK);
+  link.max_retries = -2;
+  EXPECT(stem_enqueue(client, "shout", "", 0, &options, &one, &error) == STEM_INVALID_ARGUMENT);
+  EXPECT(strstr(error.message, "max_retries") != NULL);
+  link.max_retries = 0;
+  link.reserved = 1;
+  EXPECT(stem_enqueue(client, "shout", "", 0, &options, &one, &error) == STEM_INVALID_ARGUMENT);
+  EXPECT(strstr(error.message, "reserved") != NULL);
+
+  memset(&opening, 0, sizeof opening);
+  opening.size = sizeof opening;
+  opening.reserved = 1;
+  EXPECT(stem_client_open(&opening, &none, &error) == STEM_INVALID_ARGUMENT && none == NULL);
+  EXPECT(strstr(error.message, "reserved") != NULL);
+}
+
 static void check_json(void) {
   const char* texts[] = {"{\"a\":[1,2.5,null,true,\"x\"]}", "\"just text\"", "7", "-3", "300", "null", "[]"};
   stem_buffer *payload, *json;
@@ -451,6 +505,7 @@ int main(int argc, char** argv) {
     check_progress_and_revoke(client);
     check_many(client);
     check_refusals(client);
+    check_unknown(client);
     stem_client_close(client);
   }
   kill(child, SIGTERM);
