@@ -63,6 +63,7 @@ void Flights::launch(const HandlerEntry& handler, const engine::Lease& lease, co
   ++size_;
   // Asked for between the claim and here, nobody would see it again.
   if (engine::Control::revoke_requested(engine_.self().row(), task.id)) flight->ask(Flight::End::kRevoked);
+  if (stopping_) flight->ask(Flight::End::kStopped);
   flight->begin(handler);  // may be over with it
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::int64_t kParkNs = 50'000'000;  // a lost wake-up costs at most this
 constexpr int kLooksPerTurn = 16;
+constexpr std::uint32_t kClaimsPerTurn = 16;
 
 }  // namespace
 
@@ -33,9 +34,7 @@ bool WorkerProcess::board_flights() {
 void WorkerProcess::serve_flights() {
   ExitReason reason = ExitReason::kNone;
   for (;;) {
-    if (reason == ExitReason::kNone) reason = why_leave();
-    // The gate: nobody comes in any more, and the last one out closes it. Without a lease nothing is worth waiting for.
-    if (reason == ExitReason::kDetached || (reason != ExitReason::kNone && flights_->size() == 0)) break;
+    if (may_leave(reason)) break;
     if (page_.stop_mode() >= StopMode::kSoft) flights_->stop();
     const bool takes =
         reason == ExitReason::kNone && page_.paused.load(std::memory_order_acquire) == 0 && flights_->room() != 0;
@@ -50,13 +49,36 @@ void WorkerProcess::serve_flights() {
   leave(reason);
 }
 
+// The gate: nobody comes in any more, and the last one out closes it. A shutdown or the loss of the row may come
+// meanwhile.
+bool WorkerProcess::may_leave(ExitReason& reason) {
+  if (reason == ExitReason::kNone) {
+    reason = why_leave();
+    // As a warm stop of this process alone: who does not come to an end is told after the drain timeout.
+    if (reason == ExitReason::kRecycledCount || reason == ExitReason::kRecycledMemory) {
+      page_.raise_stop(StopMode::kWarm);
+      page_.ring_bell();
+    }
+  } else if (page_.shut_down.load(std::memory_order_acquire) != 0) {
+    reason = ExitReason::kShutDown;
+  }
+  if (reason == ExitReason::kNone) return false;
+  if (self_->still_ours()) return flights_->size() == 0;
+  if (reason != ExitReason::kShutDown) reason = ExitReason::kDetached;
+  return true;  // without a lease nothing is worth waiting for
+}
+
 void WorkerProcess::idle_flights(bool takes) {
   if (!takes) return (void)flights_->turn(kParkNs);
   const auto any = [this](auto look) { return std::any_of(queues_.begin(), queues_.end(), look); };
   const std::int64_t until = base::monotonic_ns() + options_.spin_ns;
   do {
     for (int look = 0; look < kLooksPerTurn; ++look) {
-      if (any([this](std::uint32_t q) { return engine_->has_hint(q); })) return held_back();
+      if (any([this](std::uint32_t q) { return engine_->has_hint(q); })) {
+        if (fruitless_ % kClaimsPerTurn == 0)
+          (void)flights_->turn(0);  // a limit that holds tasks back holds only these
+        return held_back();
+      }
       _mm_pause();
     }
     if (flights_->turn(0)) return;

@@ -67,6 +67,7 @@ class WorkerProcess {
   ExitReason why_leave();
   // With coroutine handlers (flights.hpp).
   void serve_flights();
+  bool may_leave(ExitReason& reason);
   void idle_flights(bool takes);
   void leave(ExitReason reason) noexcept {
     page_.exit_reason.store(static_cast<std::uint32_t>(reason), std::memory_order_release);

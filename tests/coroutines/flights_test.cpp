@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -18,6 +19,8 @@
 #include "stem/handler.hpp"
 #include "tests/coroutines/seccomp.hpp"
 #include "tests/worker/fleet.hpp"
+#include "worker/control.hpp"
+#include "worker/flights.hpp"
 
 namespace stem::test {
 namespace {
@@ -112,6 +115,14 @@ class FlightsTest : public testing::Test {
     const auto info = fleet.task(id);
     return info && info->failure ? std::string(info->failure->kind()) + ": " + std::string(info->failure->message())
                                  : "none";
+  }
+
+  worker::Answer ask(std::uint32_t row, worker::Command command, std::uint32_t argument = 0) {
+    const auto life = shm::row_incarnation(fleet.segment().row(row).status.load());
+    const auto number = worker::send_request(fleet.segment(), row, life, command, argument);
+    worker::ControlReply reply;
+    EXPECT_TRUE(wait_until([&] { return worker::read_reply(fleet.segment(), row, number, reply); }, kPatience));
+    return reply.answer;
   }
 
   SharedTally tally;
@@ -245,6 +256,64 @@ TEST_F(FlightsTest, WhoFailsForGoodBecauseOfAStopIsNoDeadLetter) {
     EXPECT_EQ(fleet.task(id)->tally.attempts, 0u);
   }
   EXPECT_EQ(unsettled(fleet.engine()), "");
+}
+
+TEST_F(FlightsTest, WhoBeginsAfterASoftStopIsTold) {
+  add_until_go();
+  const auto id = fleet.put("wait", "1");
+  engine::Lease lease;
+  engine::TaskView task;
+  const std::int64_t now = base::monotonic_ns();
+  ASSERT_EQ(fleet.engine().claim(must_queue(fleet.segment(), "default"), &lease, 1, now), 1u);
+  ASSERT_TRUE(fleet.engine().view(lease, task));
+  ASSERT_EQ(fleet.engine().begin(lease, task, now), engine::Begin::kStart);
+  const auto page = worker::make_child_page();
+  auto flights = worker::Flights::create(fleet.engine(), *page, 8);
+  ASSERT_TRUE(flights.ok()) << flights.error().message;
+  (*flights)->stop();
+  (*flights)->launch(*fleet.handlers.find("wait"), lease, task, now);
+  EXPECT_EQ(tally->begun, 1u);
+  EXPECT_EQ((*flights)->size(), 0u);
+  EXPECT_EQ(state_of(id), "queued");
+}
+
+TEST_F(FlightsTest, ARecycledProcessWaitsForTheDrainTimeoutAndNoLonger) {
+  fleet.options.max_tasks_per_child = 5;
+  fleet.options.drain_timeout_ns = 50'000'000;
+  add_until_go();
+  fleet.start();
+  const auto ids = put_many(5);
+  ASSERT_TRUE(wait_begun(10));  // again, in the next process
+  tally->go = 1;
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 5));
+  for (const auto id : ids) {
+    EXPECT_EQ(state_of(id), "succeeded");
+    EXPECT_EQ(fleet.task(id)->tally.attempts, 0u);
+    EXPECT_EQ(fleet.task(id)->tally.deaths, 0u);
+  }
+}
+
+TEST_F(FlightsTest, AShutdownWhileAProcessIsRecycledKeepsItDown) {
+  fleet.options.max_tasks_per_child = 1;
+  add_until_go();
+  fleet.start();
+  const auto id = fleet.put("wait", "1");
+  ASSERT_TRUE(wait_begun(1));
+  const auto busy = fleet.workers().at(0);
+  ASSERT_TRUE(wait_until([&] { return fleet.segment().row(busy.participant).stop_mode.load() == 1; }, kPatience));
+  const auto supervisor =
+      static_cast<std::uint32_t>(fleet.segment().row(busy.participant).supervisor.load() & 0xfff) - 1;
+  EXPECT_EQ(ask(busy.participant, worker::Command::kShutdown, 1), worker::Answer::kDone);
+  tally->go = 1;
+  ASSERT_TRUE(wait_until([&] { return ::kill(static_cast<pid_t>(busy.pid), 0) != 0; }, kPatience));
+  EXPECT_EQ(state_of(id), "succeeded");
+  // It was reaped, and would be replaced in the same round of its supervisor, which answers after it.
+  EXPECT_EQ(ask(supervisor, worker::Command::kPing), worker::Answer::kDone);
+  const std::string pid = std::to_string(fleet.supervisor().pid());
+  std::ifstream children("/proc/" + pid + "/task/" + pid + "/children");
+  ASSERT_TRUE(children.is_open());
+  std::string child;
+  EXPECT_FALSE(children >> child) << child;
 }
 
 TEST_F(FlightsTest, AHardStopGivesBackMoreThanARowCanName) {
