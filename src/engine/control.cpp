@@ -178,6 +178,11 @@ Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept
     if (word.generation() < id.generation()) return Revoked::kUnknown;
     if (word.generation() != id.generation()) return revoke_moved(id, terminate, now_ns);
     if (is_run(d) != (id.item() != 0)) return Revoked::kUnknown;
+    if (id.item() != 0 && (run_pending(d, word) >> (id.item() - 1) & 1) == 0) {
+      // Over, or a task of its own; unless the slot lives on meanwhile.
+      if (d.control.load() == word) return revoke_moved(id, terminate, now_ns);
+      continue;
+    }
     if (id.item() != 0 && word.state() == State::kReady) {
       const std::int32_t cancelled = cancel_items(id.slot(), word, 1u << (id.item() - 1), now_ns);
       if (cancelled < 0) continue;

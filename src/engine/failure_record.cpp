@@ -8,9 +8,17 @@
 
 namespace stem::engine {
 
+// Numbers count as one: "order 17 costs nothing" and "order 18 costs nothing" are the same failure.
 std::uint64_t failure_fingerprint(std::uint32_t task, std::string_view kind, std::string_view message) noexcept {
-  const std::string_view first_line = message.substr(0, message.find('\n'));
-  return base::mix64(shm::name_hash(kind) ^ base::mix64(shm::name_hash(first_line) + task));
+  char shape[FailureRecord::kTextBytes];
+  std::size_t bytes = 0;
+  bool in_number = false;
+  for (const char c : message.substr(0, std::min(message.find('\n'), sizeof shape))) {
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit || !in_number) shape[bytes++] = digit ? '#' : c;
+    in_number = digit;
+  }
+  return base::mix64(shm::name_hash(kind) ^ base::mix64(shm::name_hash({shape, bytes}) + task));
 }
 
 void FailureRecord::mark_dead(DeadReason why, std::uint32_t task) noexcept {

@@ -93,6 +93,7 @@ ordered_json queues_json(const Scene& scene) {
                      {"ready", q.ready},
                      {"delayed", q.delayed},
                      {"inflight", q.inflight},
+                     {"work", q.ready + q.inflight},
                      {"dlq", q.dead},
                      {"kept", q.kept},
                      {"rateInPerSecond", q.rate_in},
