@@ -41,9 +41,11 @@ C interface, and files for find_package and pkg-config.")
 set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_NAME stem-tools)
 set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_DEPENDS tzdata)
+set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_DEPENDS "tzdata, systemd | systemd-standalone-sysusers")
 set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_SUGGESTS "redis-server, libstem-dev, bash-completion")
-set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_CONTROL_EXTRA "${PROJECT_SOURCE_DIR}/tools/systemd/postinst")
+set(stem_scripts postinst prerm postrm)
+list(TRANSFORM stem_scripts PREPEND "${PROJECT_SOURCE_DIR}/tools/systemd/")
+set(CPACK_DEBIAN_STEM-TOOLS_PACKAGE_CONTROL_EXTRA ${stem_scripts})
 set(CPACK_COMPONENT_STEM-TOOLS_DESCRIPTION "The command line stem: workers, schedules and the gateway to other hosts, and
 commands that look at queues, tasks and dead letters and steer them. With
 manual pages, completions and systemd units.")

@@ -52,7 +52,40 @@ cc -std=c99 -o "$work/outside_c" "$here/../c/outside.c" $(pkg-config --cflags --
 
 [ -s "$root/usr/lib/systemd/system/stem-worker@.service" ] || fail "no units"
 [ -s "$root/usr/lib/sysusers.d/stem.conf" ] || fail "no user for the units"
-dpkg-deb -I "$work"/packages/stem-tools_*.deb postinst | grep -q systemd-sysusers || fail "the user is not made"
+
+step "stem-tools: the maintainer scripts, with commands that only note how they were called"
+mkdir -p "$work/control" "$work/stubs" "$work/systemd"
+dpkg-deb -e "$work"/packages/stem-tools_*.deb "$work/control"
+for stub in systemctl systemd-sysusers; do
+  printf '#!/bin/sh\necho "%s $*" >>"%s/calls"\n' "$stub" "$work" >"$work/stubs/$stub"
+  chmod +x "$work/stubs/$stub"
+done
+# run_script SCRIPT ARGUMENT...: what it called, a line each, on a host where systemd runs
+run_script() {
+  local name=$1
+  shift
+  grep -q /run/systemd/system "$work/control/$name" || fail "$name does not ask whether systemd runs"
+  sed "s|/run/systemd/system|$work/systemd|g" "$work/control/$name" >"$work/script"
+  : >"$work/calls"
+  PATH=$work/stubs:$PATH sh "$work/script" "$@" || fail "$name $* failed"
+}
+called() { grep -qx -- "$1" "$work/calls" || fail "not called: $1; but: $(cat "$work/calls")"; }
+run_script postinst configure
+called "systemd-sysusers stem.conf"
+called "systemctl daemon-reload"
+run_script prerm upgrade "$version-2"
+[ ! -s "$work/calls" ] || fail "an upgrade stops services: $(cat "$work/calls")"
+run_script prerm remove
+called "systemctl disable --now stem-gateway.service stem-beat.service stem-dashboard.service"
+called 'systemctl stop stem-worker@\*.service'
+called "systemctl disable stem-worker@.service"
+for unit in "$root"/usr/lib/systemd/system/*.service; do
+  grep -qF "$(basename "$unit")" "$work/calls" || fail "a removal leaves $(basename "$unit") running"
+done
+run_script postrm remove
+called "systemctl daemon-reload"
+dpkg-deb -f "$work"/packages/stem-tools_*.deb Depends | grep -qF "systemd | systemd-standalone-sysusers" ||
+  fail "stem-tools does not ask for systemd-sysusers"
 
 step "stem-tools and python3-stem: a task from one to the other"
 stem=$root/usr/bin/stem

@@ -47,6 +47,8 @@ for unit in "$work"/*.service; do
 done
 systemd-sysusers --dry-run --root="$work" "$source/tools/systemd/stem.sysusers" >"$work/users" 2>&1 ||
   fault "sysusers: $(cat "$work/users")"
-sh -n "$source/tools/systemd/postinst" || fault "postinst is no shell script"
+for script in postinst prerm postrm; do
+  sh -n "$source/tools/systemd/$script" || fault "$script is no shell script"
+done
 echo "$faults faults"
 [ "$faults" -eq 0 ]
