@@ -34,7 +34,8 @@ segment; worker processes claim, run and acknowledge.")
 set(CPACK_DEBIAN_LIBSTEM-DEV_PACKAGE_NAME libstem-dev)
 set(CPACK_DEBIAN_LIBSTEM-DEV_PACKAGE_SECTION libdevel)
 string(CONCAT CPACK_DEBIAN_LIBSTEM-DEV_PACKAGE_DEPENDS
-  "libstem (= ${stem_deb_version}), libfmt-dev, libspdlog-dev, nlohmann-json3-dev, libxxhash-dev, liburing-dev")
+  "libstem (= ${stem_deb_version}), libfmt-dev, libspdlog-dev, nlohmann-json3-dev, libxxhash-dev, liburing-dev,"
+  " pkg-config | pkgconf")
 set(CPACK_COMPONENT_LIBSTEM-DEV_DESCRIPTION "Development files: headers and static libraries for C++20, the header of the
 C interface, and files for find_package and pkg-config.")
 

@@ -32,6 +32,24 @@ strangers=$(cd "$root" && find . -type f ! -path './usr/*' ! -path './lib/system
 dpkg-deb -f "$work"/packages/stem-tools_*.deb Depends | grep -q libhiredis || fail "stem-tools lacks its libraries' packages"
 dpkg-deb -I "$work"/packages/libstem_*.deb shlibs | grep -q '^libstem-c 1 libstem ' || fail "libstem says no shlibs"
 
+# What stemConfig.cmake looks for, by the package that brings it.
+depends=$(dpkg-deb -f "$work"/packages/libstem-dev_*.deb Depends)
+wanted=$(sed -nE 's/^ *find_dependency\((\w+).*/\1/p' "$root/usr/lib/cmake/stem/stemConfig.cmake")
+wanted+=$'\n'$(sed -nE 's/^ *pkg_check_modules\(.* (\w+)\)$/\1/p' "$root/usr/lib/cmake/stem/stemConfig.cmake")
+[ "$(wc -w <<<"$wanted")" -ge 7 ] || fail "stemConfig.cmake wants only: $wanted"
+for one in $wanted; do
+  case $one in
+    Threads) continue ;; # the C library's own
+    fmt) package=libfmt-dev ;;
+    spdlog) package=libspdlog-dev ;;
+    nlohmann_json) package=nlohmann-json3-dev ;;
+    PkgConfig) package='pkg-config | pkgconf' ;;
+    libxxhash | liburing) package=$one-dev ;;
+    *) fail "stemConfig.cmake looks for $one: say here which package brings it" ;;
+  esac
+  [[ ", $depends," == *", $package,"* ]] || fail "libstem-dev does not depend on $package: $depends"
+done
+
 step "apt could install them"
 apt-get install --simulate --no-install-recommends "$work"/packages/*.deb >"$work/apt.log" 2>&1 ||
   { cat "$work/apt.log"; exit 1; }
