@@ -27,6 +27,7 @@ set(stem_deb_version "${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}")
 set(CPACK_DEBIAN_LIBSTEM_PACKAGE_NAME libstem)
 set(CPACK_DEBIAN_LIBSTEM_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=") # the symbols of a version are there in all later ones
 set(CPACK_COMPONENT_LIBSTEM_DESCRIPTION "C interface: the shared library that programs in C, Python and other
 languages load. Any process of a host enqueues by writing into a mapped
 segment; worker processes claim, run and acknowledge.")

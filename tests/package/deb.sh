@@ -30,7 +30,8 @@ twice=$(for deb in "$work"/packages/*.deb; do dpkg-deb -c "$deb"; done | awk '$1
 strangers=$(cd "$root" && find . -type f ! -path './usr/*' ! -path './lib/systemd/*')
 [ -z "$strangers" ] || fail "outside /usr: $strangers"
 dpkg-deb -f "$work"/packages/stem-tools_*.deb Depends | grep -q libhiredis || fail "stem-tools lacks its libraries' packages"
-dpkg-deb -I "$work"/packages/libstem_*.deb shlibs | grep -q '^libstem-c 1 libstem ' || fail "libstem says no shlibs"
+dpkg-deb -I "$work"/packages/libstem_*.deb shlibs | grep -q '^libstem-c 1 libstem (>= ' ||
+  fail "libstem's shlibs tie programs to one version, or are missing"
 
 # What stemConfig.cmake looks for, by the package that brings it.
 depends=$(dpkg-deb -f "$work"/packages/libstem-dev_*.deb Depends)
