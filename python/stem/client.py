@@ -14,7 +14,7 @@ from typing import Unpack
 
 from . import _library as c
 from ._library import check, lib, text
-from .errors import EnqueueManyError, FullError, NotFoundError, TaskCancelled, TaskFailed
+from .errors import EnqueueManyError, Error, FullError, NotFoundError, TaskCancelled, TaskFailed
 from .payload import Decode, Duration, Json, check_decode, decode, encode, to_count, to_ns
 
 _SLICE_NS = 100_000_000  # how long a call may keep Ctrl-C waiting
@@ -127,7 +127,9 @@ def _c_links(links: Sequence[Link]) -> ctypes.Array[c.CLink]:
         one.task, one.queue = text(link.name, "a link's name"), text(link.queue, "a link's queue")
         one.payload = c.StemBytes(ctypes.cast(bytes_, ctypes.c_void_p), len(payload))
         one.priority = _number(link.priority, "a link's priority")
-        one.max_retries = -1 if link.max_retries is None else _number(link.max_retries, "a link's max_retries")
+        if link.max_retries is not None and _number(link.max_retries, "a link's max_retries") < 0:
+            raise Error("invalid-argument", "a link's max_retries is negative")
+        one.max_retries = -1 if link.max_retries is None else link.max_retries
         one.keep_result = int(link.keep_result)
     made.kept = kept  # type: ignore[attr-defined]  # as long as the array
     return made
@@ -193,6 +195,43 @@ def enqueue_payload(call: Any, owner: Any, name: str, payload: bytes, options: c
         except FullError:
             if time.monotonic_ns() >= until_ns:
                 raise
+
+
+def _enqueue_many(
+    client: Any, task: bytes | None, payloads: Sequence[bytes], options: c.CEnqueueOptions
+) -> tuple[list[c.Enqueued], Error | None]:
+    """stem_enqueue_many(); those accepted, and why the next was not. All are tried without a wait; for the one that
+    finds no room it is waited in slices, so that Ctrl-C works however many there are."""
+    count = len(payloads)
+    views, made = (c.StemBytes * max(1, count))(), (c.Enqueued * max(1, count))()  # never empty: [0] is pointed to
+    for view, payload in zip(views, payloads):
+        view.data = ctypes.cast(ctypes.c_char_p(payload), ctypes.c_void_p)
+        view.size = len(payload)
+    wait_ns = options.full_timeout_ns if options.given & c.GIVEN_FULL_TIMEOUT else 0
+    total, accepted, error = 0, ctypes.c_size_t(), c.StemError()
+    until_ns: int | None = None  # of the task that found no room
+    while True:
+        if wait_ns > 0:
+            left_ns = 0 if until_ns is None else max(0, until_ns - time.monotonic_ns())
+            options.full_timeout_ns = min(_SLICE_NS, left_ns)
+        at = min(total, len(views) - 1)
+        code = lib.stem_enqueue_many(
+            client, task, ctypes.byref(views[at]), count - total if until_ns is None else 1, options,
+            ctypes.byref(made[at]), accepted, error,
+        )
+        total += accepted.value
+        try:
+            check(code, error)
+            if total == count:
+                return made[:total], None
+            until_ns = None
+        except FullError as e:
+            if wait_ns > 0 and until_ns is None:
+                until_ns = time.monotonic_ns() + wait_ns
+            elif until_ns is None or time.monotonic_ns() >= until_ns:
+                return made[:total], e
+        except Error as e:
+            return made[:total], e
 
 
 @dataclass(frozen=True)
@@ -345,19 +384,10 @@ class Client:
         """One visit for many: cheaper than one by one. EnqueueManyError has the handles of those accepted."""
         raw = self._raw
         payloads = [encode(args) for args in many_args]
-        views = (c.StemBytes * len(payloads))()
-        for view, payload in zip(views, payloads):
-            view.data = ctypes.cast(ctypes.c_char_p(payload), ctypes.c_void_p)
-            view.size = len(payload)
-        made, done, error = (c.Enqueued * len(payloads))(), ctypes.c_size_t(), c.StemError()
-        code = lib.stem_enqueue_many(
-            raw.pointer, text(name, "the task's name"), views, len(payloads), c_options(options), made, done, error
-        )
-        handles = [Handle(raw, one.id.decode(), bool(one.duplicate)) for one in made[: done.value]]
-        try:
-            check(code, error)
-        except c.errors.Error as e:
-            raise EnqueueManyError(e, handles) from None
+        made, refused = _enqueue_many(raw.pointer, text(name, "the task's name"), payloads, c_options(options))
+        handles = [Handle(raw, one.id.decode(), bool(one.duplicate)) for one in made]
+        if refused is not None:
+            raise EnqueueManyError(refused, handles) from None
         return handles
 
     def handle(self, task_id: str) -> Handle:

@@ -323,7 +323,11 @@ class Producers(WithWorker):
 
     def test_refusals(self):
         enqueue = self.client.enqueue
-        for bad in ({"rate_limit": "often"}, {"delay": -1}, {"meta": {"stem.x": 1}}):
+        negative = [[stem.Link("b", max_retries=n)] for n in (-1, -5)]
+        for bad in (
+            {"rate_limit": "often"}, {"delay": -1}, {"meta": {"stem.x": 1}}, {"max_retries": -5},
+            {"link": negative[0]}, {"link_error": negative[1]},
+        ):
             with self.assertRaises(stem.Error) as caught:
                 enqueue("a", **bad)
             self.assertEqual(caught.exception.code, "invalid-argument")
@@ -364,6 +368,42 @@ class Producers(WithWorker):
             with self.assertRaises(stem.FullError):
                 small.enqueue("a", full_timeout=0.3)
             self.assertGreaterEqual(time.monotonic() - started, 0.3)
+            started = time.monotonic()
+            with self.assertRaises(stem.EnqueueManyError) as caught:
+                small.enqueue_many("a", [b"1", b"2"], full_timeout=0.3)
+            self.assertGreaterEqual(time.monotonic() - started, 0.3)
+            self.assertEqual((caught.exception.code, caught.exception.handles), ("full", []))
+
+    def test_many_that_wait_have_the_handles_of_the_accepted(self):
+        with stem.Client(self.namespace[:30] + "small", task_capacity=64) as small:
+            with self.assertRaises(stem.EnqueueManyError) as caught:
+                small.enqueue_many("a", [str(i).encode() for i in range(100_000)], full_timeout=0.2)
+            self.assertEqual(caught.exception.code, "full")
+            ids = {handle.id for handle in caught.exception.handles}
+            self.assertGreaterEqual(len(ids), 32)
+            self.assertEqual(len(ids), len(caught.exception.handles))
+
+    def test_interrupt_ends_a_wait_for_room(self):
+        waiting = self.start(
+            sys.executable, "-c",
+            "import stem, sys\n"
+            "small = stem.Client('interruptedsmall', task_capacity=64)\n"
+            "try:\n"
+            "  while True: small.enqueue('a')\n"
+            "except stem.FullError: print('full', flush=True)\n"
+            "lib = stem._library.lib\n"
+            "real = lib.stem_enqueue_many\n"
+            "def told(*args):\n"
+            "  print('call', flush=True)\n"
+            "  return real(*args)\n"
+            "lib.stem_enqueue_many = told\n"
+            "try: small.enqueue_many('a', [b'1'] * 1000, full_timeout=3600)\n"
+            "except KeyboardInterrupt: sys.exit(42)",
+        )
+        self.addCleanup(stem.destroy, "interruptedsmall")
+        wait_until(lambda: "full" in self.said(waiting), "it is full")
+        wait_until(lambda: self.said(waiting).count("call") > 5, "it waits, in slices")
+        self.assertEqual(self.stop(waiting, signal.SIGINT), 42)
 
     def test_many_threads(self):
         found = []
