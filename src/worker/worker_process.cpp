@@ -170,6 +170,7 @@ void WorkerProcess::held_back() {
 void WorkerProcess::run_batch(std::uint32_t count) {
   std::int64_t now = base::monotonic_ns();
   timing_.group_start_ns = now;
+  std::int64_t turned_ns = now;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (i > 0 && page_.stop_mode() != StopMode::kNone) {  // warm: finish what runs, give the rest back
       (void)engine_->release(leases_[i], now);
@@ -177,9 +178,9 @@ void WorkerProcess::run_batch(std::uint32_t count) {
     }
     now = run_one(leases_[i], now, i + 1 == count);
     // Plain handlers keep those that wait from going on: no longer than one of them takes.
-    if (flights_ != nullptr && timing_.grouped == 0 && flights_->size() != 0) [[unlikely]] {
+    if (flights_ != nullptr && now - turned_ns >= kQuickNs && flights_->size() != 0) [[unlikely]] {
       (void)flights_->turn(0);
-      timing_.group_start_ns = now = base::monotonic_ns();
+      timing_.group_start_ns = turned_ns = now = base::monotonic_ns();
     }
   }
   if (engine_->commit_acks() != engine::Settled::kDone) log::warn("a run was lost while its tasks ran");
@@ -213,7 +214,8 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
     page_.hard_task.store(0, std::memory_order_release);
   if (pulse_->end_task(task.id)) outcome = Outcome::discard("revoked while it ran");
   ++tasks_run_;
-  now_ns = clock_task(task, now_ns, last || limited);
+  const bool others_wait = flights_ != nullptr && flights_->size() != 0;
+  now_ns = clock_task(task, now_ns, last || limited || others_wait);
   // Tiny tasks share an acknowledgement; what takes longer has its own before the next starts.
   settle(*engine_, lease, task, outcome, timing_.tiny() ? Acknowledge::kTogether : Acknowledge::kNow, now_ns);
   return now_ns;

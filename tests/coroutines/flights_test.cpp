@@ -473,6 +473,66 @@ TEST_F(FlightsTest, PlainHandlersRunBesideThem) {
   ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 210));
 }
 
+// The first plain one is slow, and those behind it are for whoever is free: nothing but it is in the process's hand.
+TEST_F(FlightsTest, ACoroutineDoesNotMakeItsProcessGrabPlainTasks) {
+  add_until_go();
+  fleet.handlers.on("slow", [this](TaskContext&) {
+    ++tally->at_once;
+    while (tally->go == 0) ::usleep(1'000);
+    return Outcome::success();
+  });
+  fleet.start();
+  engine::Control control(fleet.engine());
+  const std::uint32_t queue = must_queue(fleet.segment(), "default");
+  control.pause(queue, base::monotonic_ns());
+  put_many(1);
+  std::vector<engine::TaskId> slow;
+  for (int i = 0; i < 60; ++i) slow.push_back(fleet.put("slow"));
+  control.resume(queue, base::monotonic_ns());
+  ASSERT_TRUE(wait_until([&] { return tally->at_once == 2; }, kPatience));  // the coroutine, and one of them
+  EXPECT_EQ(slots_in(fleet.segment(), shm::State::kLeased), 2u);
+  EXPECT_EQ(slots_in(fleet.segment(), shm::State::kReady), 59u);
+  tally->go = 1;
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 61));
+}
+
+// What waits goes on between two plain handlers, though they come in one batch.
+TEST_F(FlightsTest, TheLoopTurnsBetweenPlainHandlers) {
+  fleet.options.prefetch_multiplier = 64;
+  fleet.handlers.on("ticks", CoHandler([this](TaskContext&) -> Co<Outcome> {
+                      ++tally->begun;
+                      while (tally->go == 0) {
+                        co_await yield();
+                        ++tally->ended;
+                      }
+                      co_return Outcome::success();
+                    }));
+  fleet.handlers.on("quick", [](TaskContext&) { return Outcome::success(); });
+  fleet.handlers.on("notes", [this](TaskContext& context) {
+    tally->runs[number_in(context)] = static_cast<std::uint8_t>(tally->ended);
+    for (const std::int64_t until = base::monotonic_ns() + 200'000; base::monotonic_ns() < until;) {
+    }
+    return Outcome::success();
+  });
+  fleet.start();
+  fleet.put("ticks");
+  ASSERT_TRUE(wait_begun(1));
+  for (int i = 0; i < 200; ++i) fleet.put("quick");  // so that it claims several at once
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 200));
+  engine::Control control(fleet.engine());
+  const std::uint32_t queue = must_queue(fleet.segment(), "default");
+  control.pause(queue, base::monotonic_ns());
+  constexpr std::uint32_t kNotes = 40;
+  for (std::uint32_t i = 0; i < kNotes; ++i) fleet.put("notes", std::to_string(i));
+  control.resume(queue, base::monotonic_ns());
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 200 + kNotes));
+  std::uint32_t same = 0;
+  for (std::uint32_t i = 1; i < kNotes; ++i) same += tally->runs[i] == tally->runs[i - 1];
+  EXPECT_LE(same, 2u) << "of " << kNotes;  // a count of 256 looks like none
+  tally->go = 1;
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 201 + kNotes));
+}
+
 // Tasks enqueued together share a slot; each is under way by itself, and a kill loses none.
 TEST_F(FlightsTest, ItemsOfRunsSurviveAKill) {
   add_until_go();
