@@ -1,6 +1,7 @@
 #include "io/nursery.hpp"
 
 #include "base/clock.hpp"
+#include "engine/task.hpp"
 
 namespace stem {
 
@@ -35,7 +36,8 @@ Nursery::~Nursery() {
 namespace co {
 
 Deadline::Deadline(Scope& scope, std::chrono::nanoseconds time) : loop_(scope.root().loop()) {
-  timer_ = loop_.call_at(base::monotonic_ns() + time.count(), [&scope] { scope.cancel(Stop::kTimeout); });
+  timer_ =
+      loop_.call_at(engine::later_ns(base::monotonic_ns(), time.count()), [&scope] { scope.cancel(Stop::kTimeout); });
 }
 
 }  // namespace co

@@ -56,6 +56,7 @@ class Nursery {
     };
     return Join{*this};
   }
+  bool has_thrown() const noexcept { return thrown_ != nullptr; }
   void rethrow_first() {
     if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
   }
@@ -145,7 +146,7 @@ Co<void> keep_first(Co<T> from, std::size_t index, std::optional<std::pair<std::
                     Nursery& nursery) {
   std::optional<Stored<T>> value;
   co_await keep(std::move(from), value);
-  if (into) co_return;
+  if (into || nursery.has_thrown()) co_return;  // after an exception it is one of those that were cancelled
   into.emplace(index, std::move(*value));
   nursery.cancel();
 }

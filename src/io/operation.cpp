@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/clock.hpp"
+#include "engine/task.hpp"
 
 namespace stem::co {
 
@@ -85,7 +86,9 @@ Result<std::uint32_t> Ready::await_resume() const {
 
 namespace stem {
 
-co::Sleep sleep(std::chrono::nanoseconds time) noexcept { return co::Sleep(base::monotonic_ns() + time.count()); }
+co::Sleep sleep(std::chrono::nanoseconds time) noexcept {
+  return co::Sleep(engine::later_ns(base::monotonic_ns(), time.count()));
+}
 
 co::Sleep sleep_until(std::chrono::steady_clock::time_point when) noexcept {
   return co::Sleep(std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count());

@@ -61,7 +61,7 @@ Co<void> thrower(milliseconds time) {
   (void)co_await sleep(time);
   throw std::invalid_argument("no such image");
 }
-Co<Errc> code_of_sleep(milliseconds time) {
+Co<Errc> code_of_sleep(std::chrono::nanoseconds time) {
   auto slept = co_await sleep(time);
   co_return slept.ok() ? Errc::kFull : slept.error().code;
 }
@@ -146,6 +146,24 @@ TEST_P(Coroutines, WhenAnyGivesTheFirstAndCancelsTheRest) {
 TEST_P(Coroutines, WithinEndsWhatIsNotOverInTime) {
   EXPECT_EQ(run(within(milliseconds(2), code_of_sleep(std::chrono::hours(1)))), Errc::kTimeout);
   EXPECT_EQ(run(within(std::chrono::hours(1), code_of_sleep(milliseconds(1)))), Errc::kFull) << "not over";
+}
+
+// The longest time there is, and what comes after it is long ago.
+TEST_P(Coroutines, ForEverIsNotOverAtOnce) {
+  constexpr auto kForEver = std::chrono::nanoseconds::max();
+  EXPECT_EQ(run(within(milliseconds(2), code_of_sleep(kForEver))), Errc::kTimeout);
+  EXPECT_EQ(run(within(kForEver, code_of_sleep(milliseconds(2)))), Errc::kFull) << "not over";
+}
+
+TEST_P(Coroutines, WhatIsCancelledByAnExceptionDoesNotHideItWithAValue) {
+  const auto throws = []() -> Co<Errc> {
+    (void)co_await sleep(milliseconds(1));
+    throw std::runtime_error("no such host");
+  };
+  const auto body = [&]() -> Co<std::pair<std::size_t, Errc>> {
+    co_return co_await when_any(code_of_sleep(std::chrono::hours(1)), throws());
+  };
+  EXPECT_THROW(run(body()), std::runtime_error);
 }
 
 TEST_P(Coroutines, NothingBeginsInACancelledScopeExceptShielded) {
