@@ -54,7 +54,7 @@ void Flight::arm_limits(std::int64_t now_ns) {
   if (task_.extras.soft_limit_ns != 0) {
     soft_ = loop().call_at(engine::later_ns(now_ns, task_.extras.soft_limit_ns), [this] {
       soft_ = {};
-      log::warn("soft time limit reached", {{"task", engine::to_string(task_.id)}});
+      tell_soft_limit();
       ask(End::kSoftLimit);
     });
   }
@@ -67,6 +67,18 @@ void Flight::arm_limits(std::int64_t now_ns) {
       doom();
     });
   }
+}
+
+void Flight::tell_soft_limit() {
+  shm::Event timeout;
+  timeout.kind = shm::EventKind::kTimeout;
+  timeout.at_ns = base::monotonic_ns();
+  timeout.handle = task_.id.handle;
+  timeout.queue = static_cast<std::uint16_t>(task_.queue);
+  timeout.task = static_cast<std::uint16_t>(task_.task);
+  timeout.attempt = static_cast<std::uint16_t>(task_.tally.attempts);
+  owner_.engine_.events().write(timeout);
+  log::warn("soft time limit reached", {{"task", engine::to_string(task_.id)}});
 }
 
 void Flight::begin(const HandlerEntry& handler) {
@@ -91,6 +103,7 @@ std::stop_token Flight::make_stop_token() {
 void Flight::entering() noexcept {
   shm::RosterRow& row = owner_.engine_.self().row();
   row.current.store(task_.id.handle, std::memory_order_release);
+  row.current_since_ns.store(started_ns(), std::memory_order_relaxed);
   if (hard_deadline_ns_ == 0) [[likely]]
     return;
   owner_.page_.hard_deadline_ns.store(std::max(hard_deadline_ns_, base::monotonic_ns()) + kOnProcessorGraceNs,

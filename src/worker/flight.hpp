@@ -33,6 +33,7 @@ class Flight final : public co::Root, public co::Hook, public StopOrigin {
  private:
   std::stop_token make_stop_token() override;
   void arm_limits(std::int64_t now_ns);
+  void tell_soft_limit();
   void entering() noexcept override;
   void leaving() noexcept override;
   void finished() override { owner_.land(*this); }

@@ -361,6 +361,37 @@ TEST_F(FlightsTest, ASoftLimitEndsEachWaitAndTheHandlerSaysWhatThatMeans) {
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(result.data()), result.size()), "sleep: its time was over");
 }
 
+// Seen by a listener in the process: a time limit, and how long each ran though another was on the processor last.
+TEST_F(FlightsTest, EventsTellItsLimitAndHowLongItRan) {
+  fleet.handlers.on("slow", CoHandler([](TaskContext&) -> Co<Outcome> {
+                      (void)co_await sleep(std::chrono::hours(1));
+                      co_return Outcome::success();
+                    }));
+  fleet.handlers.on("short", CoHandler([](TaskContext&) -> Co<Outcome> {
+                      (void)co_await sleep(std::chrono::milliseconds(1));
+                      co_return Outcome::success();
+                    }));
+  fleet.handlers.listen([this](const shm::Event& event, const shm::Participant&) {
+    if (event.kind == shm::EventKind::kTimeout) fleet.note("timeout " + std::to_string(event.handle));
+    if (event.kind == shm::EventKind::kSucceeded)
+      fleet.note("ran " + std::to_string(event.handle) + " " + std::to_string(event.value));
+  });
+  fleet.start();
+  engine::TaskExtras extras;
+  extras.soft_limit_ns = 100'000'000;
+  const auto slow = fleet.put("slow", {}, &extras);
+  ASSERT_TRUE(wait_until([&] { return fleet.workers().at(0).inflight == 1; }, kPatience));
+  fleet.put("short");
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 2));
+  const std::string ran = "ran " + std::to_string(slow.handle) + " ";
+  ASSERT_TRUE(wait_until([&] { return fleet.notes_of(ran) == 1; }, kPatience));
+  EXPECT_EQ(fleet.notes_of("timeout " + std::to_string(slow.handle)), 1u);
+  for (const std::string& line : fleet.notes()) {
+    if (!line.starts_with(ran)) continue;
+    EXPECT_GE(std::stoll(line.substr(ran.size())), 100'000'000) << line;
+  }
+}
+
 // It listens to nothing and waits again and again; and a child of it does the same.
 TEST_F(FlightsTest, AHardLimitDestroysTheFramesOfWhoDoesNotListen) {
   add_until_go();
@@ -587,9 +618,6 @@ TEST_F(FlightsTest, WhereTheKernelRefusesIoUringEpollServes) {
   const auto ids = put_many(300, "look");
   ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 300));
   EXPECT_EQ(tally->epoll, 1);
-  // Woken out of its sleep by the doorbell, which epoll cannot wait for: within the park time it would come anyway.
-  const auto id = fleet.put("look", "late");
-  ASSERT_TRUE(wait_until([&] { return state_of(id) == "succeeded"; }, kPatience));
   fleet.supervisor().signal(SIGTERM);
   EXPECT_EQ(fleet.supervisor().wait(), 0);
 }
