@@ -1,6 +1,7 @@
 // The doorbell of a participant as a descriptor, for a loop that cannot wait for the word itself.
 #pragma once
 
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -17,6 +18,9 @@ namespace stem::io {
 class DoorbellBridge {
  public:
   explicit DoorbellBridge(shm::Participant& self) : self_(self), fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    sigset_t all, before;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the loop's thread, whose wait they must end
     thread_ = std::thread([this] {
       while (!stop_.load(std::memory_order_relaxed)) {
         const std::uint32_t seen = shm::prepare_sleep(self_);
@@ -29,6 +33,7 @@ class DoorbellBridge {
         (void)!::write(fd_, &one, sizeof one);
       }
     });
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   ~DoorbellBridge() {
     stop_.store(true, std::memory_order_relaxed);
