@@ -74,7 +74,7 @@ void Arena::strike(Seat& seat, Report& report) {
   }
   ++report.stops[seat.kind];
   seat.process.stop();
-  seat.resume_at_ns = base::monotonic_ns() + kSecondNs + static_cast<std::int64_t>(random_.below(4 * kSecondNs));
+  seat.resume_at_ns = base::monotonic_ns() + kSecondNs + static_cast<std::int64_t>(random_.below(6 * kSecondNs));
 }
 
 // Continues who has been stopped long enough; starts anew who ended by itself, which is a fault.

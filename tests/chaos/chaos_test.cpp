@@ -66,7 +66,7 @@ TEST(ChaosCanary, AcknowledgedTwice) {
 }
 
 TEST(ChaosCanary, RefusalsIgnored) {
-  expect_noticed("--minutes 0.2 --kills-per-second 12 --stop-share 1 --seed 1 --break ignore-fence",
+  expect_noticed("--minutes 0.4 --kills-per-second 12 --stop-share 1 --seed 1 --break ignore-fence",
                  "acknowledged twice");
 }
 
