@@ -1,7 +1,6 @@
 #include "io/nursery.hpp"
 
-#include "base/clock.hpp"
-#include "engine/task.hpp"
+#include "io/due.hpp"
 
 namespace stem {
 
@@ -36,8 +35,7 @@ Nursery::~Nursery() {
 namespace co {
 
 Deadline::Deadline(Scope& scope, std::chrono::nanoseconds time) : loop_(scope.root().loop()) {
-  timer_ =
-      loop_.call_at(engine::later_ns(base::monotonic_ns(), time.count()), [&scope] { scope.cancel(Stop::kTimeout); });
+  timer_ = loop_.call_at(co::due_in(time), [&scope] { scope.cancel(Stop::kTimeout); });
 }
 
 }  // namespace co

@@ -5,8 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/clock.hpp"
-#include "engine/task.hpp"
+#include "io/due.hpp"
 
 namespace stem::co {
 
@@ -86,9 +85,7 @@ Result<std::uint32_t> Ready::await_resume() const {
 
 namespace stem {
 
-co::Sleep sleep(std::chrono::nanoseconds time) noexcept {
-  return co::Sleep(engine::later_ns(base::monotonic_ns(), time.count()));
-}
+co::Sleep sleep(std::chrono::nanoseconds time) noexcept { return co::Sleep(co::due_in(time)); }
 
 co::Sleep sleep_until(std::chrono::steady_clock::time_point when) noexcept {
   return co::Sleep(std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count());
