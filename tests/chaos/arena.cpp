@@ -74,7 +74,11 @@ void Arena::strike(Seat& seat, Report& report) {
   }
   ++report.stops[seat.kind];
   seat.process.stop();
-  seat.resume_at_ns = base::monotonic_ns() + kSecondNs + static_cast<std::int64_t>(random_.below(6 * kSecondNs));
+  // A worker longer than its leases last; whoever keeps must be back soon, or nobody measures how long.
+  const std::int64_t least_ns = seat.kind == kWorker ? kSecondNs : 0;
+  const std::int64_t more_ns = seat.kind == kWorker ? 6 * kSecondNs : kSecondNs;
+  seat.resume_at_ns =
+      base::monotonic_ns() + least_ns + static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(more_ns)));
 }
 
 // Continues who has been stopped long enough; starts anew who ended by itself, which is a fault.
