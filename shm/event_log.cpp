@@ -121,6 +121,8 @@ EventReader::EventReader(const Segment& segment, bool from_now)
 
 bool EventReader::copy(std::uint32_t participant, std::uint64_t position, ReadEvent& into) const {
   const EventCell& cell = cell_of(segment_, participant, position);
+  // order(event.cell): acquire; pairs with the stores in EventWriter::put(): the words belong to the stamp that stands
+  // before and after them.
   if (cell.stamp.load(std::memory_order_acquire) != position + 1) return false;
   std::uint64_t words[EventCell::kWords];
   for (std::size_t i = 0; i < EventCell::kWords; ++i) words[i] = cell.words[i].load(std::memory_order_relaxed);
@@ -165,10 +167,10 @@ std::vector<ReadEvent> EventReader::read() {
   }
   std::stable_sort(events.begin(), events.end(),
                    [](const ReadEvent& a, const ReadEvent& b) { return a.event.at_ns < b.event.at_ns; });
-  for (ReadEvent& event : events) event.event.text = event.text;
   return events;
 }
 
+// Relaxed, as the look in EventWriter::followed(): whoever sees it late notes an event less.
 void follow_events(const Segment& segment, std::int64_t until_ns) noexcept {
   std::atomic<std::int64_t>& until = segment.header().events_until_ns;
   std::int64_t was = until.load(std::memory_order_relaxed);

@@ -105,7 +105,7 @@ class EventWriter {
 
 // An event as a reader has it. The text is its own.
 struct ReadEvent {
-  Event event;  // its text points into `text` below; use text
+  Event event;  // without its text, which is below: a view would not outlive a move of this
   std::string text;
   std::string by;  // who wrote it
   std::uint32_t participant = 0;

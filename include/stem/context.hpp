@@ -77,14 +77,14 @@ class Context {
   Result<TaskId> enqueue(const Task<R(A...)>& task, const typename Task<R(A...)>::Args& args,
                          const EnqueueOptions& options = {}) {
     using Args = typename Task<R(A...)>::Args;
-    EnqueueOptions traced;
+    std::optional<EnqueueOptions> traced;
     detail::Enqueued e =
         backend_.enqueue(task, Codec<Args>::encode(args), Codec<Args>::kInPlace, &with_trace(options, traced));
     if (e.error) return std::move(*e.error);
     return e.id;
   }
   Result<TaskId> enqueue_raw(std::string_view task_name, BytesView payload, const EnqueueOptions& options = {}) {
-    EnqueueOptions traced;
+    std::optional<EnqueueOptions> traced;
     detail::Enqueued e = backend_.enqueue(TaskInfo(task_name, {}, true), payload, false, &with_trace(options, traced));
     if (e.error) return std::move(*e.error);
     return e.id;
@@ -92,7 +92,7 @@ class Context {
 
  private:
   // These options, or `room` with the trace added to them.
-  const EnqueueOptions& with_trace(const EnqueueOptions& options, EnqueueOptions& room) const;
+  const EnqueueOptions& with_trace(const EnqueueOptions& options, std::optional<EnqueueOptions>& room) const;
 
   detail::ContextBackend& backend_;
   mutable std::optional<Headers> headers_;

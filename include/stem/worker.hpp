@@ -48,8 +48,8 @@ class Worker {
   ~Worker();
 
   // The handler takes (Context&, const Args&) and returns R or Outcome<R>, or is a coroutine of those: Co<R>,
-  // Co<Outcome<R>>. What it captures is there in every worker process, as of the fork. The same name again replaces. An error in the task's options
-  // (a rate that does not parse) is returned, and returned again by run().
+  // Co<Outcome<R>>. What it captures is there in every worker process, as of the fork. The same name again replaces.
+  // An error in the task's options (a rate that does not parse) is returned, and returned again by run().
   template <class R, class... A, class F>
   const Result<void>& on(const Task<R(A...)>& task, F handler, RetryDelay retry_delay = {}) {
     if constexpr (detail::is_coroutine<F, Task<R(A...)>>)

@@ -26,13 +26,12 @@ std::string Context::traceparent() const {
   return parent.empty() ? std::string() : engine::child_traceparent(parent, id(), attempt());
 }
 
-const EnqueueOptions& Context::with_trace(const EnqueueOptions& options, EnqueueOptions& room) const {
-  if (options.headers.count("traceparent") != 0) return options;
+const EnqueueOptions& Context::with_trace(const EnqueueOptions& options, std::optional<EnqueueOptions>& room) const {
   std::string trace = traceparent();
-  if (trace.empty()) return options;
+  if (trace.empty() || options.headers.count("traceparent") != 0) return options;
   room = options;
-  room.headers["traceparent"] = std::move(trace);
-  return room;
+  room->headers["traceparent"] = std::move(trace);
+  return *room;
 }
 
 std::string_view Context::meta() const { return backend_.meta_json(); }

@@ -92,8 +92,11 @@ std::vector<Event> Events::wait(Duration timeout) {
       state_->until_ns = now + kFollowNs;
       shm::follow_events(*state_->segment, state_->until_ns);
     }
-    for (const shm::ReadEvent& read : state_->reader.read())
-      events.push_back(api::to_event(read.event, read.by, *state_->segment));
+    for (const shm::ReadEvent& read : state_->reader.read()) {
+      shm::Event event = read.event;
+      event.text = read.text;
+      events.push_back(api::to_event(event, read.by, *state_->segment));
+    }
     if (!events.empty() || now >= deadline) return events;
     std::this_thread::sleep_for(std::chrono::nanoseconds(std::min(kLookNs, deadline - now)));
   }

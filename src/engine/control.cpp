@@ -5,9 +5,9 @@
 
 #include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
+#include "engine/known_handle.hpp"
 #include "engine/limiter.hpp"
 #include "engine/run.hpp"
-#include "engine/trace.hpp"
 #include "engine/unique.hpp"
 #include "engine/wish_word.hpp"
 #include "shm/doorbell.hpp"

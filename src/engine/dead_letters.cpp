@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "engine/extension.hpp"
-#include "engine/trace.hpp"
+#include "engine/known_handle.hpp"
 #include "engine/unique.hpp"
 #include "shm/names.hpp"
 

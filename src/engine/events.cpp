@@ -6,6 +6,7 @@
 
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
+#include "engine/known_handle.hpp"
 #include "engine/trace.hpp"
 
 namespace stem::engine {

@@ -215,11 +215,9 @@ shm::BlockId Engine::store_result(const Lease& lease, std::span<const std::byte>
 
 Settled Engine::succeed(const Lease& lease, const TaskView& task, std::span<const std::byte> result,
                         std::int64_t now_ns) noexcept {
-  const bool followed = events_.followed(now_ns);
-  const std::int64_t started = started_ns();
   const Settled settled = finish(lease, task, OutcomeKind::kSucceeded, Counter::kSucceeded, result, now_ns);
-  if (followed && settled == Settled::kDone) [[unlikely]]
-    tell_succeeded(task, started, now_ns);
+  if (settled == Settled::kDone && events_.followed(now_ns)) [[unlikely]]
+    tell_succeeded(task, started_ns(), now_ns);
   return settled;
 }
 

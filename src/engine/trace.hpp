@@ -13,10 +13,6 @@ namespace stem::engine {
 // of the right form: 00-32 hexadecimal digits-16-2.
 std::string_view traceparent_of(std::string_view headers) noexcept;
 
-class Engine;
-// By which name whoever enqueued a task knows it: the item of a run keeps its own when it has become a task of its own.
-std::uint64_t known_handle(Engine& engine, std::uint32_t slot, shm::ControlWord word) noexcept;
-
 // Whether a text has that form.
 bool is_traceparent(std::string_view text) noexcept;
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "io/child.hpp"
 #include "io/nursery.hpp"
 #include "io/operation.hpp"
 
@@ -91,14 +91,7 @@ class Running {
 // Between fork and exec: async-signal-safe calls only.
 [[noreturn]] void become(char* const* words, const Pipe& in, const Pipe& out, const Pipe& err, const Pipe& failed,
                          pid_t parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(127);  // it died before the line above
-  ::setpgid(0, 0);
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGPIPE, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT})
-    ::signal(signal, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  io::prepare_child(parent);
   ::dup2(in.read.get(), 0);
   ::dup2(out.write.get(), 1);
   ::dup2(err.write.get(), 2);

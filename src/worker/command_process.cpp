@@ -1,13 +1,14 @@
 #include "worker/command_process.hpp"
 
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string_view>
 #include <vector>
+
+#include "io/child.hpp"
 
 namespace stem::worker {
 namespace {
@@ -33,14 +34,7 @@ class Environment {
 
 // Between fork and exec of a process with threads: async-signal-safe calls only.
 [[noreturn]] void become_command(const char* command, char** environment, const CommandPipes& pipes, pid_t parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(127);  // it died before the line above
-  ::setpgid(0, 0);
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGPIPE, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT})
-    ::signal(signal, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  io::prepare_child(parent);
   pipes.become_standard();
   const char* const arguments[] = {"sh", "-c", command, nullptr};
   ::execve("/bin/sh", const_cast<char* const*>(arguments), environment);

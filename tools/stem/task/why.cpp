@@ -121,8 +121,6 @@ class Inquiry {
     because(fmt::format("{} of {} worker processes that serve its queue are busy", busy, serving.size()));
     describe(serving);
     if (busy == static_cast<std::ptrdiff_t>(serving.size()) && why_.ahead != 0) advise("stem capacity");
-    if (busy == 0 && why_.because.size() == 1)
-      because("a worker is about to take it (a lost wake-up costs 50 ms at most)");
   }
 
   // What these workers do, those that have been at it longest first.
