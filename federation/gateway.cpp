@@ -144,8 +144,7 @@ Result<void> Gateway::attach() {
 // A gateway that was killed leaves its outbox to us, once it is swept: by us, or by whoever is at it already. Before
 // that its tasks are nobody's, and would stay so.
 Result<void> Gateway::sweep_predecessor() {
-  const std::uint32_t rows =
-      std::min(segment_->header().roster_used.load(std::memory_order_acquire), segment_->geometry().participant_count);
+  const std::uint32_t rows = segment_->rows_used();
   const auto lingers = [&](std::uint32_t i) {
     const shm::RosterRow& row = segment_->row(i);
     return i != self_->index() &&
@@ -168,8 +167,7 @@ Result<void> Gateway::sweep_predecessor() {
 
 // Two that start at once may both be refused; never do both stay.
 Result<void> Gateway::refuse_a_second() const {
-  const std::uint32_t rows =
-      std::min(segment_->header().roster_used.load(std::memory_order_acquire), segment_->geometry().participant_count);
+  const std::uint32_t rows = segment_->rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     shm::RosterRow& row = segment_->row(i);
     if (i == self_->index() ||

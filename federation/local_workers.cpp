@@ -8,8 +8,7 @@
 namespace stem::federation {
 
 std::uint32_t local_workers(const shm::Segment& segment, std::uint32_t queue) {
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  const std::uint32_t rows = segment.rows_used();
   std::uint32_t workers = 0;
   for (std::uint32_t i = 0; i < rows; ++i) {
     shm::RosterRow& row = segment.row(i);

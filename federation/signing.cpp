@@ -33,7 +33,7 @@ constexpr std::size_t kEd25519Bytes = 64;
 
 const unsigned char* bytes_of(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
 
-Error refusal(std::string message) { return {Errc::kInvalidArgument, std::move(message)}; }
+Error unusable(std::string message) { return {Errc::kInvalidArgument, std::move(message)}; }
 
 class HmacSigner final : public Signer {
  public:
@@ -119,26 +119,26 @@ class Ed25519Signer final : public Signer {
 
 Result<std::shared_ptr<const Signer>> create_hmac(const SigningSettings& settings) {
   if (!settings.public_keys.empty() || !settings.private_keys.empty())
-    return refusal(
+    return unusable(
         "signing: public and private keys are for ed25519; set STEM_SIGNING_ALGORITHM=ed25519, or drop them");
   auto list = KeyList::parse(settings.keys);
   if (!list) return list.error().within("STEM_SIGNING_KEYS");
-  if (list->empty()) return refusal("signing: STEM_SIGNING_KEYS is wanted: id:base64,...");
-  if (settings.active_key.empty()) return refusal("signing: STEM_SIGNING_ACTIVE_KEY is wanted: the key that signs");
+  if (list->empty()) return unusable("signing: STEM_SIGNING_KEYS is wanted: id:base64,...");
+  if (settings.active_key.empty()) return unusable("signing: STEM_SIGNING_ACTIVE_KEY is wanted: the key that signs");
   if (list->find(settings.active_key) == nullptr)
-    return refusal(fmt::format("signing: the active key '{:.64}' is not in STEM_SIGNING_KEYS", settings.active_key));
+    return unusable(fmt::format("signing: the active key '{:.64}' is not in STEM_SIGNING_KEYS", settings.active_key));
   HmacSigner::Contexts contexts;
   for (const auto& [id, secret] : *list) {
     if (secret.size() < kLeastSecretBytes)
-      return refusal(fmt::format("STEM_SIGNING_KEYS: key '{:.64}' has {} bytes; a secret has at least {}", id,
-                                 secret.size(), kLeastSecretBytes));
+      return unusable(fmt::format("STEM_SIGNING_KEYS: key '{:.64}' has {} bytes; a secret has at least {}", id,
+                                  secret.size(), kLeastSecretBytes));
     contexts.emplace(id, HmacSigner::context_of(secret));
   }
   return std::shared_ptr<const Signer>(new HmacSigner(settings.active_key, std::move(contexts)));
 }
 
 Error wrong_size(std::string_view setting, std::string_view id, std::size_t size) {
-  return refusal(
+  return unusable(
       fmt::format("{}: key '{:.64}' has {} bytes; an Ed25519 key has {}", setting, id, size, kEd25519KeyBytes));
 }
 
@@ -148,16 +148,16 @@ Result<Owned<EVP_PKEY>> active_private_key(const SigningSettings& settings, cons
   if (!list) return list.error().within("STEM_SIGNING_PRIVATE_KEYS");
   if (list->empty() && settings.active_key.empty()) return Owned<EVP_PKEY>();
   if (settings.active_key.empty())
-    return refusal("signing: STEM_SIGNING_ACTIVE_KEY is wanted: which of the private keys signs");
+    return unusable("signing: STEM_SIGNING_ACTIVE_KEY is wanted: which of the private keys signs");
   const std::string* seed = list->find(settings.active_key);
   if (seed == nullptr)
-    return refusal(
+    return unusable(
         fmt::format("signing: the active key '{:.64}' is not in STEM_SIGNING_PRIVATE_KEYS", settings.active_key));
   if (seed->size() != kEd25519KeyBytes)
     return wrong_size("STEM_SIGNING_PRIVATE_KEYS", settings.active_key, seed->size());
   const std::string* public_key = public_keys.find(settings.active_key);
   if (public_key == nullptr)
-    return refusal(
+    return unusable(
         fmt::format("signing: the active key '{:.64}' is not in STEM_SIGNING_PUBLIC_KEYS", settings.active_key));
   Owned<EVP_PKEY> key(EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, bytes_of(*seed), seed->size()));
   STEM_CHECK(key != nullptr);
@@ -165,17 +165,17 @@ Result<Owned<EVP_PKEY>> active_private_key(const SigningSettings& settings, cons
   std::size_t size = sizeof derived;
   STEM_CHECK(EVP_PKEY_get_raw_public_key(key.get(), derived, &size) == 1 && size == sizeof derived);
   if (CRYPTO_memcmp(derived, public_key->data(), sizeof derived) != 0)
-    return refusal(
+    return unusable(
         fmt::format("signing: the private and the public key '{:.64}' do not belong together", settings.active_key));
   return key;
 }
 
 Result<std::shared_ptr<const Signer>> create_ed25519(const SigningSettings& settings) {
   if (!settings.keys.empty())
-    return refusal("signing: STEM_SIGNING_KEYS are for hmac-sha256; ed25519 has public and private keys");
+    return unusable("signing: STEM_SIGNING_KEYS are for hmac-sha256; ed25519 has public and private keys");
   auto list = KeyList::parse(settings.public_keys);
   if (!list) return list.error().within("STEM_SIGNING_PUBLIC_KEYS");
-  if (list->empty()) return refusal("signing: STEM_SIGNING_PUBLIC_KEYS is wanted: id:base64,...");
+  if (list->empty()) return unusable("signing: STEM_SIGNING_PUBLIC_KEYS is wanted: id:base64,...");
   Ed25519Signer::PublicKeys keys;
   for (const auto& [id, bytes] : *list) {
     if (bytes.size() != kEd25519KeyBytes) return wrong_size("STEM_SIGNING_PUBLIC_KEYS", id, bytes.size());
@@ -220,7 +220,7 @@ bool SigningSettings::any() const {
 Result<std::shared_ptr<const Signer>> Signer::create(const SigningSettings& settings) {
   if (settings.algorithm.empty() || settings.algorithm == "hmac-sha256") return create_hmac(settings);
   if (settings.algorithm == "ed25519") return create_ed25519(settings);
-  return refusal(fmt::format("STEM_SIGNING_ALGORITHM: '{:.64}' is none of hmac-sha256, ed25519", settings.algorithm));
+  return unusable(fmt::format("STEM_SIGNING_ALGORITHM: '{:.64}' is none of hmac-sha256, ed25519", settings.algorithm));
 }
 
 Result<void> Signer::sign(Envelope& envelope) const {

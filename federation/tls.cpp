@@ -11,7 +11,7 @@
 namespace stem::federation {
 namespace {
 
-struct Free {
+struct FreeTls {
   void operator()(SSL* ssl) const { SSL_free(ssl); }
   void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
 };
@@ -67,8 +67,8 @@ bool set_host(SSL* ssl, const TlsOptions& options, const std::string& host) {
 }  // namespace
 
 struct TlsSession::Parts {
-  std::unique_ptr<SSL_CTX, Free> context;
-  std::unique_ptr<SSL, Free> ssl;
+  std::unique_ptr<SSL_CTX, FreeTls> context;
+  std::unique_ptr<SSL, FreeTls> ssl;
   BIO* from_peer = nullptr;  // the session's
   BIO* to_peer = nullptr;
 

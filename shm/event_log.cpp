@@ -111,8 +111,7 @@ void EventWriter::put(const Event& event) noexcept {
 
 EventReader::EventReader(const Segment& segment, bool from_now)
     : segment_(segment), next_(segment.geometry().participant_count, 0) {
-  const std::uint32_t rows = std::min<std::uint32_t>(segment_.header().roster_used.load(std::memory_order_acquire),
-                                                     static_cast<std::uint32_t>(next_.size()));
+  const std::uint32_t rows = segment_.rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     const std::uint64_t end = segment_.row(i).events_next.load(std::memory_order_acquire);
     next_[i] = from_now ? end : end - std::min<std::uint64_t>(end, kEventCells);
@@ -147,8 +146,7 @@ bool EventReader::copy(std::uint32_t participant, std::uint64_t position, ReadEv
 
 std::vector<ReadEvent> EventReader::read() {
   std::vector<ReadEvent> events;
-  const std::uint32_t rows = std::min<std::uint32_t>(segment_.header().roster_used.load(std::memory_order_acquire),
-                                                     static_cast<std::uint32_t>(next_.size()));
+  const std::uint32_t rows = segment_.rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     const std::uint64_t end = segment_.row(i).events_next.load(std::memory_order_acquire);
     if (end == 0 || end == next_[i]) continue;  // never written: there may be no memory behind its ring

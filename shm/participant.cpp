@@ -162,8 +162,7 @@ void Participant::return_slot(std::uint32_t slot, ControlWord word) noexcept {
 
 bool Participant::refill_reserve() noexcept {
   reserve_begin_ = reserve_end_ = kReserveSlots;  // room to return slots in front
-  const std::uint32_t rows =
-      std::min(segment_->header().roster_used.load(std::memory_order_acquire), segment_->geometry().participant_count);
+  const std::uint32_t rows = segment_->rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     const std::uint32_t giver = (last_giver_ + i) % rows;
     if (!refill_from_returns(giver)) continue;
@@ -262,8 +261,7 @@ bool Participant::refill_from_unused() noexcept {
 // Every free ring is empty and no slot is unused: look for free slots that have no hint, a bounded
 // stretch per call, so that a full segment costs the producer little.
 bool Participant::refill_by_scan() noexcept {
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment_->header().slab_used.load(std::memory_order_acquire), segment_->geometry().slot_count));
+  const auto used = segment_->slots_used();
   const std::uint32_t stretch = std::min(used, 4096u);
   for (std::uint32_t i = 0; i < stretch && reserve_end_ - reserve_begin_ < kRefill; ++i) {
     if (++scan_hand_ >= used) scan_hand_ = 0;

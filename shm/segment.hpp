@@ -6,6 +6,7 @@
 // points into it. Not inherited by a forked child (MADV_DONTFORK): the child attaches anew.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +62,16 @@ class Segment {
   const std::string& name_space() const noexcept { return name_space_; }
   std::byte* base() const noexcept { return base_; }
   int fd() const noexcept { return fd_; }
+
+  // Slots and roster rows that were ever in use: those behind them are still the file's hole. Never beyond the
+  // geometry, whatever the segment says.
+  std::uint32_t slots_used() const noexcept {
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(header().slab_used.load(std::memory_order_acquire), geometry_.slot_count));
+  }
+  std::uint32_t rows_used() const noexcept {
+    return std::min(header().roster_used.load(std::memory_order_acquire), geometry_.participant_count);
+  }
 
   // The caller has checked the index against geometry().
   Descriptor& descriptor(std::uint32_t slot) const noexcept { return slab_[slot]; }

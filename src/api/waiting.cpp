@@ -24,7 +24,7 @@ bool over(const shm::Segment& segment, TaskId id) noexcept {
 }
 
 bool known(const shm::Segment& segment, TaskId id) noexcept {
-  return id.epoch == segment.epoch() && id.slot() < segment.header().slab_used.load(std::memory_order_acquire);
+  return id.epoch == segment.epoch() && id.slot() < segment.slots_used();
 }
 
 bool spin_until_over(engine::Engine& engine, TaskId id, std::int64_t until_ns, detail::Finished& end) {

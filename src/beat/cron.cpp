@@ -11,7 +11,6 @@
 namespace stem::beat {
 namespace {
 
-constexpr std::int64_t kDay_s = 86'400;
 constexpr std::size_t kLongestText = 512;
 constexpr int kMostYears = 60;  // any fitting day comes within 40: a leap day of a given weekday, over 2100
 

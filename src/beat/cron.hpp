@@ -23,6 +23,8 @@
 
 namespace stem::beat {
 
+inline constexpr std::int64_t kDay_s = 86'400;
+
 class Cron {
  public:
   // One line that says which field is wrong, where, and what is allowed there.

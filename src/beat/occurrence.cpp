@@ -7,7 +7,6 @@
 namespace stem::beat {
 namespace {
 
-constexpr std::int64_t kDay_s = 86'400;
 constexpr int kMostSolarDays = 400;  // a polar night ends within half a year
 
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();

@@ -16,8 +16,7 @@ using shm::HintCell;
 using shm::State;
 
 std::int32_t Engine::worker_for(std::uint64_t affinity_key, std::uint32_t queue) const noexcept {
-  const std::uint32_t rows =
-      std::min(segment_.header().roster_used.load(std::memory_order_acquire), segment_.geometry().participant_count);
+  const std::uint32_t rows = segment_.rows_used();
   std::int32_t best = -1;
   std::uint64_t best_weight = 0;
   for (std::uint32_t i = 0; i < rows; ++i) {
@@ -114,8 +113,7 @@ std::uint32_t Engine::claim_inbox(Lease* into, std::uint32_t most) noexcept {
 
 void hint_ahead(shm::Segment& segment, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue) noexcept {
   constexpr int kMostWorkers = 8;
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  const std::uint32_t rows = segment.rows_used();
   int told = 0;
   for (std::uint32_t i = 0; i < rows && told < kMostWorkers; ++i) {
     shm::RosterRow& row = segment.row(i);

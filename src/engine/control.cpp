@@ -168,9 +168,7 @@ bool Control::leave_wish(TaskId id, ControlWord word, bool terminate) noexcept {
 }
 
 Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept {
-  if (id.epoch != segment_.epoch() || id.slot() >= segment_.geometry().slot_count ||
-      id.slot() >= segment_.header().slab_used.load(std::memory_order_acquire))
-    return Revoked::kUnknown;
+  if (id.epoch != segment_.epoch() || id.slot() >= segment_.slots_used()) return Revoked::kUnknown;
   Descriptor& d = segment_.descriptor(id.slot());
   // Each new look follows a change by somebody else. Where it does not, the descriptor makes no sense.
   for (int look = 0; look < kMostLooks; ++look) {
@@ -246,8 +244,7 @@ void Control::resume(std::uint32_t queue, std::int64_t now_ns) noexcept {
 
 std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept {
   std::uint64_t purged = 0;
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const auto used = segment_.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();

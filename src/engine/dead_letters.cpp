@@ -37,8 +37,7 @@ bool DeadLetters::read(std::uint32_t slot, ControlWord word, DeadLetter& into) c
 
 std::vector<DeadLetter> DeadLetters::list(const DeadFilter& filter) const {
   std::vector<DeadLetter> found;
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const auto used = segment_.slots_used();
   const std::uint32_t first = filter.id ? filter.id.slot() : 0;
   const std::uint32_t last = filter.id ? std::min(filter.id.slot() + 1, used) : used;
   for (std::uint32_t slot = first; slot < last; ++slot) {

@@ -150,8 +150,7 @@ void Keeper::promote_due(std::int64_t now_ns) noexcept {
 }
 
 void Keeper::patrol(std::uint32_t slots, std::int64_t now_ns) noexcept {
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const auto used = segment_.slots_used();
   for (std::uint32_t i = 0; i < slots; ++i) {
     if (cursor_ >= used) {
       cursor_ = 0;
@@ -315,8 +314,7 @@ void Keeper::expire_kept(std::uint32_t slot, ControlWord word, std::int64_t now_
 void Keeper::watch_pulses(std::int64_t now_ns) noexcept {
   const std::int64_t elapsed = std::clamp<std::int64_t>(now_ns - last_pulse_ns_, 0, 2 * kPulseTickNs);
   last_pulse_ns_ = now_ns;
-  const std::uint32_t rows =
-      std::min(segment_.header().roster_used.load(std::memory_order_acquire), segment_.geometry().participant_count);
+  const std::uint32_t rows = segment_.rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     const shm::RosterRow& row = segment_.row(i);
     const std::uint64_t incarnation = shm::row_incarnation(row.status.load(std::memory_order_acquire));

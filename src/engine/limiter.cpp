@@ -23,8 +23,7 @@ std::uint64_t queue_hash(const shm::Segment& segment, std::uint32_t queue) noexc
 
 // Wakes whoever speaks with the cluster.
 void ring_gateways(shm::Segment& segment) noexcept {
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  const std::uint32_t rows = segment.rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     const shm::RosterRow& row = segment.row(i);
     if (row.role.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::Role::kGateway) &&

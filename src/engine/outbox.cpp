@@ -22,11 +22,6 @@ constexpr std::uint32_t kTakeAtOnce = 64;
 // The gateway ends it long before; without one it must not go unnoticed.
 constexpr std::int64_t kImportKeptNs = 30 * 86'400 * kSecondNs;
 
-std::uint32_t slots_used(const shm::Segment& s) {
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(s.header().slab_used.load(std::memory_order_acquire), s.geometry().slot_count));
-}
-
 }  // namespace
 
 // Claimed as by a worker, then put into the outbox. Killed in between, it was a lease that was never begun.
@@ -153,7 +148,7 @@ void Outbox::leave(const Parcel& parcel) noexcept {
 
 std::vector<Parcel> Outbox::adopt() {
   std::vector<Parcel> mine;
-  const std::uint32_t used = slots_used(segment_);
+  const std::uint32_t used = segment_.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     auto& control = segment_.descriptor(slot).control;
     ControlWord word = control.load();
@@ -175,7 +170,7 @@ EnqueueResult Outbox::import(TaskSpec spec, std::int64_t now_ns) noexcept {
 }
 
 void Outbox::each_import(const std::function<void(TaskId, const TaskExtras&)>& visit) {
-  const std::uint32_t used = slots_used(segment_);
+  const std::uint32_t used = segment_.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();

@@ -30,15 +30,6 @@ TaskExtras without_texts(TaskExtras extras) {
   return extras;
 }
 
-std::uint32_t rows_used(const shm::Segment& s) {
-  return std::min(s.header().roster_used.load(std::memory_order_acquire), s.geometry().participant_count);
-}
-
-std::uint32_t slots_used(const shm::Segment& s) {
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(s.header().slab_used.load(std::memory_order_acquire), s.geometry().slot_count));
-}
-
 // Statistics are read through the file: reading a hole through the mapping would commit it.
 void add_histogram(const shm::Segment& s, const std::atomic<std::uint64_t>* row, base::HistogramSummary& into,
                    std::uint64_t* stats) {
@@ -93,7 +84,7 @@ std::uint64_t CounterTotals::ended() const {
 
 CounterTotals Query::counters(std::uint32_t queue) const {
   CounterTotals total;
-  for (std::uint32_t p = 0; p < rows_used(segment_); ++p) {
+  for (std::uint32_t p = 0; p < segment_.rows_used(); ++p) {
     std::uint64_t row[shm::kCounterCount];
     if (!segment_.read(segment_.offset_of(&segment_.counters(p, queue)), row, sizeof row)) continue;
     for (std::uint32_t c = 0; c < shm::kCounterCount; ++c) total.value[c] += row[c];
@@ -115,10 +106,10 @@ std::vector<QueueStats> Query::queues() const {
     q.rate = unpack_rate(row.rate.load(std::memory_order_relaxed));
     q.lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
     q.counters = counters(id);
-    for (std::uint32_t p = 0; p < rows_used(segment_); ++p)
+    for (std::uint32_t p = 0; p < segment_.rows_used(); ++p)
       add_histogram(segment_, segment_.wait_histogram(p, id), q.wait, nullptr);
   }
-  for (std::uint32_t slot = 0; slot < slots_used(segment_); ++slot) {
+  for (std::uint32_t slot = 0; slot < segment_.slots_used(); ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
     const std::uint32_t queue = d.queue;  // once: what was checked is what is used
@@ -132,12 +123,12 @@ std::vector<WorkerStats> Query::workers(HeldBy held_by) const {
   std::vector<WorkerStats> all;
   const std::uint64_t keeper = segment_.header().keeper.load(std::memory_order_acquire);
   std::vector<std::uint32_t> held(segment_.geometry().participant_count + 1);
-  for (std::uint32_t slot = 0; held_by == HeldBy::kSlab && slot < slots_used(segment_); ++slot) {
+  for (std::uint32_t slot = 0; held_by == HeldBy::kSlab && slot < segment_.slots_used(); ++slot) {
     const Descriptor& d = segment_.descriptor(slot);
     const ControlWord word = d.control.load();
     if (word.state() == State::kLeased && word.owner() < held.size()) held[word.owner()] += tasks_in(d, word);
   }
-  for (std::uint32_t i = 0; i < rows_used(segment_); ++i) {
+  for (std::uint32_t i = 0; i < segment_.rows_used(); ++i) {
     shm::RosterRow& row = segment_.row(i);
     const std::uint64_t status = row.status.load(std::memory_order_acquire);
     if (shm::row_state(status) == shm::RowState::kFree) continue;
@@ -179,7 +170,7 @@ std::vector<TaskNameStats> Query::task_names() const {
     t.id = id;
     t.name = shm::task_name(segment_, id);
     std::uint64_t stats[shm::kTaskStats] = {};
-    for (std::uint32_t p = 0; p < rows_used(segment_); ++p)
+    for (std::uint32_t p = 0; p < segment_.rows_used(); ++p)
       add_histogram(segment_, segment_.task_histogram(p, id), t.duration, stats);
     t.failed = stats[static_cast<int>(shm::TaskStat::kFailed)];
     t.retried = stats[static_cast<int>(shm::TaskStat::kRetried)];
@@ -216,7 +207,7 @@ std::optional<TaskInfo> Query::task(TaskId id) const {
 }
 
 std::optional<TaskInfo> Query::task_in_slot(TaskId id) const {
-  if (id.epoch != segment_.epoch() || id.slot() >= slots_used(segment_)) return std::nullopt;
+  if (id.epoch != segment_.epoch() || id.slot() >= segment_.slots_used()) return std::nullopt;
   Descriptor& d = segment_.descriptor(id.slot());
   for (int attempt = 0; attempt < 16; ++attempt) {
     const ControlWord word = d.control.load();

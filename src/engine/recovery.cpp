@@ -136,8 +136,7 @@ std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now
   // With coroutine handlers it held more than the row can name: its words can be found in the slab, and only it could
   // have made more of them.
   if (row.inflight.load(std::memory_order_acquire) <= shm::kHeldSlots) return redelivered;
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const auto used = segment_.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const ControlWord word = segment_.descriptor(slot).control.load();
     if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
@@ -159,8 +158,7 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
   complete_op(participant);  // first: it reads from the slots what happened
   (void)redeliver_held(participant, now_ns);
   const std::uint64_t current = row.current.load(std::memory_order_acquire);
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+  const auto used = segment_.slots_used();
   const std::uint32_t owner = participant + 1;
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     Descriptor& d = segment_.descriptor(slot);
@@ -245,8 +243,7 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
 
 std::uint32_t Engine::sweep_all(std::int64_t now_ns) noexcept {
   std::uint32_t swept = 0;
-  const std::uint32_t rows =
-      std::min(segment_.header().roster_used.load(std::memory_order_acquire), segment_.geometry().participant_count);
+  const std::uint32_t rows = segment_.rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     const std::uint64_t status = segment_.row(i).status.load(std::memory_order_acquire);
     if (shm::row_state(status) != shm::RowState::kFree && sweep(i, now_ns)) ++swept;

@@ -87,7 +87,7 @@ void Engine::complete_turn(std::uint32_t row, TurnWord turn) noexcept {
   if (!turn.open()) return;
   shm::ScheduleRow& schedule = segment_.schedule(row);
   const std::uint32_t slot = turn.slot();
-  if (slot < segment_.geometry().slot_count && slot < segment_.header().slab_used.load(std::memory_order_acquire)) {
+  if (slot < segment_.slots_used()) {
     const ControlWord word = segment_.descriptor(slot).control.load();
     // Not waiting any more: whoever let it go has written the time down before.
     if (word.generation() == turn.generation() && word.state() == State::kWaiting) {

@@ -70,8 +70,7 @@ class Verifier {
   }
 
   void slots() {
-    const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-        segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+    const auto used = segment_.slots_used();
     out_.slots = used;
     for (std::uint32_t slot = 0; slot < used; ++slot) one_slot(slot);
   }
@@ -286,8 +285,7 @@ class Verifier {
   // about to count them was stopped, or killed and not swept yet.
   std::uint64_t uncounted(std::uint32_t queue) const {
     std::uint64_t owed = 0;
-    const std::uint32_t rows =
-        std::min(segment_.header().roster_used.load(std::memory_order_acquire), segment_.geometry().participant_count);
+    const std::uint32_t rows = segment_.rows_used();
     for (std::uint32_t i = 0; i < rows; ++i) {
       const shm::RosterRow& row = segment_.row(i);
       if (row.op.load(std::memory_order_acquire) == 0) continue;

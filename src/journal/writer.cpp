@@ -32,10 +32,7 @@ Writer::~Writer() {
   h.journal_alive_ns.store(0, std::memory_order_release);
 }
 
-std::uint32_t Writer::slots_used() const noexcept {
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(segment_.header().slab_used.load(std::memory_order_acquire),
-                                                            segment_.geometry().slot_count));
-}
+std::uint32_t Writer::slots_used() const noexcept { return segment_.slots_used(); }
 
 Result<void> Writer::step(std::int64_t now_ns) {
   engine_.self().beat();

@@ -217,8 +217,7 @@ void Children::release_held(const Child& child, std::int64_t now_ns) {
   }
   if (row.inflight.load(std::memory_order_acquire) <= shm::kHeldSlots) return;
   // More than the row can name: coroutine handlers.
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment.header().slab_used.load(std::memory_order_acquire), segment.geometry().slot_count));
+  const auto used = segment.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) give_back(slot);
 }
 

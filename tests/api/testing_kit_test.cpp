@@ -7,23 +7,23 @@
 namespace stem::api_tests {
 namespace {
 
-constexpr Task<int(int, int)> sum{"sum"};
+constexpr Task<int(int, int)> combine{"combine"};
 constexpr Task<std::string(std::string)> greet{"greet", {.queue = "hello"}};
 constexpr Task<void()> tick{"tick"};
 
 TEST(Recorder, RemembersWhatWasEnqueuedAndRunsNothing) {
   testing::Recorder recorder;
   EXPECT_TRUE(recorder.expect_nothing_enqueued());
-  ASSERT_TRUE(recorder.client().enqueue(sum, {1, 2}).ok());
+  ASSERT_TRUE(recorder.client().enqueue(combine, {1, 2}).ok());
   ASSERT_TRUE(recorder.client().enqueue(greet, "x", {.delay = 5s}).ok());
   ASSERT_TRUE(recorder.client().enqueue(tick).ok());
-  EXPECT_TRUE(recorder.expect_enqueued(sum, [](const auto& args) { return std::get<1>(args) == 2; }));
+  EXPECT_TRUE(recorder.expect_enqueued(combine, [](const auto& args) { return std::get<1>(args) == 2; }));
   EXPECT_TRUE(recorder.expect_enqueued(
       greet, [](const std::string& s, const EnqueueOptions& o) { return s == "x" && o.delay == 5s; }));
   EXPECT_TRUE(recorder.expect_enqueued(tick));
-  const auto missing = recorder.expect_enqueued(sum, [](const auto&) { return false; });
+  const auto missing = recorder.expect_enqueued(combine, [](const auto&) { return false; });
   EXPECT_FALSE(missing);
-  EXPECT_NE(missing.message.find("sum"), std::string::npos);
+  EXPECT_NE(missing.message.find("combine"), std::string::npos);
   EXPECT_FALSE(recorder.expect_nothing_enqueued());
   EXPECT_EQ(recorder.enqueued(greet), std::vector<std::string>{"x"});
   EXPECT_EQ(recorder.all()[1].queue, "hello");
@@ -36,7 +36,7 @@ TEST(Recorder, RemembersWhatWasEnqueuedAndRunsNothing) {
 TEST(Inline, RunsTheHandlerInsideEnqueue) {
   testing::Inline inline_run;
   int ticks = 0;
-  inline_run.on(sum, [](Context&, int a, int b) { return a + b; });
+  inline_run.on(combine, [](Context&, int a, int b) { return a + b; });
   inline_run.on(tick, [&](Context& c) {
     ++ticks;
     EXPECT_EQ(c.attempt(), 0u);
@@ -48,7 +48,7 @@ TEST(Inline, RunsTheHandlerInsideEnqueue) {
     return "hello " + name + c.header("mark");
   });
   Client& client = inline_run.client();
-  EXPECT_EQ(*client.enqueue(sum, {40, 2})->get(0s), 42);
+  EXPECT_EQ(*client.enqueue(combine, {40, 2})->get(0s), 42);
   EXPECT_EQ(*client.enqueue(greet, "you", {.headers = {{"mark", "!"}}})->get(0s), "hello you!");
   EXPECT_EQ(ticks, 1);
   EXPECT_EQ(*client.enqueue(greet, "nobody")->state(), TaskState::kCancelled);
@@ -61,8 +61,8 @@ TEST(Inline, RunsTheHandlerInsideEnqueue) {
 
 TEST(Simulation, GetLetsTimePassUntilTheTaskIsOver) {
   testing::Simulation sim;
-  sim.on(sum, [](Context&, int a, int b) { return a * b; });
-  auto handle = sim.client().enqueue(sum, {6, 7}, {.delay = 1h});
+  sim.on(combine, [](Context&, int a, int b) { return a * b; });
+  auto handle = sim.client().enqueue(combine, {6, 7}, {.delay = 1h});
   const auto early = handle->get(1s);
   ASSERT_FALSE(early.ok());
   EXPECT_EQ(early.error().code, Errc::kTimeout);

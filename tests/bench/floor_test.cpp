@@ -3,13 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/bench/two_cpus.hpp"
+
 namespace stem::bench {
 namespace {
-
-CpuPair two_cpus() {
-  const std::vector<int> cpus = allowed_cpus();
-  return {cpus.at(0), cpus.at(1)};
-}
 
 class Handoff : public ::testing::TestWithParam<HandoffKind> {};
 

@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "bench/failure.hpp"
+#include "tests/bench/two_cpus.hpp"
 
 namespace stem::bench {
 namespace {
@@ -22,11 +23,6 @@ std::string failure_of(const std::function<void()>& action) {
     return failure.what();
   }
   return "";
-}
-
-CpuPair two_cpus() {
-  const std::vector<int> cpus = allowed_cpus();
-  return {cpus.at(0), cpus.at(1)};
 }
 
 TEST(RunPair, RunsEachSidePinnedInAProcessOfItsOwn) {

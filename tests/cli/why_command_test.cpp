@@ -21,8 +21,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr std::chrono::seconds kPatience{60};
-
 class WhyTest : public ::testing::Test {
  protected:
   WhyTest() : segment_(scene_.segment()) {}
@@ -41,7 +39,7 @@ class WhyTest : public ::testing::Test {
   void finish(const std::vector<std::string>& ids) const {
     std::ofstream(scene_.directory() + "/go") << "\n";
     for (const std::string& id : ids)
-      EXPECT_TRUE(wait_until([&] { return state(id) == "succeeded"; }, kPatience)) << id;
+      EXPECT_TRUE(wait_until([&] { return state(id) == "succeeded"; }, test::kLong)) << id;
   }
   std::vector<std::string> events_of(const std::string& id) const {
     std::vector<std::string> names;
@@ -66,7 +64,7 @@ TEST_F(WhyTest, NobodyServesIt) {
 TEST_F(WhyTest, ItWaitsBehindOthersAndAStoppedWorker) {
   Node node(scene_, "alpha", flags());
   const std::string first = scene_.enqueue({"held", "-q", "mail"});
-  ASSERT_TRUE(wait_until([&] { return state(first) == "running"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state(first) == "running"; }, test::kLong));
   const std::string middle = scene_.enqueue({"held", "-q", "mail", "--priority", "5"});
   const std::string last = scene_.enqueue({"held", "-q", "mail"});
   const json told = why(last);
@@ -80,7 +78,7 @@ TEST_F(WhyTest, ItWaitsBehindOthersAndAStoppedWorker) {
   const int pid = worker["pid"];
   ASSERT_EQ(::kill(pid, SIGSTOP), 0);
   EXPECT_TRUE(
-      wait_until([&] { return why(first).dump().find("stopped by a signal") != std::string::npos; }, kPatience));
+      wait_until([&] { return why(first).dump().find("stopped by a signal") != std::string::npos; }, test::kLong));
   EXPECT_THAT(why(first)["try"].get<std::vector<std::string>>(), Contains("kill -CONT " + std::to_string(pid)));
   ASSERT_EQ(::kill(pid, SIGCONT), 0);
   finish({first, middle, last});
@@ -89,24 +87,24 @@ TEST_F(WhyTest, ItWaitsBehindOthersAndAStoppedWorker) {
 TEST_F(WhyTest, AKilledWorkerIsExplained) {
   Node node(scene_, "alpha", flags());
   const std::string id = scene_.enqueue({"held", "-q", "mail"});
-  ASSERT_TRUE(wait_until([&] { return state(id) == "running"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state(id) == "running"; }, test::kLong));
   const int pid = scene_.run_json({"task", "show", id})[0]["worker"]["pid"];
   ASSERT_EQ(::kill(pid, SIGSEGV), 0);
-  ASSERT_TRUE(wait_until([&] { return !events_of(id).empty(); }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return !events_of(id).empty(); }, test::kLong));
   EXPECT_THAT(events_of(id), Contains("task-redelivered"));
   EXPECT_THAT(scene_.run({"why", id}).out, HasSubstr("alpha-1 died of SIGSEGV while it ran it"));
   EXPECT_TRUE(wait_until(
       [&] {
         return scene_.run({"events", "--kind", "worker-child-shutdown"}).out.find("SIGSEGV") != std::string::npos;
       },
-      kPatience));
+      test::kLong));
   finish({id});
 }
 
 TEST_F(WhyTest, AFailedTaskTellsEachAttempt) {
   Node node(scene_, "alpha", flags());
   const std::string id = scene_.enqueue({"bad", "-q", "mail", "--max-retries", "1"});
-  ASSERT_TRUE(wait_until([&] { return state(id) == "dead"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state(id) == "dead"; }, test::kLong));
   EXPECT_THAT(events_of(id), ElementsAre("task-retry", "task-failed"));
   const json told = why(id);
   EXPECT_EQ(told["state"], "dead");
@@ -125,11 +123,11 @@ TEST_F(WhyTest, ADelayAndALimitAreTold) {
   two[1] = "2";
   Node node(scene_, "alpha", two);
   const std::string a = scene_.enqueue({"held", "-q", "mail"});
-  ASSERT_TRUE(wait_until([&] { return state(a) == "running"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state(a) == "running"; }, test::kLong));
   const std::string b = scene_.enqueue({"held", "-q", "mail"});
   EXPECT_TRUE(wait_until(
       [&] { return why(b).dump().find("the queue's limit of 1 running at once is reached") != std::string::npos; },
-      kPatience));
+      test::kLong));
   finish({a, b});
 }
 
@@ -160,7 +158,7 @@ TEST_F(WhyTest, FollowersAreToldWhatEveryTaskDoes) {
         (void)scene_.enqueue({"quick", "-q", "mail"});
         return told().find("after-task-publish") != std::string::npos;
       },
-      kPatience));
+      test::kLong));
   const std::string id = scene_.enqueue({"quick", "-q", "mail"});
   const auto succeeded = [&] {
     const auto lines = lines_of(told());
@@ -168,7 +166,7 @@ TEST_F(WhyTest, FollowersAreToldWhatEveryTaskDoes) {
       return line.find(id) != std::string::npos && line.find("task-succeeded") != std::string::npos;
     });
   };
-  ASSERT_TRUE(wait_until(succeeded, kPatience));
+  ASSERT_TRUE(wait_until(succeeded, test::kLong));
   std::vector<std::string> names;
   for (const std::string& line : lines_of(told())) {
     const json event = json::parse(line);

@@ -24,8 +24,6 @@ using test::wait_until;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr std::chrono::seconds kPatience{60};
-
 // Runs until a file of that name appears in the scene.
 std::string held(const Scene& scene, const std::string& file) {
   return "held=while [ ! -e " + scene.directory() + "/" + file + " ]; do sleep 0.01; done";
@@ -127,7 +125,7 @@ TEST_F(Workers, InspectAndStatsSayWhatTheyRunAndHaveDone) {
       [&] {
         return scene_.run({"worker", "inspect"}).out.find(running) != std::string::npos;
       },
-      kPatience));
+      test::kLong));
   std::vector<std::string> running_now;
   const json inspected = scene_.run_json({"worker", "inspect"});
   for (const auto& row : inspected["workers"]) {
@@ -169,7 +167,7 @@ TEST_F(Workers, APauseHoldsForTheProcessThatReplacesOne) {
         return now["workers"].size() == 1 && now["workers"][0]["pid"] != before &&
                now["workers"][0]["answered"] == true;
       },
-      kPatience));
+      test::kLong));
   EXPECT_EQ(now["workers"][0]["state"], "paused");
 }
 
@@ -180,7 +178,7 @@ TEST_F(Workers, ResizeChangesTheNumberOfProcesses) {
           return json::parse(scene_.run({"worker", "status", "-w", "alpha", "--json"}).out)["workers"].size() ==
                  wanted + 1;
         },
-        kPatience);
+        test::kLong);
   };
   EXPECT_THAT(names(scene_.run_json({"worker", "resize", "4", "-w", "alpha"})), ElementsAre("alpha"));
   EXPECT_TRUE(count(4));
@@ -206,7 +204,7 @@ TEST_F(Workers, ShutdownEndsWhomItNames) {
       [&] {
         return scene_.run_json({"task", "show", running})[0]["state"] == "running";
       },
-      kPatience));
+      test::kLong));
   EXPECT_EQ(scene_.run({"worker", "shutdown", "--mode", "hard"}).exit_code, 0);
   EXPECT_EQ(alpha_.process().wait(), 0);
   const json task = scene_.run_json({"task", "show", running})[0];
@@ -311,7 +309,7 @@ TEST(WorkerStart, AClockThatIsSetChangesNothing) {
       [&] {
         return scene.run_json({"task", "show", running})[0]["state"] == "running";
       },
-      kPatience));
+      test::kLong));
   for (const std::int64_t seconds : {7200, -7200}) {
     set_clock(seconds);
     // The clock is set indeed, and the worker has gone round with it: a task that tells the time says so.

@@ -16,9 +16,6 @@
 
 namespace stem::test {
 
-// Only a failure takes that long.
-inline constexpr std::chrono::seconds kLong(60);
-
 class ClusterTest : public ::testing::Test {
  protected:
   ClusterTest() : ledger(10'000) {}

@@ -15,8 +15,6 @@ using cli_test::TestWorker;
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-const httplib::Headers kWithToken{{"Authorization", std::string("Bearer ") + kToken}};
-
 // A scene with a dashboard that may act: 3 dead letters, 2 waiting, 1 delayed.
 struct Stage {
   Stage() : dashboard(made(), {"--token-file", token_file(place)}) {

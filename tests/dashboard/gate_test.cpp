@@ -16,8 +16,6 @@ using cli_test::Scene;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const httplib::Headers kWithToken{{"Authorization", std::string("Bearer ") + kToken}};
-
 // The token of a file, or why it is refused.
 std::string read_token(const std::string& path) {
   const auto token = cli::read_token_file(path);

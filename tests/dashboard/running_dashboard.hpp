@@ -14,6 +14,7 @@
 namespace stem::dashboard_test {
 
 inline constexpr const char* kToken = "0123456789abcdef0123456789abcdef";
+inline const httplib::Headers kWithToken{{"Authorization", std::string("Bearer ") + kToken}};
 // A file with it that nobody else can read.
 std::string token_file(const cli_test::TemporaryDirectory& place);
 

@@ -9,15 +9,15 @@
 #include <memory>
 
 namespace stem::test {
-namespace {
-
-struct Free {
+struct FreeParts {
   void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
   void operator()(X509* certificate) const { X509_free(certificate); }
   void operator()(X509_EXTENSION* extension) const { X509_EXTENSION_free(extension); }
 };
-using Key = std::unique_ptr<EVP_PKEY, Free>;
-using Certificate = std::unique_ptr<X509, Free>;
+using Key = std::unique_ptr<EVP_PKEY, FreeParts>;
+using Certificate = std::unique_ptr<X509, FreeParts>;
+
+namespace {
 
 void must(bool held, const char* what) {
   if (held) return;
@@ -34,7 +34,7 @@ Key make_key() {
 void add_extension(X509* certificate, X509* issuer, int kind, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  const std::unique_ptr<X509_EXTENSION, Free> extension(X509V3_EXT_conf_nid(nullptr, &context, kind, value.c_str()));
+  const std::unique_ptr<X509_EXTENSION, FreeParts> extension(X509V3_EXT_conf_nid(nullptr, &context, kind, value.c_str()));
   must(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
 }
 

@@ -9,6 +9,9 @@
 
 namespace stem::test {
 
+// What the signed ones are signed with.
+inline constexpr const char* kSecret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 // Names of the files that begin with `prefix`, sorted.
 std::vector<std::string> fixture_names(const std::string& prefix);
 std::string fixture_text(const std::string& name);

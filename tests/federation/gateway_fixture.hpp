@@ -16,9 +16,6 @@
 
 namespace stem::test {
 
-// Only a failure takes that long.
-inline constexpr std::chrono::seconds kLong(60);
-
 class GatewayTest : public ::testing::Test {
  protected:
   explicit GatewayTest(std::uint64_t numbers = 10'000) : ledger(numbers) {}

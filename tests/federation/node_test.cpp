@@ -11,6 +11,7 @@
 
 #include "engine/query.hpp"
 #include "federation/signing.hpp"
+#include "tests/federation/fixtures.hpp"
 #include "tests/federation/hosts.hpp"
 #include "tests/support/redis_server.hpp"
 #include "tests/support/wait.hpp"
@@ -19,9 +20,6 @@ namespace stem::test {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::chrono::seconds kLong(60);
-constexpr const char* kSecret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 class NodeInterop : public ::testing::Test {
  protected:

@@ -4,14 +4,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/federation/packed.hpp"
+
 namespace stem::federation {
 namespace {
 
-std::string packed(const nlohmann::ordered_json& value) {
-  std::string bytes;
-  nlohmann::ordered_json::to_msgpack(value, bytes);
-  return bytes;
-}
+using test::packed;
 
 TEST(PayloadText, WhatOursEncodeIsJsonOnTheWireAndComesBackTheSame) {
   for (const char* text : {R"({"n":1,"a":[1.5,true,null,"ü"]})", "42", "-7", "\"x\"", "18446744073709551615",

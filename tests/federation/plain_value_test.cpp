@@ -5,17 +5,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.hpp"
+#include "tests/federation/packed.hpp"
 
 namespace stem::federation {
 namespace {
 
-using nlohmann::ordered_json;
+using test::packed;
 
-std::string packed(const ordered_json& value) {
-  std::string bytes;
-  ordered_json::to_msgpack(value, bytes);
-  return bytes;
-}
+using nlohmann::ordered_json;
 
 std::uint64_t below(base::Random& random, std::uint64_t n) { return random.next() % n; }
 

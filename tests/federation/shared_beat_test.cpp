@@ -29,7 +29,6 @@ using federation::SharedSchedules;
 using shm::BeatCounter;
 
 constexpr std::int64_t kMs = 1'000'000;
-constexpr std::chrono::seconds kLong(60);
 
 Entry entry_of(const std::string& json) {
   auto parsed = Entry::parse(nlohmann::json::parse(json));

@@ -19,8 +19,6 @@ namespace {
 using federation::Envelope;
 using federation::Signer;
 
-constexpr std::chrono::seconds kLong(60);
-constexpr std::string_view kSecret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";  // that of the fixtures
 constexpr std::string_view kOther = "c29tZWJvZHkgZWxzZSdzIHNlY3JldCwgbm90IG91cnM=";
 
 std::shared_ptr<const Signer> keys_of(std::string_view k1, std::string_view active = "k1", std::string_view more = "") {

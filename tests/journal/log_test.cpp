@@ -13,8 +13,6 @@
 namespace stem::journal {
 namespace {
 
-constexpr std::uint64_t kFileBytes = 8 * kBlockBytes;
-
 void add(Batch& batch, std::uint64_t number, std::size_t filler = 0) {
   batch.begin(7);
   batch.put(number);

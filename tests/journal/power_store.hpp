@@ -13,6 +13,8 @@
 
 namespace stem::journal {
 
+inline constexpr std::uint64_t kFileBytes = 8 * kBlockBytes;  // soon full
+
 // The bytes of a disk: names, and what they stand for.
 using Image = std::map<std::string, std::vector<std::byte>>;
 

@@ -10,7 +10,6 @@
 namespace stem::journal {
 namespace {
 
-constexpr std::uint64_t kFileBytes = 8 * kBlockBytes;
 constexpr std::uint32_t kEpoch = 7;
 
 void put_name(Batch& batch, NameKind kind, std::uint32_t number, std::string_view name) {

@@ -12,12 +12,6 @@
 namespace stem::simulation {
 namespace {
 
-std::int64_t number(std::string_view text) {
-  std::int64_t value = 0;
-  (void)std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
 bool is_word(std::string_view text, std::string_view upper) {
   return std::equal(text.begin(), text.end(), upper.begin(), upper.end(),
                     [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; });

@@ -1,6 +1,7 @@
 // Replies of the model: made by the functions here, kept as a tree of their own, shown to handlers as real ones are.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -14,6 +15,13 @@
 namespace stem::simulation {
 
 using federation::OwnedReply;
+
+// 0 where it is none.
+inline std::int64_t number(std::string_view text) {
+  std::int64_t value = 0;
+  (void)std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
 
 inline OwnedReply nil_reply() { return {}; }
 inline OwnedReply number_reply(std::int64_t value) {

@@ -13,12 +13,6 @@
 namespace stem::simulation {
 namespace {
 
-std::int64_t number(std::string_view text) {
-  std::int64_t value = 0;
-  (void)std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
 std::vector<std::string_view> views(const std::vector<OwnedReply>& texts) {
   std::vector<std::string_view> all;
   for (const OwnedReply& one : texts) all.push_back(one.text);

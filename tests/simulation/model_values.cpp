@@ -10,12 +10,6 @@
 namespace stem::simulation {
 namespace {
 
-std::int64_t number(std::string_view text) {
-  std::int64_t value = 0;
-  (void)std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
 double score(std::string_view text) {
   if (text == "-inf") return -HUGE_VAL;
   if (text == "+inf" || text == "inf") return HUGE_VAL;

@@ -7,16 +7,10 @@
 
 #include "engine/query.hpp"
 #include "shm/names.hpp"
+#include "tests/support/must.hpp"
 
 namespace stem::test {
 namespace {
-
-template <class T>
-T must(Result<T> result, const char* what) {
-  if (result) return *std::move(result);
-  std::fprintf(stderr, "%s: %s\n", what, result.error().message.c_str());
-  std::abort();
-}
 
 std::string findings(engine::Engine& engine, bool pending_too) {
   std::string all;

@@ -5,19 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include "tests/support/must.hpp"
 
 namespace stem::test {
-namespace {
-
-template <class T>
-T must(Result<T> result, const char* what) {
-  if (result) return *std::move(result);
-  std::fprintf(stderr, "%s: %s\n", what, result.error().message.c_str());
-  std::abort();
-}
-
-}  // namespace
-
 ScratchDirectory::ScratchDirectory() : pid_(::getpid()) {
   char name[] = "/dev/shm/stem-test-XXXXXX";
   if (::mkdtemp(name) == nullptr) {

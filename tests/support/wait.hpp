@@ -6,6 +6,9 @@
 
 namespace stem::test {
 
+// Only a failure takes that long.
+inline constexpr std::chrono::seconds kLong(60);
+
 // True as soon as `condition()` is; false when `deadline` passed without. The pause between looks only
 // saves processor time, the answer never depends on it.
 template <class Condition>

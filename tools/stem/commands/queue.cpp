@@ -16,6 +16,7 @@
 #include "tools/stem/commands/engine_commands.hpp"
 #include "tools/stem/consent.hpp"
 #include "tools/stem/json_output.hpp"
+#include "tools/stem/observe/look.hpp"
 
 namespace stem::cli {
 namespace {
@@ -42,8 +43,7 @@ struct NotStarted {
 
 NotStarted count_not_started(const shm::Segment& segment, std::uint32_t queue) {
   NotStarted count;
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment.header().slab_used.load(std::memory_order_acquire), segment.geometry().slot_count));
+  const auto used = segment.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const shm::Descriptor& d = segment.descriptor(slot);
     switch (d.control.load().state()) {
@@ -167,10 +167,6 @@ Result<std::uint32_t> parse_count_or_none(std::string_view text) {
 
 ordered_json none_if_zero(std::uint64_t value) { return value == 0 ? ordered_json(nullptr) : ordered_json(value); }
 
-std::string rate_text(engine::Rate rate) {
-  return base::write_rate({rate.count, std::int64_t{rate.period_s} * engine::kSecondNs});
-}
-
 void print_settings(const shm::Segment& segment, std::uint32_t id, const Context& context) {
   const shm::QueueRow& row = segment.queue(id);
   const auto now = [](const auto& word) { return word.load(std::memory_order_acquire); };
@@ -193,7 +189,7 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
                           {"dlqRetentionNs", retention},
                           {"dlqMax", none_if_zero(now(row.dead_max))},
                           {"durability", durability_name}};
-    if (rate) document["rate"] = rate_text(rate);
+    if (rate) document["rate"] = limit_text(rate);
     print_json(document);
     return;
   }
@@ -201,7 +197,7 @@ void print_settings(const shm::Segment& segment, std::uint32_t id, const Context
   const auto count = [](std::uint32_t value) { return value == 0 ? std::string("none") : fmt::format("{}", value); };
   line("queue", context.style.paint(Tone::kBold, printable(shm::queue_name(segment, id))));
   line("paused", now(row.paused) != 0 ? "yes" : "no");
-  line("rate", rate ? rate_text(rate) : "none");
+  line("rate", rate ? limit_text(rate) : "none");
   line("concurrency", count(now(row.concurrency)));
   line("max length", count(now(row.max_length)));
   line("overflow", overflow_name);

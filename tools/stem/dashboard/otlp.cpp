@@ -69,18 +69,18 @@ ordered_json metric_json(const Metric& metric, const MetricTimes& times) {
     }
     points.push_back(std::move(point));
   }
-  ordered_json json{
+  ordered_json document{
       {"name", metric.name}, {"description", metric.help}, {"unit", metric.unit.empty() ? "1" : metric.unit}};
   switch (metric.kind) {
     case MetricKind::kCounter:
-      json["sum"] = {{"dataPoints", points}, {"aggregationTemporality", kCumulative}, {"isMonotonic", true}};
+      document["sum"] = {{"dataPoints", points}, {"aggregationTemporality", kCumulative}, {"isMonotonic", true}};
       break;
-    case MetricKind::kGauge: json["gauge"] = {{"dataPoints", points}}; break;
+    case MetricKind::kGauge: document["gauge"] = {{"dataPoints", points}}; break;
     case MetricKind::kHistogram:
-      json["histogram"] = {{"dataPoints", points}, {"aggregationTemporality", kCumulative}};
+      document["histogram"] = {{"dataPoints", points}, {"aggregationTemporality", kCumulative}};
       break;
   }
-  return json;
+  return document;
 }
 
 std::string host_name() {

@@ -164,8 +164,7 @@ Result<ordered_json> list_tasks(const TaskFilter& filter, const Attachment& atta
   const std::size_t offset = std::min(filter.offset, kFarthestPage);
   const Names names(filter, segment);
   Newest newest(offset + limit);
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment.header().slab_used.load(std::memory_order_acquire), segment.geometry().slot_count));
+  const auto used = segment.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) look_at_slot(slot, filter, names, segment, newest);
   const engine::Query query(attachment.engine());
   const Moment now = Moment::now();

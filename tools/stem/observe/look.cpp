@@ -189,6 +189,10 @@ Heartbeats::Age Heartbeats::age(std::uint32_t participant, std::int64_t now_ns) 
   return {now_ns - it->second.since_ns, it->second.moved};
 }
 
+std::string limit_text(engine::Rate rate) {
+  return base::write_rate({rate.count, std::int64_t{rate.period_s} * engine::kSecondNs});
+}
+
 std::string rate_text(double per_second) {
   if (per_second <= 0) return "0";
   if (per_second < 10) return fmt::format("{:.1f}", per_second);

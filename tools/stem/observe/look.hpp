@@ -95,4 +95,7 @@ class Heartbeats {
 // "0", "2.5", "120", "1.2k": for people.
 std::string rate_text(double per_second);
 
+// A limit as it was written: "100/s".
+std::string limit_text(engine::Rate rate);
+
 }  // namespace stem::cli

@@ -109,8 +109,7 @@ std::uint64_t SlotCounts::unfinished() const {
 
 SlotCounts count_slots(const shm::Segment& segment) {
   SlotCounts counts;
-  const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      segment.header().slab_used.load(std::memory_order_acquire), segment.geometry().slot_count));
+  const auto used = segment.slots_used();
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const shm::ControlWord word = segment.descriptor(slot).control.load();
     if (word.legal_state()) {
@@ -126,8 +125,7 @@ SlotCounts count_slots(const shm::Segment& segment) {
 std::vector<Attached> attached_to(const shm::Segment& segment, std::uint32_t without) {
   std::vector<Attached> all;
   const std::uint64_t keeper = segment.header().keeper.load(std::memory_order_acquire);
-  const std::uint32_t rows =
-      std::min(segment.header().roster_used.load(std::memory_order_acquire), segment.geometry().participant_count);
+  const std::uint32_t rows = segment.rows_used();
   for (std::uint32_t i = 0; i < rows; ++i) {
     shm::RosterRow& row = segment.row(i);
     const std::uint64_t status = row.status.load(std::memory_order_acquire);

@@ -14,6 +14,7 @@
 #include "engine/run.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/events/event_report.hpp"
+#include "tools/stem/observe/look.hpp"
 #include "tools/stem/task/process_state.hpp"
 #include "tools/stem/task/task_report.hpp"
 #include "tools/stem/when.hpp"
@@ -30,11 +31,6 @@ constexpr std::chrono::milliseconds kBetweenLooks(50);
 constexpr std::size_t kMostWorkersShown = 4;
 
 std::string lasting(std::int64_t ns) { return base::human_duration(std::max<std::int64_t>(ns, 0)); }
-
-std::string rate_text(engine::Rate rate) {
-  const char* period = rate.period_s == 1 ? "s" : rate.period_s == 60 ? "m" : "h";
-  return fmt::format("{}/{}", rate.count, period);
-}
 
 // One look at everything that a reason may lie in.
 class Inquiry {
@@ -87,8 +83,7 @@ class Inquiry {
   std::uint64_t count_ahead() const {
     std::uint64_t ahead = 0;
     const bool lowest_first = segment_.queue(queue_).lowest_first.load(std::memory_order_relaxed) != 0;
-    const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-        segment_.header().slab_used.load(std::memory_order_acquire), segment_.geometry().slot_count));
+    const auto used = segment_.slots_used();
     for (std::uint32_t slot = 0; slot < used; ++slot) {
       const shm::Descriptor& d = segment_.descriptor(slot);
       const shm::ControlWord word = d.control.load();
@@ -179,7 +174,7 @@ class Inquiry {
       if (!rate) return;
       const std::int64_t next = limiter.next_place_ns(key, rate);
       if (next > now_ns_ || task_.tally.rate_paid)
-        because(fmt::format("{} rate of {} is used up; {}", whose, rate_text(rate),
+        because(fmt::format("{} rate of {} is used up; {}", whose, limit_text(rate),
                             task_.tally.rate_paid
                                 ? fmt::format("its turn comes in {}", lasting(task_.due_ns - now_ns_))
                                 : fmt::format("places are taken for the next {}", lasting(next - now_ns_))));
