@@ -19,8 +19,7 @@ struct Outcome {
   std::string out;
 };
 
-Outcome run_chaos(const std::string& arguments) {
-  const test::ScratchDirectory scratch;
+Outcome run_chaos(const std::string& arguments, const test::ScratchDirectory& scratch = {}) {
   const std::string command =
       STEM_BUILD_BIN_DIR "/stem-chaos --output " + scratch.file("output") + " " + arguments + " 2>&1";
   Outcome outcome;
@@ -43,6 +42,23 @@ TEST(Chaos, AnotherSeedAndFewerProcesses) {
   const Outcome o = run_chaos("--minutes 0.08 --kills-per-second 20 --seed 7 --producers 1 --workers 2 --keepers 1");
   EXPECT_EQ(o.exit_code, 0) << o.out;
   EXPECT_THAT(o.out, HasSubstr("\nlost 0, unaccounted 0\n"));
+}
+
+TEST(Chaos, ASoakGoesOnWhereItEnded) {
+  const test::ScratchDirectory scratch;
+  const std::string round = "--minutes 0.03 --kills-per-second 40 --batch-share 0.5 --slow-share 0.01 ";
+  const Outcome first = run_chaos(round + "--soak 1", scratch);
+  EXPECT_EQ(first.exit_code, 0) << first.out;
+  EXPECT_THAT(first.out, HasSubstr("--soak 1, 1 rounds"));
+  const Outcome again = run_chaos(round + "--soak 1", scratch);
+  EXPECT_THAT(again.out, Not(HasSubstr("round 1:"))) << "nothing is left to do";
+  const auto said = first.out.find("round 1: ");
+  ASSERT_NE(said, std::string::npos) << first.out;
+  const std::uint64_t done = std::strtoull(first.out.c_str() + said + 9, nullptr, 10);
+  const Outcome second = run_chaos(round + "--soak " + std::to_string(done + 1), scratch);
+  EXPECT_EQ(second.exit_code, 0) << second.out;
+  EXPECT_THAT(second.out, HasSubstr("round 2:"));
+  EXPECT_THAT(second.out, HasSubstr("\nlost 0, unaccounted 0\n"));
 }
 
 void expect_noticed(const std::string& arguments, const std::string& what) {

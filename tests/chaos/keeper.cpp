@@ -13,9 +13,7 @@ namespace {
 
 // The canary: the leases of the dead are thrown away instead of redelivered.
 void lose_leases(shm::Segment& segment, std::uint32_t participant) {
-  const auto used = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(segment.header().slab_used.load(), segment.geometry().slot_count));
-  for (std::uint32_t slot = 0; slot < used; ++slot) {
+  for (std::uint32_t slot = 0; slot < segment.slots_used(); ++slot) {
     shm::ControlCell& control = segment.descriptor(slot).control;
     shm::ControlWord word = control.load();
     if (word.state() == shm::State::kLeased && word.owner() == participant + 1)
@@ -32,7 +30,7 @@ int keep(const Role& role) {
   while (role.switches.working.load(std::memory_order_relaxed) != 0) {
     const std::uint32_t seen = shm::prepare_sleep(*attached.participant);
     const std::int64_t now = base::monotonic_ns();
-    const std::uint32_t rows = std::min(segment->header().roster_used.load(), segment->geometry().participant_count);
+    const std::uint32_t rows = segment->rows_used();
     for (std::uint32_t i = 0; i < rows; ++i) {
       if (!shm::signalled_dead(segment->row(i))) continue;
       if (role.options.canary == Canary::kLoseLeases) {

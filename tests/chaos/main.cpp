@@ -7,90 +7,22 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/chaos/arena.hpp"
+#include "tests/chaos/soak.hpp"
 
 namespace stem::chaos {
 namespace {
 
-std::string text(const Options& o, const Report& r) {
-  const Account& a = r.account;
-  std::string out;
-  const auto line = [&out](const std::string& s) { out += s + "\n"; };
-  const std::uint64_t kills = r.kills[0] + r.kills[1] + r.kills[2];
-  line(fmt::format("stem-chaos --minutes {} --kills-per-second {} --seed {}: {:.1f} s", o.minutes, o.kills_per_second,
-                   o.seed, r.seconds));
-  line(fmt::format("processes    {} producers, {} workers, {} keepers; {} worker lives", o.producers, o.workers,
-                   o.keepers, a.incarnations));
-  line(fmt::format("SIGKILL      {} ({} producers, {} workers, {} keepers; {} of them while stopped)", kills,
-                   r.kills[0], r.kills[1], r.kills[2], r.kills_while_stopped));
-  line(fmt::format("SIGSTOP      {} ({} producers, {} workers, {} keepers)", r.stops[0] + r.stops[1] + r.stops[2],
-                   r.stops[0], r.stops[1], r.stops[2]));
-  line(
-      fmt::format("tasks        {} offered: {} accepted, {} refused, {} with the producer killed inside enqueue ({} of "
-                  "these were there)",
-                  a.offered, a.accepted, a.refused, a.uncertain, a.uncertain_there));
-  line(fmt::format("acknowledged {} and {} whose worker was killed before it could say so", a.acknowledged,
-                   a.unconfirmed));
-  line(fmt::format(
-      "executions   {} = {} acknowledged + {} retried + {} snoozed + {} refused (lease lost) + {} cut short "
-      "by death + {} unaccounted",
-      a.executions, a.acknowledged, a.retried, a.snoozed, a.fenced, a.cut_short, a.unaccounted));
-  line(
-      fmt::format("redelivered  {} leases: {} of running tasks whose worker died, {} lost by silence, the rest not "
-                  "started; {} dead letters, {} replays",
-                  r.redelivered, a.cut_short, a.fenced, r.dead_added, r.replayed));
-  line(fmt::format("counters     enqueued {}, succeeded {}", r.enqueued, r.succeeded));
-  for (const std::string& s : r.broken) line("BROKEN       " + s);
-  for (const std::string& s : r.sums) line("DIFFERS      " + s);
-  for (const std::string& s : a.examples) line("EXAMPLE      " + s);
-  if (r.failed_starts != 0) line(fmt::format("ENDED        {} processes ended by themselves", r.failed_starts));
-  if (!r.drained) line("NOT DRAINED  tasks were left after a minute without kills");
-  if (a.accepted == 0) line("NOTHING      no task was accepted");
-  line(fmt::format("lost {}, acknowledged twice {}, invented {}, unaccounted {}", a.lost, a.twice, a.invented,
-                   a.unaccounted));
-  const bool clean = r.clean() && a.accepted != 0;
-  line(clean ? "lost 0, unaccounted 0" : "NOT CLEAN");
-  return out;
-}
-
-nlohmann::json json(const Options& o, const Report& r) {
-  const Account& a = r.account;
-  return {{"seed", o.seed},
-          {"seconds", r.seconds},
-          {"kills", {{"producers", r.kills[0]}, {"workers", r.kills[1]}, {"keepers", r.kills[2]}}},
-          {"stops", {{"producers", r.stops[0]}, {"workers", r.stops[1]}, {"keepers", r.stops[2]}}},
-          {"accepted", a.accepted},
-          {"refused", a.refused},
-          {"uncertain", a.uncertain},
-          {"uncertain_there", a.uncertain_there},
-          {"acknowledged", a.acknowledged},
-          {"unconfirmed", a.unconfirmed},
-          {"executions", a.executions},
-          {"retried", a.retried},
-          {"snoozed", a.snoozed},
-          {"fenced", a.fenced},
-          {"cut_short", a.cut_short},
-          {"redelivered", r.redelivered},
-          {"dead_letters", r.dead_added},
-          {"lost", a.lost},
-          {"twice", a.twice},
-          {"invented", a.invented},
-          {"unaccounted", a.unaccounted},
-          {"broken", r.broken},
-          {"differs", r.sums},
-          {"drained", r.drained},
-          {"clean", r.clean() && a.accepted != 0}};
-}
-
 int run(const Options& options) {
   Arena arena(options);
-  const Report report = arena.run();
-  const std::string words = text(options, report);
+  const nlohmann::json report = to_document(arena.run());
+  const std::string words = to_text(fmt::format("stem-chaos --minutes {} --kills-per-second {} --seed {}",
+                                                options.minutes, options.kills_per_second, options.seed),
+                                    report);
   std::fputs(words.c_str(), stdout);
   ::mkdir(options.output.c_str(), 0755);
   std::ofstream(options.output + "/report.txt") << words;
-  std::ofstream(options.output + "/report.json") << json(options, report).dump(2) << "\n";
-  const bool clean = report.clean() && report.account.accepted != 0;
+  std::ofstream(options.output + "/report.json") << report.dump(2) << "\n";
+  const bool clean = report.at("clean").get<bool>();
   if (!clean && options.canary == Canary::kNone) {
     std::printf("segment and ledgers are kept in %s\n", arena.directory().c_str());
     arena.keep_directory();
@@ -113,6 +45,13 @@ int main(int argc, char** argv) {
   app.add_option("--workers", options.workers)->check(CLI::Range(1, 32));
   app.add_option("--keepers", options.keepers)->check(CLI::Range(1, 8));
   app.add_option("--tasks-per-second", options.tasks_per_second)->check(CLI::PositiveNumber);
+  app.add_option("--batch-share", options.batch_share, "how many calls enqueue 2 to 31 tasks")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--slow-share", options.slow_share, "how many handlers take up to 1.5 ms")
+      ->check(CLI::Range(0.0, 1.0));
+  std::uint64_t soak_tasks = 0;
+  app.add_option("--soak", soak_tasks,
+                 "rounds of --minutes until so many tasks are accounted for; goes on from OUTPUT/soak.json");
   app.add_option("--output", options.output, "directory for report.txt and report.json");
   const std::map<std::string, stem::chaos::Canary> canaries{{"lose-leases", stem::chaos::Canary::kLoseLeases},
                                                             {"ignore-fence", stem::chaos::Canary::kIgnoreFence},
@@ -121,5 +60,5 @@ int main(int argc, char** argv) {
   app.add_option("--break", options.canary, "leave out one step, to see that the account notices")
       ->transform(CLI::CheckedTransformer(canaries));
   CLI11_PARSE(app, argc, argv);
-  return stem::chaos::run(options);
+  return soak_tasks != 0 ? stem::chaos::soak(options, soak_tasks) : stem::chaos::run(options);
 }

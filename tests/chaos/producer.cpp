@@ -46,8 +46,7 @@ class Producer {
         ::usleep(200);
         continue;
       }
-      const std::uint64_t kind = random_.below(100);
-      const std::uint32_t count = kind < 4 ? batch() : one(kind);
+      const std::uint32_t count = happens(role_.options.batch_share) ? batch() : one(random_.below(100));
       if (count == 0) ::usleep(500);  // full
       made += count;
     }
@@ -55,6 +54,8 @@ class Producer {
   }
 
  private:
+  bool happens(double share) { return random_.below(1'000'000) < static_cast<std::uint64_t>(share * 1e6); }
+
   std::uint32_t one(std::uint64_t kind) {
     test::Numbered numbered(queue_, task_, next_);
     engine::TaskSpec& spec = numbered.spec;

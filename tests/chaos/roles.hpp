@@ -22,6 +22,8 @@ struct Options {
   std::uint32_t workers = 6;
   std::uint32_t keepers = 2;
   double tasks_per_second = 10'000;
+  double batch_share = 0.04;  // of the calls that enqueue
+  double slow_share = 0.25;   // of the handlers
   std::string output = "stem-chaos-output";
   Canary canary = Canary::kNone;
 };

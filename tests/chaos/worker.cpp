@@ -62,7 +62,8 @@ class Worker {
     if (attached_->begin(lease, view, base::monotonic_ns()) != Begin::kStart) return;
     ledger_.append({Entry::kExecuted, view.tally.attempts, number});
     // Long enough for kills and stops to meet tasks in hand.
-    if (random_.below(4) == 0) ::usleep(static_cast<useconds_t>(random_.below(1500)));
+    if (random_.below(1'000'000) < static_cast<std::uint64_t>(role_.options.slow_share * 1e6))
+      ::usleep(static_cast<useconds_t>(random_.below(1500)));
     settle(lease, view, number);
   }
 
