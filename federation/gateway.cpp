@@ -225,7 +225,7 @@ void Gateway::make_connections() {
     links_.push_back(
         {queue, std::make_unique<ConnectedRedis>(*loop_, redis_options(":" + std::to_string(link)), events_of(link))});
   }
-  registry_ = std::make_unique<Registry>(*engine_, *links_[0].redis, *keys_);
+  registry_ = std::make_unique<Registry>(*engine_, *links_[0].redis, *keys_, options_.heartbeat_every_ns);
   revokes_ = std::make_unique<RevokeDesk>(*links_[0].redis, *keys_);
   control_ = std::make_unique<HostControl>(*engine_, *links_[0].redis, *keys_, options_.node);
   for (std::size_t i = 0; i < options_.imports.size(); ++i) {

@@ -50,7 +50,7 @@ std::string worker_beat_id(std::string_view node, std::string_view worker) {
 
 void Registry::step(const GatewayStatus& status, const Clocks& clocks) {
   if (!is_due(clocks.now_ns)) return;
-  beat_at_ns_ = clocks.now_ns + kHeartbeatEveryNs;
+  beat_at_ns_ = clocks.now_ns + every_ns_;
   std::unordered_set<std::string> gone = std::move(mine_);
   mine_.clear();
   put(gateway_beat_id(status.node), gateway_beat(status, clocks));

@@ -18,8 +18,9 @@
 
 namespace stem::federation {
 
-inline constexpr std::int64_t kHeartbeatEveryNs = 10'000'000'000;
+inline constexpr std::int64_t kHeartbeatEveryNs = 10'000'000'000;  // unless somebody says otherwise
 inline constexpr std::int64_t kHeartbeatKeptMs = 60'000;
+inline constexpr std::int64_t kLeastHeartbeatNs = 1'000'000'000, kMostHeartbeatNs = 20'000'000'000;  // three are kept
 
 // "gateway:NODE"; a worker of that host is "NODE:WORKER".
 std::string gateway_beat_id(std::string_view node);
@@ -27,7 +28,8 @@ std::string worker_beat_id(std::string_view node, std::string_view worker);
 
 class Registry {
  public:
-  Registry(engine::Engine& engine, Redis& redis, const Keys& keys) : engine_(engine), redis_(redis), keys_(keys) {}
+  Registry(engine::Engine& engine, Redis& redis, const Keys& keys, std::int64_t every_ns)
+      : engine_(engine), redis_(redis), keys_(keys), every_ns_(every_ns) {}
 
   // With the next step, whenever the last was: a connection is new.
   void beat_now() { beat_at_ns_ = 0; }
@@ -47,6 +49,7 @@ class Registry {
   engine::Engine& engine_;
   Redis& redis_;
   const Keys& keys_;
+  const std::int64_t every_ns_;           // between two heartbeats
   std::unordered_set<std::string> mine_;  // what we have put there
   // Members of the index without a heartbeat, and since when we know.
   std::unordered_map<std::string, std::int64_t> silent_;

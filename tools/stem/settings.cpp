@@ -31,7 +31,7 @@ const std::array<Setting, 23> kSettings{{
     {"worker.prefetch_multiplier", "STEM_PREFETCH_MULTIPLIER", kWholeNumber, "2",
      "tasks a worker process may hold, for each of its slots"},
     {"worker.heartbeat_interval", "STEM_HEARTBEAT_INTERVAL", kDuration, "10s",
-     "how often tasks and workers say that they live"},
+     "how often a gateway says in Redis that it and its workers live"},
     {"signing.algorithm",
      "STEM_SIGNING_ALGORITHM",
      kChoice,

@@ -83,6 +83,11 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
       return refuse({Errc::kInvalidArgument, fmt::format("--prefetch-multiplier: 1 to {}", kMostPrefetch)});
     options.prefetch_multiplier = static_cast<std::uint32_t>(wanted);
   }
+  options.heartbeat_every_ns = context.config.duration_ns("worker.heartbeat_interval");
+  if (options.heartbeat_every_ns < federation::kLeastHeartbeatNs ||
+      options.heartbeat_every_ns > federation::kMostHeartbeatNs)
+    return refuse(
+        {Errc::kInvalidArgument, "--heartbeat-interval: 1s to 20s; after a minute without one a worker is gone"});
   auto signer = make_signer(chosen.signing, context);
   if (!signer) return refuse(signer.error());
   options.signer = *signer;
@@ -107,6 +112,7 @@ Run build_gateway_start(CommandLine& line) {
   line.count("--prefetch-multiplier", &options->prefetch_multiplier,
              "tasks from other hosts that may wait here, for each local worker (default 4)")
       .named("N");
+  line.setting("--heartbeat-interval", "worker.heartbeat_interval");
   line.flag("--local-limits", &options->local_limits,
             "rate and concurrency limits of these queues are this host's alone, not the cluster's");
   line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")

@@ -1,5 +1,5 @@
-// Keys of `stem gateway start`: what is half, open to others or wrong is refused before anything starts, and no secret
-// is ever shown.
+// Keys and settings of `stem gateway start`: what is half, open to others or wrong is refused before anything starts,
+// and no secret is ever shown.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -54,6 +54,15 @@ TEST(GatewaySigning, HalfAConfigurationIsNotNone) {
             {.environment = {{"STEM_SIGNING_KEYS", std::string("k1:x") + kSecret}, {"STEM_SIGNING_ACTIVE_KEY", "k1"}}});
   EXPECT_EQ(damaged.exit_code, 2);
   EXPECT_THAT(damaged.err, HasSubstr("STEM_SIGNING_KEYS: key 'k1' is not base64"));
+}
+
+TEST(GatewayHeartbeat, IsWithinWhatOthersCanSee) {
+  const Outcome rare = start({"--import", "q", "--heartbeat-interval", "21s"});
+  EXPECT_EQ(rare.exit_code, 2);
+  EXPECT_THAT(rare.err, HasSubstr("--heartbeat-interval: 1s to 20s"));
+  const Outcome often = start({"--import", "q"}, {.environment = {{"STEM_HEARTBEAT_INTERVAL", "10ms"}}});
+  EXPECT_EQ(often.exit_code, 2);
+  EXPECT_THAT(often.err, HasSubstr("--heartbeat-interval: 1s to 20s"));
 }
 
 TEST(GatewaySigning, WhoCannotSignDoesNotExport) {
