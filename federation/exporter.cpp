@@ -171,7 +171,7 @@ bool Exporter::send(Entry& entry, const Clocks& clocks) {
     tasks_.erase(entry.first);
     return true;
   }
-  transcript_.write(view, clocks, envelope_);
+  transcript_.write(view, !task.wanted, clocks, envelope_);
   if (options_.signer != nullptr) {
     if (const auto signed_ = options_.signer->sign(envelope_); !signed_)
       return end_unsigned(entry, signed_.error(), clocks);
@@ -261,7 +261,8 @@ void Exporter::confirm(Entry& entry) {
   // Whoever wishes it revoked waits for its end, too: the wish is with the task until it is over.
   if (task.wanted || outbox_.wish(task.parcel) != engine::Outbox::Wish::kNone) {
     task.stage = Stage::kAwaited;
-    task.look_ns = clocks_.now_ns + kLookAfterNs;
+    // Of one that was not awaited when it left there may never be more than its end.
+    task.look_ns = clocks_.now_ns + (task.wanted ? kLookAfterNs : kLookAfterNs / 30);
     awaited_.push_back(entry.first);
     ask_every_ns_ = 0;
     return;

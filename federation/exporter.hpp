@@ -140,6 +140,8 @@ class Exporter {
   void read_back(int lane, const std::string& from);
   void on_read_back(int lane, const Reply& reply);
   void recovery_step_done();
+  bool ask_ended(std::vector<Entry*> entries);
+  void on_ended(const std::vector<Entry*>& asked, const Reply& reply);
   void send_again(Entry& entry);
   void look_back();
   void on_stream_info(int lane, const Reply& reply);

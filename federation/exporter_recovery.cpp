@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.hpp"
 #include "federation/exporter.hpp"
@@ -13,6 +14,7 @@ namespace {
 constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
 // A task that Redis does not know any more: younger than that, Redis has lost it, or its result; older, it may have
 // ended so long ago that its result has expired.
+constexpr std::size_t kAskedAtOnce = 100;
 constexpr std::uint64_t kResultKeptMs = 12 * 3'600'000ull;
 
 }  // namespace
@@ -69,22 +71,61 @@ void Exporter::on_read_back(int lane, const Reply& reply) {
 }
 
 // All lanes were read. What is not there was never appended, or is over and gone from its stream: then its result is
-// there, since that is stored in the same step.
+// there, or its id among those of the ended, since that is stored in the same step.
 void Exporter::recovery_step_done() {
   if (reading_back_ > 0 || read_failed_) return;
+  std::vector<Entry*> some;
   for (auto& entry : tasks_) {
     if (entry.second.stage != Stage::kUncertain) continue;
-    const std::string key = keys_.result(options_.queue, entry.first);
-    const Queued queued = redis_.command({"EXISTS", key}, [this, at = &entry](const Reply& reply) {
-      --reading_back_;
-      if (!reply.is_integer() || at->second.stage != Stage::kUncertain) return;
-      --uncertain_;
-      if (reply.integer == 0) return send_again(*at);
-      ++stats_.recovered;
-      written(*at, {});
-    });
-    if (queued != Queued::kYes) return;  // the rest with the next step
-    ++reading_back_;
+    some.push_back(&entry);
+    if (some.size() < kAskedAtOnce) continue;
+    if (!ask_ended(std::exchange(some, {}))) return;  // the rest with the next step
+  }
+  if (!some.empty()) (void)ask_ended(std::move(some));
+}
+
+bool Exporter::ask_ended(std::vector<Entry*> entries) {
+  std::vector<std::string> keys;
+  std::int64_t made_us = clocks_.wall_now_us;
+  for (const Entry* entry : entries) {
+    keys.push_back(keys_.result(options_.queue, entry->first));
+    made_us = std::min(made_us, entry->second.enqueued_us);
+  }
+  // None ended before it was made, by any host's clock; and older sets are gone.
+  const std::int64_t from_us = std::max(made_us, clocks_.wall_now_us - kEndedKeptUs) - kClockSkewUs;
+  for (std::int64_t b = ended_bucket(from_us); b <= ended_bucket(clocks_.wall_now_us + kClockSkewUs); ++b)
+    keys.push_back(keys_.ended(options_.queue, b));
+  const std::string count = fmt::to_string(keys.size());
+  argv_.assign({"EVAL", kEndedScript, count});
+  argv_.insert(argv_.end(), keys.begin(), keys.end());
+  for (const Entry* entry : entries) argv_.push_back(entry->first);
+  const Queued queued =
+      redis_.command(std::span<const std::string_view>(argv_), [this, asked = std::move(entries)](const Reply& reply) {
+        --reading_back_;
+        on_ended(asked, reply);
+      });
+  if (queued == Queued::kYes) ++reading_back_;
+  return queued == Queued::kYes;
+}
+
+void Exporter::on_ended(const std::vector<Entry*>& asked, const Reply& reply) {
+  if (!reply.is_array() || reply.elements.size() != asked.size()) return;
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    Entry& entry = *asked[i];
+    if (entry.second.stage != Stage::kUncertain) continue;
+    --uncertain_;
+    const std::int64_t said = reply.elements[i].integer;
+    if (said == 0) {
+      send_again(entry);
+      continue;
+    }
+    ++stats_.recovered;
+    if (said == 1) {
+      written(entry, {});
+    } else {  // its end is all that there is to know
+      (void)outbox_.hand_over(entry.second.parcel);
+      tasks_.erase(entry.first);
+    }
   }
 }
 

@@ -382,6 +382,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.lane = lane;
   here.entry = entry;
   here.wanted = envelope.meta.find("\"stem.ignoreResult\":true") == std::string::npos;
+  here.let_go = envelope.meta.find("\"stem.letGo\":true") != std::string::npos;
   here.visibility_ns = visibility_ms(envelope, options_.visibility_ms) * 1'000'000;
   here.renewed_ns = since_ns;
   here.created_us = envelope.enqueued_at_us;

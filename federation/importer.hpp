@@ -79,6 +79,7 @@ class Importer {
     engine::TaskId id;
     int lane = 0;
     std::string entry;
+    bool let_go = false;    // whoever sent it asks only whether it has ended
     bool confirmed = true;  // false: adopted, and not seen among our pending entries yet
     bool ending = false;    // its end is on its way
     bool renewing = false;
@@ -95,6 +96,8 @@ class Importer {
 
   struct End;
 
+  // A result in Redis, or its id among the ended ones.
+  static bool has_result(const Task& task) { return !task.let_go || task.revoked; }
   void make_groups();
   void look_at_pending(int lane, const std::string& from);
   void on_pending(int lane, const Reply& reply);

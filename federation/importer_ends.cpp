@@ -69,7 +69,7 @@ bool Importer::read_end(Entry& entry, End& end) {
       end.letter_error = fmt::format("{{\"error\":{},\"attempt\":{}}}", error, end.attempt);
     }
   }
-  append_json(end.result, status);
+  if (has_result(task) || !end.reason.empty() || !on_time(task)) append_json(end.result, status);
   return true;
 }
 
@@ -103,19 +103,26 @@ void Importer::tell_ends() {
 
 // Several of a lane at once. False: there is no room for them now.
 bool Importer::settle(int lane, const std::vector<End>& ends) {
-  std::vector<std::string> keys, ttls;
+  std::vector<std::string> keys;
   std::vector<Entry*> entries;
   for (const End& end : ends) {
     entries.push_back(end.entry);
-    keys.push_back(keys_.result(options_.queue, end.entry->first));
-    ttls.push_back(number(end.entry->second.wanted ? options_.result_ttl_ms : options_.marker_ttl_ms));
+    if (has_result(end.entry->second)) keys.push_back(keys_.result(options_.queue, end.entry->first));
   }
-  const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 1));
-  argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane]});
+  const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 2));
+  const std::string ended = keys_.ended(options_.queue, ended_bucket(clocks_.wall_now_us));
+  const std::string ended_ttl = number(kEndedKeptUs / 1000), result_ttl = number(options_.result_ttl_ms),
+                    marker_ttl = number(options_.marker_ttl_ms);
+  const std::string entry_count = number(static_cast<std::int64_t>(ends.size()));
+  argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane], ended});
   argv_.insert(argv_.end(), keys.begin(), keys.end());
-  argv_.push_back(group_);
-  for (std::size_t i = 0; i < ends.size(); ++i)
-    argv_.insert(argv_.end(), {ends[i].entry->second.entry, ends[i].result, ttls[i]});
+  argv_.insert(argv_.end(), {group_, ended_ttl, entry_count});
+  for (const End& end : ends) argv_.push_back(end.entry->second.entry);
+  for (const End& end : ends)
+    if (has_result(end.entry->second))
+      argv_.insert(argv_.end(), {end.result, end.entry->second.wanted ? result_ttl : marker_ttl});
+  for (const End& end : ends)
+    if (!has_result(end.entry->second)) argv_.push_back(end.entry->first);
   const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
                                        [this, entries](const Reply& reply) { on_settled(entries, reply); });
   for (Entry* entry : entries) entry->second.ending = queued == Queued::kYes;

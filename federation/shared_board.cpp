@@ -68,7 +68,7 @@ Result<void> SharedBoard::write(const engine::TaskSpec& spec, const beat::Tick& 
   view.payload = spec.payload;
   view.has_extras = spec.extras != nullptr;
   if (view.has_extras) view.extras = *spec.extras;
-  transcript_.write(view, {now.monotonic_ns, now.realtime_ns / 1000}, into);
+  transcript_.write(view, /*let_go=*/false, {now.monotonic_ns, now.realtime_ns / 1000}, into);
   into.id = tick_id(tick.entry.id, tick.planned_ns);
   return options_.signer == nullptr ? Result<void>() : options_.signer->sign(into);
 }

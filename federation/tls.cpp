@@ -9,12 +9,13 @@
 #include <algorithm>
 
 namespace stem::federation {
-namespace {
 
 struct FreeTls {
   void operator()(SSL* ssl) const { SSL_free(ssl); }
   void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
 };
+
+namespace {
 
 // What OpenSSL noted last, without the numbers.
 std::string openssl_reason() {

@@ -43,10 +43,11 @@ class MetaWriter {
   bool first_ = true;
 };
 
-std::string meta_of(const engine::TaskView& task, const Clocks& clocks, bool is_text) {
+std::string meta_of(const engine::TaskView& task, bool let_go, const Clocks& clocks, bool is_text) {
   const engine::TaskExtras& e = task.extras;
   MetaWriter meta(task.has_extras && !e.meta.empty() ? e.meta : std::string_view("{}"));
   if ((task.flags & shm::kKeepResult) == 0) meta.raw("stem.ignoreResult", "true");
+  if (let_go) meta.raw("stem.letGo", "true");
   if (is_text) meta.raw(kJsonTextMember, "true");
   if ((task.flags & shm::kInPlace) != 0) meta.raw("stem.inPlace", "true");
   if ((task.flags & shm::kNoRenew) != 0) meta.raw("stem.noRenew", "true");
@@ -173,7 +174,7 @@ bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) 
     if (!at) return false;
     extras.expires_ns = std::max<std::int64_t>(1, clocks.monotonic_ns(*at));
   } else {
-    return m.name == "stem.ignoreResult";
+    return m.name == "stem.ignoreResult" || m.name == "stem.letGo";
   }
   return true;
 }
@@ -207,7 +208,7 @@ std::string wire_id(std::string_view host, engine::TaskId id) {
 Transcript::Transcript(const shm::Segment& segment)
     : segment_(segment), host_(fmt::format("{:016x}", segment.header().created_realtime_ns)) {}
 
-void Transcript::write(const engine::TaskView& task, const Clocks& clocks, Envelope& into) const {
+void Transcript::write(const engine::TaskView& task, bool let_go, const Clocks& clocks, Envelope& into) const {
   into = Envelope{};
   into.id = wire_id(host_, task.id);
   into.name = shm::task_name(segment_, task.task);
@@ -224,7 +225,7 @@ void Transcript::write(const engine::TaskView& task, const Clocks& clocks, Envel
     into.payload = payload;
   }
   if (task.has_extras && !task.extras.headers.empty()) into.headers = task.extras.headers;
-  into.meta = meta_of(task, clocks, is_text);
+  into.meta = meta_of(task, let_go, clocks, is_text);
   into.enqueued_at_us = clocks.wall_us(task.enqueued_ns);
   into.priority = task.priority;
   into.attempt = task.tally.attempts;

@@ -44,8 +44,8 @@ class Transcript {
 
   // Names this segment for ever: its epoch, and when it was made.
   const std::string& host() const { return host_; }
-  // `into` keeps the strings' memory.
-  void write(const engine::TaskView& task, const Clocks& clocks, Envelope& into) const;
+  // `let_go`: nobody asks how it ends, only whether. `into` keeps the strings' memory.
+  void write(const engine::TaskView& task, bool let_go, const Clocks& clocks, Envelope& into) const;
 
  private:
   const shm::Segment& segment_;

@@ -29,7 +29,10 @@ inline constexpr std::uint32_t kInlineBytes = 64;            // payload that nee
 inline constexpr std::uint32_t kMaxPayloadBytes = 1u << 20;  // beyond it a clear error
 inline constexpr std::uint32_t kNameBytes = 96;              // queue and task names, with the final zero
 
-inline constexpr std::uint32_t kReserveSlots = 64;   // free slots a participant may keep for itself
+inline constexpr std::uint32_t kReserveSlots = 64;  // free slots a participant may keep for itself
+// The last rows of a roster are for those who clear it of the dead: others, killed by the dozen while nobody keeps, must
+// not shut out a supervisor. Half of them are for tools too, which show what is wrong.
+inline constexpr std::uint32_t kKeepersRows = 4;
 inline constexpr std::uint32_t kHeldSlots = 64;      // leases a participant may hold at once
 inline constexpr std::uint32_t kReturnSlots = 4096;  // freed slots a participant offers without a locked instruction
 

@@ -30,6 +30,13 @@ std::uint64_t own_start_time() {
   return std::strtoull(field.c_str(), nullptr, 10);
 }
 
+// How many rows of the roster one of this role may look at.
+std::uint32_t rows_for(Role role, std::uint32_t participant_count) {
+  const std::uint32_t kept = std::min(kKeepersRows, participant_count / 16);
+  if (role == Role::kSupervisor) return participant_count;
+  return participant_count - (role == Role::kTool ? kept / 2 : kept);
+}
+
 }  // namespace
 
 Participant::Participant(std::shared_ptr<Segment> segment)
@@ -47,7 +54,8 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
                                                        const ParticipantOptions& options) {
   std::unique_ptr<Participant> p(new Participant(std::move(segment)));
   Segment& s = *p->segment_;
-  for (std::uint32_t i = 0; i < s.geometry().participant_count; ++i) {
+  const std::uint32_t rows = rows_for(options.role, s.geometry().participant_count);
+  for (std::uint32_t i = 0; i < rows; ++i) {
     if (i >= s.header().roster_used.load(std::memory_order_acquire)) {
       if (!s.commit(s.layout().roster + i * sizeof(RosterRow), sizeof(RosterRow)) ||
           !s.commit(s.layout().subscriptions + i * s.layout().subscription_words * 8,
@@ -113,9 +121,9 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
     row.status.store(row_status(incarnation, RowState::kLive), std::memory_order_release);
     return p;
   }
-  return Error{Errc::kFull, "all " + std::to_string(s.geometry().participant_count) +
-                                " participants of this segment are taken; close some clients, or make the "
-                                "segment with more"};
+  return Error{Errc::kFull, "all " + std::to_string(rows) +
+                                " participants of this segment are taken; close some clients, start a worker, which "
+                                "clears away those that were killed, or make the segment with more"};
 }
 
 bool Participant::hold_alive_mutex() noexcept {

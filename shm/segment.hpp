@@ -23,7 +23,7 @@ struct SegmentOptions {
   std::string name_space = "stem";
   std::string directory;                  // empty = default_directory()
   std::uint32_t slot_count = 1u << 20;    // tasks that may exist at once; at most 2^24
-  std::uint32_t participant_count = 256;  // attached threads
+  std::uint32_t participant_count = 256;  // attached threads; the last few for supervisors and tools alone
   std::uint32_t queue_count = 16384;
   std::uint32_t task_count = 4096;
   std::uint64_t block_bytes = 4ull << 30;  // address space for payloads over 64 bytes; used when needed

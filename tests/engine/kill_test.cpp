@@ -10,6 +10,7 @@
 
 #include "base/random.hpp"
 #include "engine/dead_letters.hpp"
+#include "engine/keeper.hpp"
 #include "tests/support/attached.hpp"
 #include "tests/support/ledger.hpp"
 #include "tests/support/process.hpp"
@@ -222,6 +223,24 @@ TEST_F(Kill, WorkersLoseNoTaskAndNoCount) {
   ASSERT_EQ(test::unsettled(*self), "");
   ASSERT_EQ(test::total(*self, queue, Counter::kEnqueued), enqueued);
   ASSERT_EQ(test::total(*self, queue, Counter::kSucceeded) + poisoned, enqueued);
+}
+
+// Nobody keeps, and more die than there are rows: a supervisor still finds one, and clears the roster.
+TEST_F(Kill, ARosterFullOfTheDeadShutsNoSupervisorOut) {
+  const std::uint32_t open = segment->geometry().participant_count - shm::kKeepersRows;
+  for (std::uint32_t i = 1; i < open; ++i)  // one row is ours
+    run_and_kill([](Attached&) { ::pause(); }, 1);
+  EXPECT_FALSE(shm::Participant::join(segment, {shm::Role::kClient, "shut out"}));
+  {
+    Attached supervisor(segment, shm::Role::kSupervisor);
+    Keeper keeper(*supervisor);
+    ASSERT_TRUE(test::wait_until([&] {
+      supervisor.participant->beat();
+      (void)keeper.step(now());
+      return bool(shm::Participant::join(segment, {shm::Role::kClient, "let in"}));
+    }));
+  }
+  EXPECT_TRUE(shm::Participant::join(segment, {shm::Role::kClient, "later"}));
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ Key make_key() {
 void add_extension(X509* certificate, X509* issuer, int kind, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  const std::unique_ptr<X509_EXTENSION, FreeParts> extension(X509V3_EXT_conf_nid(nullptr, &context, kind, value.c_str()));
+  const std::unique_ptr<X509_EXTENSION, FreeParts> extension(
+      X509V3_EXT_conf_nid(nullptr, &context, kind, value.c_str()));
   must(extension != nullptr && X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
 }
 

@@ -201,7 +201,7 @@ TEST_F(ExporterTest, AnAwaitedTaskThatRedisLostIsSentAgain) {
   step(*exporter);
   ASSERT_EQ(waiting_with(redis, "(1700000000000-5"), 1u) << "somebody may have put it back behind its place";
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_TRUE(redis.answer("EXISTS", 0));
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor has it ended
   step(*exporter);
   EXPECT_TRUE(sends(id));
   EXPECT_EQ(exporter->stats().lost, 1u);
@@ -240,10 +240,36 @@ TEST_F(ExporterTest, AnEndThatNobodyKeptIsAFailureAndNoSecondRun) {
   ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
   step(*exporter);
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_TRUE(redis.answer("EXISTS", 0));
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor has it ended
   step(*exporter);
   EXPECT_FALSE(sends(id));
   EXPECT_EQ(exporter->awaited() + exporter->on_their_way(), 0u);
+}
+
+// The answer to its XADD was lost, and it is over: that it has ended is all that Redis knows, and enough.
+TEST_F(ExporterTest, WhatEndedWhileTheAnswerWasLostIsNotSentAgain) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  const std::string let_go = enqueue(1), unknown = enqueue(2);
+  step(*exporter);
+  redis.lose();
+  redis.sent.clear();
+  redis.ready = true;
+  exporter->on_lost();
+  exporter->on_ready(clocks);
+  ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
+  const auto& asked = redis.first("EVAL").argv;
+  ASSERT_EQ(asked[1], federation::kEndedScript);
+  const bool in_order = asked[asked.size() - 2] == let_go;
+  EXPECT_EQ(asked.back(), in_order ? unknown : let_go);
+  ASSERT_TRUE(redis.answer("EVAL", in_order ? list({2, 0}).reply() : list({0, 2}).reply()));
+  step(*exporter);
+  EXPECT_FALSE(sends(let_go));
+  EXPECT_TRUE(sends(unknown));
+  EXPECT_EQ(exporter->stats().recovered, 1u);
+  EXPECT_EQ(exporter->stats().resent, 1u);
+  redis.lose();
+  exporter->leave();
 }
 
 // A fail-over to a replica that was behind: what was let go is counted, the new end of the stream is the end.

@@ -35,6 +35,15 @@ TEST_F(GatewayTest, WorkGoesWhereTheWorkersAreAndNothingIsLeft) {
   EXPECT_EQ(ledger.extra(), 0u);
   EXPECT_EQ(a.counter(Counter::kExported), 1000u);
   EXPECT_EQ(b.counter(Counter::kImported), 1000u);
+  // Nobody waits for their results: Redis keeps only which ones have ended, for an hour.
+  EXPECT_TRUE(ask({"KEYS", "*:result:*"}).elements.empty());
+  std::int64_t ended = 0;
+  for (const OwnedReply& key : ask({"KEYS", "stem:ended:q:*"}).elements) {
+    ended += ask({"SCARD", key.text}).integer;
+    EXPECT_GT(ask({"PTTL", key.text}).integer, 0);
+    EXPECT_LE(ask({"PTTL", key.text}).integer, 3'600'000);
+  }
+  EXPECT_EQ(ended, 1000);
 }
 
 TEST_F(GatewayTest, AResultComesBackToWhoWaitsForIt) {

@@ -34,7 +34,7 @@ TEST(Transcript, ATaskThatHasTravelledIsTheTaskItWas) {
   task.extras.visibility_ns = 4'000'000'000;
   task.extras.expires_ns = clocks.now_ns + 60'000'000'000;
   federation::Envelope envelope;
-  transcript.write(task, clocks, envelope);
+  transcript.write(task, false, clocks, envelope);
   EXPECT_EQ(envelope.name, "t");
   EXPECT_EQ(envelope.queue, "q");
   EXPECT_EQ(envelope.args, payload);

@@ -58,14 +58,21 @@ TEST_F(ParticipantTest, ARowIsUsedAgainByTheNextIncarnation) {
 TEST_F(ParticipantTest, AllRowsTaken) {
   std::vector<std::unique_ptr<Participant>> all;
   std::set<std::uint32_t> rows;
-  for (std::uint32_t i = 0; i < segment->geometry().participant_count; ++i) {
-    all.push_back(test::must_join(segment));
-    rows.insert(all.back()->index());
-  }
-  EXPECT_EQ(rows.size(), segment->geometry().participant_count);
-  const auto one_more = Participant::join(segment, {Role::kClient, "late"});
-  ASSERT_FALSE(one_more);
-  EXPECT_EQ(one_more.error().code, Errc::kFull);
+  const auto join_as = [&](Role role, std::uint32_t how_many) {
+    for (std::uint32_t i = 0; i < how_many; ++i) {
+      all.push_back(test::must_join(segment, role));
+      rows.insert(all.back()->index());
+    }
+    const auto one_more = Participant::join(segment, {role, "late"});
+    ASSERT_FALSE(one_more);
+    EXPECT_EQ(one_more.error().code, Errc::kFull);
+  };
+  const std::uint32_t count = segment->geometry().participant_count;
+  join_as(Role::kClient, count - kKeepersRows);
+  join_as(Role::kWorker, 0);
+  join_as(Role::kTool, kKeepersRows / 2);
+  join_as(Role::kSupervisor, kKeepersRows / 2);
+  EXPECT_EQ(rows.size(), count);
   all.erase(all.begin() + 5);
   EXPECT_TRUE(Participant::join(segment, {Role::kClient, "late"}));
 }

@@ -69,7 +69,7 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
   switch (canary_) {
     case Canary::kResendUnread:
       if (is_script(argv, federation::kReadBackScript)) return pretend(array(kNothing), std::move(handler));
-      if (argv[0] == "EXISTS") return pretend(integer(0), std::move(handler));
+      if (is_script(argv, federation::kEndedScript)) return forget_ends(argv, std::move(handler));
       break;
     case Canary::kNoFence:
       if (argv[0] == "CLIENT") return pretend(text(""), std::move(handler));
@@ -152,27 +152,35 @@ Queued CanaryRedis::reclaim_impatiently(Argv argv, ReplyHandler handler) {
   });
 }
 
-// EVAL script n stream result... group (entry result ttl)...
+// EVAL script n result... set... id...
+Queued CanaryRedis::forget_ends(Argv argv, ReplyHandler handler) {
+  const std::vector<Reply> none(argv.size() - 3 - key_count(argv), integer(0));
+  return pretend(array(none), std::move(handler));
+}
+
+// EVAL script n stream ended result... group ended-ttl count entry... (result ttl)... id...
 Queued CanaryRedis::settle_in_part(Argv argv, ReplyHandler handler) {
   const std::size_t keys = key_count(argv);
   const Argv args = argv.subspan(3 + keys);
-  for (std::size_t i = 1; i < keys; ++i) {
-    const std::size_t at = 3 * i - 2;
-    if (canary_ == Canary::kNoDelete)
-      (void)to_.command({"SET", argv[3 + i], args[at + 1], "PX", args[at + 2]}, [](const Reply&) {});
-    else
-      (void)to_.command({"XDEL", argv[3], args[at]}, [](const Reply&) {});
+  const Argv entries = args.subspan(3, std::stoul(std::string(args[2])));
+  std::size_t at = 3 + entries.size();
+  if (canary_ == Canary::kNoDelete) {
+    for (std::size_t i = 2; i < keys; ++i, at += 2)
+      (void)to_.command({"SET", argv[3 + i], args[at], "PX", args[at + 1]}, [](const Reply&) {});
+    for (; at < args.size(); ++at) (void)to_.command({"SADD", argv[4], args[at]}, [](const Reply&) {});
+  } else {
+    for (const std::string_view entry : entries) (void)to_.command({"XDEL", argv[3], entry}, [](const Reply&) {});
   }
   std::vector<std::string_view> acknowledge{"XACK", argv[3], args[0]};
-  for (std::size_t i = 1; i < keys; ++i) acknowledge.push_back(args[3 * i - 2]);
+  acknowledge.insert(acknowledge.end(), entries.begin(), entries.end());
   return to_.command(std::span<const std::string_view>(acknowledge), std::move(handler));
 }
 
-// EVAL script 3 stream dead result group consumer entry result ttl letter
+// EVAL script 3 stream dead result group consumer entry result ttl id letter
 Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
-  return to_.command(
-      {"EVAL", federation::kSettleManyScript, "2", argv[3], argv[5], argv[6], argv[8], argv[9], argv[10]},
-      std::move(handler));
+  return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "1",
+                      argv[8], argv[9], argv[10]},
+                     std::move(handler));
 }
 
 // EVAL script 2 delayed stream member field...

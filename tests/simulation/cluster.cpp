@@ -245,8 +245,8 @@ void Cluster::watch_commands() {
     const Words args = words.subspan(3 + keys);
     if (stream == nullptr || !stream->groups.contains(args[0])) return;
     const Group& group = stream->groups.find(args[0])->second;
-    for (std::size_t i = 1; i + 2 < args.size(); i += 3) {
-      const auto pending = group.pending.find(*EntryId::parse(args[i], 0));
+    for (const std::string_view entry : args.subspan(3, std::stoul(std::string(args[2])))) {
+      const auto pending = group.pending.find(*EntryId::parse(entry, 0));
       if (pending == group.pending.end() || client.find(pending->second.consumer) != client.npos) continue;
       ++outcome_.foreign_ends;
       diary_.note("{} ends an entry of {}", client, pending->second.consumer);

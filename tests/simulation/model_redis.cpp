@@ -56,6 +56,7 @@ const std::unordered_map<std::string_view, ModelRedis::Entry>& ModelRedis::comma
       {"HSET", {&M::hset, 4, true, true}},
       {"HGET", {&M::hget, 3, false, false}},
       {"SADD", {&M::sadd, 3, true, true}},
+      {"SMISMEMBER", {&M::smismember, 3, false, false}},
       {"PUBLISH", {&M::publish, 3, false, false}},
       {"FLUSHALL", {&M::flush_all, 1, true, false}},
       {"XADD", {&M::xadd, 5, true, true}},

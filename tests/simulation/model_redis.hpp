@@ -90,6 +90,7 @@ class ModelRedis {
   OwnedReply hset(Words);
   OwnedReply hget(Words);
   OwnedReply sadd(Words);
+  OwnedReply smismember(Words);
   OwnedReply publish(Words);
   OwnedReply flush_all(Words);
   // streams (model_redis.cpp)
@@ -111,6 +112,7 @@ class ModelRedis {
   OwnedReply refuse_member(Words keys, Words args);
   OwnedReply settle(Words keys, Words args);
   OwnedReply settle_many(Words keys, Words args);
+  OwnedReply ended(Words keys, Words ids);
   OwnedReply drop_second(Words keys, Words args);
   OwnedReply give_back(Words keys, Words args);
   OwnedReply renew(Words keys, Words args);

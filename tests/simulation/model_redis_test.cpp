@@ -141,13 +141,26 @@ class CommandMaker {
                 "some",
                 one_of({"", "letter"})};
       case 24:
-        return {"EVAL",   std::string(kSettleManyScript),
-                "3",      any(),
-                result(), result(),
-                group(),  id(),
-                "a",      "100000",
-                id(),     "b",
-                "100000"};
+        return {"EVAL",
+                std::string(kSettleManyScript),
+                "4",
+                any(),
+                one_of({"e", "s1"}),
+                result(),
+                result(),
+                group(),
+                "100000",
+                "3",
+                id(),
+                id(),
+                id(),
+                "a",
+                "100000",
+                "b",
+                "100000",
+                task()};
+      case 31:
+        return {"EVAL", std::string(kEndedScript), "4", result(), result(), one_of({"e", "d"}), "e", task(), task()};
       case 25: return {"EVAL", std::string(kReturnScript), "1", any(), group(), consumer(), id()};
       case 26: return {"EVAL", std::string(kRenewScript), "1", any(), group(), consumer(), id()};
       case 27: return {"EVAL", std::string(kReadBackScript), "1", any(), one_of({"-", '(' + id()})};

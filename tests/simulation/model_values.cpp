@@ -226,6 +226,16 @@ OwnedReply ModelRedis::sadd(Words words) {
   return number_reply(added);
 }
 
+OwnedReply ModelRedis::smismember(Words words) {
+  bool wrong = false;
+  const Sorted* members = find<Sorted>(words[1], wrong);
+  if (wrong) return wrong_type();
+  std::vector<OwnedReply> there;
+  for (const std::string_view member : words.subspan(2))
+    there.push_back(number_reply(members != nullptr && members->contains(std::string(member)) ? 1 : 0));
+  return list_reply(std::move(there));
+}
+
 OwnedReply ModelRedis::publish(Words) { return number_reply(0); }
 
 OwnedReply ModelRedis::flush_all(Words) {
