@@ -12,9 +12,9 @@ namespace stem::federation {
 namespace {
 
 constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
+constexpr std::size_t kAskedAtOnce = 100;           // one script looks for each of them in up to 480 sets
 // A task that Redis does not know any more: younger than that, Redis has lost it, or its result; older, it may have
 // ended so long ago that its result has expired.
-constexpr std::size_t kAskedAtOnce = 100;
 constexpr std::uint64_t kResultKeptMs = 12 * 3'600'000ull;
 
 }  // namespace

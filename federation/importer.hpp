@@ -96,7 +96,7 @@ class Importer {
 
   struct End;
 
-  // A result in Redis, or its id among the ended ones.
+  // Whether its end becomes a result in Redis; otherwise its id is added to those of the ended.
   static bool has_result(const Task& task) { return !task.let_go || task.revoked; }
   void make_groups();
   void look_at_pending(int lane, const std::string& from);

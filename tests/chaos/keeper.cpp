@@ -13,7 +13,8 @@ namespace {
 
 // The canary: the leases of the dead are thrown away instead of redelivered.
 void lose_leases(shm::Segment& segment, std::uint32_t participant) {
-  for (std::uint32_t slot = 0; slot < segment.slots_used(); ++slot) {
+  const std::uint32_t used = segment.slots_used();
+  for (std::uint32_t slot = 0; slot < used; ++slot) {
     shm::ControlCell& control = segment.descriptor(slot).control;
     shm::ControlWord word = control.load();
     if (word.state() == shm::State::kLeased && word.owner() == participant + 1)

@@ -9,6 +9,7 @@
 #include <memory>
 
 namespace stem::test {
+
 struct FreeParts {
   void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
   void operator()(X509* certificate) const { X509_free(certificate); }

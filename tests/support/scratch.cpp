@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+
 #include "tests/support/must.hpp"
 
 namespace stem::test {
+
 ScratchDirectory::ScratchDirectory() : pid_(::getpid()) {
   char name[] = "/dev/shm/stem-test-XXXXXX";
   if (::mkdtemp(name) == nullptr) {
