@@ -49,4 +49,17 @@ Result<OwnedReply> BlockingClient::ask(std::vector<std::string_view> argv) {
   return *std::move(answer);
 }
 
+Result<std::vector<std::string>> BlockingClient::keys_like(std::string_view pattern, std::string_view type) {
+  std::vector<std::string> keys;
+  std::string cursor = "0";
+  do {
+    const auto found = ask({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000", "TYPE", type});
+    if (!found.ok()) return found.error();
+    if (found->elements.size() != 2) break;
+    cursor = found->elements[0].text;
+    for (const OwnedReply& key : found->elements[1].elements) keys.push_back(key.text);
+  } while (cursor != "0");
+  return keys;
+}
+
 }  // namespace stem::federation

@@ -35,6 +35,9 @@ class BlockingClient {
   // or when the connection is lost.
   Result<OwnedReply> ask(std::vector<std::string_view> argv);
 
+  // Keys that match, of one type; each at least once, if it is there all the time.
+  Result<std::vector<std::string>> keys_like(std::string_view pattern, std::string_view type);
+
   // False after a fault: nothing more can be asked.
   bool is_ready() const { return redis_->is_ready(); }
   const Session& session() const { return redis_->session(); }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/failure_record.hpp"
 #include "federation/json_record.hpp"
@@ -65,16 +66,6 @@ void read_error(ShelvedLetter& into) {
   }
 }
 
-// Of a namespace that may hold what SCAN takes for a pattern.
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (std::string_view("*?[]\\^").find(c) != std::string_view::npos) out += '\\';
-    out += c;
-  }
-  return out;
-}
-
 }  // namespace
 
 bool ShelvedLetter::can_replay() const { return letter.has_value() && letter->envelope.name != kUnreadable; }
@@ -102,21 +93,12 @@ ShelvedLetter read_letter(std::string_view queue, std::string text) {
 }
 
 Result<std::vector<std::string>> queues_with_dead(BlockingClient& client, const Keys& keys) {
-  const std::string prefix = keys.dead("");
-  const std::string pattern = escaped(prefix) + "*";
-  std::vector<std::string> queues;
-  std::string cursor = "0";
-  do {
-    const auto found = client.ask({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000", "TYPE", "list"});
-    if (!found.ok()) return found.error();
-    if (found->elements.size() != 2) break;
-    cursor = found->elements[0].text;
-    for (const OwnedReply& key : found->elements[1].elements)
-      if (key.text.starts_with(prefix)) queues.push_back(key.text.substr(prefix.size()));
-  } while (cursor != "0");
-  std::sort(queues.begin(), queues.end());
-  queues.erase(std::unique(queues.begin(), queues.end()), queues.end());  // SCAN may name a key twice
-  return queues;
+  const auto found = client.keys_like(keys.any_dead(), "list");
+  if (!found.ok()) return found.error();
+  std::set<std::string> queues;
+  for (const std::string& key : *found)
+    if (const auto queue = keys.queue_of_dead(key); !queue.empty()) queues.emplace(queue);
+  return std::vector<std::string>(queues.begin(), queues.end());
 }
 
 Result<std::vector<ShelvedLetter>> dead_letters_of(BlockingClient& client, const Keys& keys, const std::string& queue) {

@@ -381,14 +381,14 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.id = made.id;
   here.lane = lane;
   here.entry = entry;
-  here.wanted = envelope.meta.find("\"stem.ignoreResult\":true") == std::string::npos;
-  here.let_go = envelope.meta.find("\"stem.letGo\":true") != std::string::npos;
+  here.wanted = task.wanted;
+  here.let_go = task.let_go;
   here.visibility_ns = visibility_ms(envelope, options_.visibility_ms) * 1'000'000;
   here.renewed_ns = since_ns;
   here.created_us = envelope.enqueued_at_us;
   here.attempt = envelope.attempt;
   here.item = item_id(envelope);
-  here.unique = unique_key(envelope.meta);
+  here.unique = std::move(task.unique);
   tasks_.emplace(envelope.id, std::move(here));
   ++stats_.imported;
   return true;

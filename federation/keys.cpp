@@ -13,6 +13,16 @@ std::string joined(const Parts&... parts) {
   return out;
 }
 
+// What SCAN would take for a pattern.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (std::string_view("*?[]\\^").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 }  // namespace
 
 Keys::Keys(std::string_view name_space, bool cluster) : name_space_(name_space), cluster_(cluster) {}
@@ -20,6 +30,26 @@ Keys::Keys(std::string_view name_space, bool cluster) : name_space_(name_space),
 std::string Keys::of_queue(std::string_view kind, std::string_view queue) const {
   if (cluster_) return joined("{", name_space_, ":", queue, "}:", kind);
   return joined(name_space_, ":", kind, ":", queue);
+}
+
+std::string Keys::any_of(std::string_view kind) const {
+  if (cluster_) return joined("{", escaped(name_space_), ":*}:", kind, "*");
+  return joined(escaped(name_space_), ":", kind, ":*");
+}
+
+std::string_view Keys::queue_in(std::string_view kind, std::string_view key) const {
+  const std::string before = cluster_ ? joined("{", name_space_, ":") : joined(name_space_, ":", kind, ":");
+  if (!key.starts_with(before)) return {};
+  key.remove_prefix(before.size());
+  if (!cluster_) return key;
+  const std::string after = joined("}:", kind);
+  return key.ends_with(after) ? key.substr(0, key.size() - after.size()) : std::string_view();
+}
+
+std::string_view Keys::queue_of_dead(std::string_view key) const { return queue_in("dead", key); }
+std::string_view Keys::queue_of_stream(std::string_view key) const {
+  const std::string_view owner = lane_owner(key);
+  return queue_in("stream", owner.empty() ? key : owner);
 }
 
 std::string Keys::of_schedules(std::string_view rest) const {

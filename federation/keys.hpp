@@ -27,6 +27,11 @@ class Keys {
   std::string group(std::string_view queue) const;
   std::string delayed(std::string_view queue) const;
   std::string dead(std::string_view queue) const;
+  // For SCAN MATCH: such keys of all queues; and the queue that one of them is of, empty when it is none.
+  std::string any_stream() const { return any_of("stream"); }
+  std::string any_dead() const { return any_of("dead"); }
+  std::string_view queue_of_stream(std::string_view key) const;  // also of a lane's
+  std::string_view queue_of_dead(std::string_view key) const;
 
   std::string result(std::string_view queue, std::string_view task_id) const;  // `queue` matters in a cluster only
   // The set of the ids of tasks that ended about then, and that nobody waits for.
@@ -54,6 +59,8 @@ class Keys {
 
  private:
   std::string of_queue(std::string_view kind, std::string_view queue) const;
+  std::string any_of(std::string_view kind) const;
+  std::string_view queue_in(std::string_view kind, std::string_view key) const;
   std::string of_schedules(std::string_view rest) const;
   std::string of_workers(std::string_view rest) const;
   std::string paired(std::string_view kind, std::string_view key) const;

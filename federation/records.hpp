@@ -28,6 +28,9 @@ void append_dead_letter_json(std::string& out, const EnvelopeView& envelope, std
                              std::string_view meta_json, std::int64_t dead_at_us);
 Result<void> decode_json(std::string_view text, DeadLetter& out);
 
+// The state of a task of which only that is known, that it has ended: nobody asked for more.
+inline constexpr std::string_view kEndedState = "ended";
+
 // ns:result:ID.
 struct TaskStatus {
   std::string id;

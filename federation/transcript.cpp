@@ -131,6 +131,8 @@ LimitMember read_limit(std::string_view object) {
   return limit;
 }
 
+std::string unique_of(const JsonMember& m) { return json_string_value(m.value).substr(0, 64); }
+
 // True when the member was one of ours.
 bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) {
   engine::TaskExtras& extras = into.extras;
@@ -173,8 +175,12 @@ bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) 
     const auto at = parse_iso_time_us(json_string_value(m.value));
     if (!at) return false;
     extras.expires_ns = std::max<std::int64_t>(1, clocks.monotonic_ns(*at));
+  } else if (m.name == "stem.ignoreResult") {
+    into.wanted = m.value != "true";
+  } else if (m.name == "stem.letGo") {
+    into.let_go = m.value == "true";
   } else {
-    return m.name == "stem.ignoreResult" || m.name == "stem.letGo";
+    return false;
   }
   return true;
 }
@@ -187,6 +193,7 @@ void read_meta(std::string_view meta, const Clocks& clocks, ImportedTask& into) 
   bool any = false;
   for (const JsonMember& m : *members) {
     if (take_member(m, clocks, into)) continue;
+    if (m.name == kUniqueMember && m.is_string()) into.unique = unique_of(m);
     rest.raw(m.name, m.value);
     any = true;
   }
@@ -239,7 +246,7 @@ std::string unique_key(std::string_view meta) {
   const auto members = json_members(meta);
   if (!members) return {};
   for (const JsonMember& m : *members)
-    if (m.name == kUniqueMember && m.is_string()) return json_string_value(m.value).substr(0, 64);
+    if (m.name == kUniqueMember && m.is_string()) return unique_of(m);
   return {};
 }
 

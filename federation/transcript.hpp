@@ -58,6 +58,9 @@ struct ImportedTask {
   engine::TaskExtras extras;
   std::string meta, retry_for, no_retry_for, idempotency_key, payload;
   bool is_text = false;  // the payload is the JSON text itself
+  bool wanted = true;    // somebody may ask for its result
+  bool let_go = false;   // its host keeps nothing of it
+  std::string unique;    // the key that it has in the cluster; empty: none
   ImportedTask() = default;
   ImportedTask(const ImportedTask&) = delete;
   ImportedTask& operator=(const ImportedTask&) = delete;

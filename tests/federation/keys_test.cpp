@@ -61,6 +61,21 @@ TEST(Keys, OfOneQueueShareASlotInACluster) {
   EXPECT_EQ(keys.group("mail"), "stem:group:mail");
 }
 
+TEST(Keys, NameTheirQueues) {
+  for (const bool cluster : {false, true}) {
+    const Keys keys("a*b", cluster);
+    for (const std::string queue : {"mail", "a:b", "}", "größe", "x:p10"}) {
+      EXPECT_EQ(keys.queue_of_stream(keys.stream(queue, 0)), queue);
+      EXPECT_EQ(keys.queue_of_stream(keys.stream(queue, 7)), queue);
+      EXPECT_EQ(keys.queue_of_dead(keys.dead(queue)), queue);
+    }
+    EXPECT_EQ(keys.queue_of_dead(keys.stream("mail", 0)), "");
+    EXPECT_EQ(keys.queue_of_stream("something else"), "");
+  }
+  EXPECT_EQ(Keys("a*b").any_stream(), "a\\*b:stream:*");
+  EXPECT_EQ(Keys("a*b", true).any_dead(), "{a\\*b:*}:dead*");
+}
+
 TEST(Keys, OfAQueueThatLooksLikeALane) {
   EXPECT_EQ(Keys::lane_owner("mail:p1"), "mail");
   EXPECT_EQ(Keys::lane_owner("mail:p9"), "mail");

@@ -48,6 +48,7 @@ struct IdArguments {
 struct Targets {
   std::optional<Attachment> attached;
   std::optional<RedisHold> redis;
+  std::optional<federation::TaskSearch> search;  // with it
 
   // Without a Redis all ids must be ones of this host.
   static Result<Targets> open(const IdArguments& arguments, const Context& context) {
@@ -63,6 +64,7 @@ struct Targets {
     auto redis = connect(arguments.redis, context);
     if (!redis.ok()) return redis.error();
     targets.redis.emplace(*std::move(redis));
+    targets.search.emplace(*targets.redis->client, targets.redis->keys);
     return targets;
   }
 };
@@ -83,8 +85,8 @@ void raise(int& code, int other) { code = std::max(code, other); }
 // ---- show
 
 // What Redis knows of a task that is not on this host; its code.
-int show_elsewhere(const std::string& id, RedisHold& redis, const Context& context, ordered_json& rows) {
-  const auto status = status_elsewhere(redis, id);
+int show_elsewhere(const std::string& id, federation::TaskSearch& search, const Context& context, ordered_json& rows) {
+  const auto status = search.find(id);
   if (!status.ok()) return fail("task show", status.error());
   if (!*status) {
     rows.push_back({{"id", id}, {"state", nullptr}});
@@ -117,7 +119,7 @@ int show_tasks(const IdArguments& arguments, const Context& context) {
       print_task(*task, *targets->attached, context.style);
     } else if (targets->redis) {
       const std::string name = is_local ? cluster_name(targets->attached->segment(), id) : text;
-      raise(code, show_elsewhere(name, *targets->redis, context, rows));
+      raise(code, show_elsewhere(name, *targets->search, context, rows));
     } else {
       raise(code, kExitNotFound);
       rows.push_back({{"id", to_string(id)}, {"state", nullptr}});
@@ -177,9 +179,9 @@ int wait_for_one(Client& client, TaskId id, std::int64_t deadline_ns, const Cont
 }
 
 // For tasks that are not on this host.
-int wait_for_elsewhere(const std::string& id, RedisHold& redis, std::int64_t deadline_ns, const Context& context,
-                       ordered_json& rows) {
-  const auto status = wait_elsewhere(redis, id, deadline_ns);
+int wait_for_elsewhere(const std::string& id, federation::TaskSearch& search, std::int64_t deadline_ns,
+                       const Context& context, ordered_json& rows) {
+  const auto status = wait_elsewhere(search, id, deadline_ns);
   if (!status.ok()) return fail("task wait", status.error());
   const bool over = *status && is_over(**status);
   ordered_json row{{"id", id}, {"state", "pending"}, {"result", nullptr}, {"error", nullptr}};
@@ -195,7 +197,9 @@ int wait_for_elsewhere(const std::string& id, RedisHold& redis, std::int64_t dea
     std::fflush(stdout);
   }
   rows.push_back(std::move(row));
-  return !over ? kExitTimeout : state == "succeeded" ? kExitOk : kExitFailed;
+  if (!over) return kExitTimeout;
+  if (state == federation::kEndedState) return kExitNotFound;  // as of one here of which nothing was kept
+  return state == "succeeded" ? kExitOk : kExitFailed;
 }
 
 int wait_for_tasks(const WaitOptions& options, const Context& context) {
@@ -219,7 +223,7 @@ int wait_for_tasks(const WaitOptions& options, const Context& context) {
       raise(code, wait_for_one(*client, id, deadline_ns, context, rows));
     } else {
       const std::string name = is_local ? cluster_name(targets->attached->segment(), id) : text;
-      raise(code, wait_for_elsewhere(name, *targets->redis, deadline_ns, context, rows));
+      raise(code, wait_for_elsewhere(name, *targets->search, deadline_ns, context, rows));
     }
   }
   if (context.json) print_json(rows);
@@ -273,8 +277,8 @@ void report(const std::string& id, const Answer& answer, const Context& context,
   }
 }
 
-Result<Answer> revoke_in_cluster(const std::string& id, bool terminate, RedisHold& redis) {
-  const auto revoked = revoke_elsewhere(redis, id, terminate);
+Result<Answer> revoke_in_cluster(const std::string& id, bool terminate, Targets& targets) {
+  const auto revoked = revoke_elsewhere(*targets.redis, *targets.search, id, terminate);
   if (!revoked.ok()) return revoked.error();
   if (*revoked == RevokedElsewhere::kOver) return answer_of(Revoked::kOver);
   return Answer{"sent", "is not on this host; the host that has it, or gets it, has been told to revoke it", kExitOk};
@@ -289,10 +293,10 @@ bool may_be_elsewhere(Revoked revoked, TaskId id, const Attachment& attached) {
 // Ids of other hosts (HOST-ID, or any that another program chose) go to Redis alone.
 Result<Answer> revoke_one(const std::string& text, bool terminate, Targets& targets) {
   TaskId id;
-  if (!targets.attached || !engine::parse_task_id(text, id)) return revoke_in_cluster(text, terminate, *targets.redis);
+  if (!targets.attached || !engine::parse_task_id(text, id)) return revoke_in_cluster(text, terminate, targets);
   const Revoked revoked = engine::Control(targets.attached->engine()).revoke(id, terminate, base::monotonic_ns());
   if (!targets.redis || !may_be_elsewhere(revoked, id, *targets.attached)) return answer_of(revoked);
-  return revoke_in_cluster(cluster_name(targets.attached->segment(), id), terminate, *targets.redis);
+  return revoke_in_cluster(cluster_name(targets.attached->segment(), id), terminate, targets);
 }
 
 int revoke_tasks(const RevokeOptions& options, const Context& context) {
@@ -372,7 +376,8 @@ std::vector<Command> task_commands() {
        .group = Group::kTasks,
        .help = "State, attempts, worker, times, error, progress, result",
        .details = "With --redis, or a broker_url that is a Redis, also of tasks that are not on this host: how they "
-                  "ended, by their name in the cluster (HOST-ID).",
+                  "ended, by their name in the cluster (HOST-ID). Of one that nobody waits for it is known for an hour "
+                  "that it has ended.",
        .examples = {{"stem task show 1f2e3d4c-00000000abc00012", ""}},
        .traits = kReads,
        .build = build_show},

@@ -24,25 +24,15 @@ std::string cluster_name(const shm::Segment& segment, engine::TaskId id) {
   return federation::wire_id(federation::Transcript(segment).host(), id);
 }
 
-Result<std::optional<federation::TaskStatus>> status_elsewhere(RedisHold& redis, const std::string& id) {
-  const auto text = redis.client->ask({"GET", redis.keys.result("", id)});
-  if (!text.ok()) return text.error();
-  if (text->kind != federation::Reply::Kind::kString) return std::optional<federation::TaskStatus>();
-  federation::TaskStatus status;
-  if (const auto read = decode_json(text->text, status); !read.ok())
-    return read.error().within("the result of " + id + " in Redis");
-  return std::optional(std::move(status));
-}
-
 bool is_over(const federation::TaskStatus& status) {
   return status.state == "succeeded" || status.state == "failed" || status.state == "cancelled" ||
-         status.state == "dead";
+         status.state == "dead" || status.state == federation::kEndedState;
 }
 
-Result<std::optional<federation::TaskStatus>> wait_elsewhere(RedisHold& redis, const std::string& id,
+Result<std::optional<federation::TaskStatus>> wait_elsewhere(federation::TaskSearch& search, const std::string& id,
                                                              std::int64_t deadline_ns) {
   for (;;) {
-    auto status = status_elsewhere(redis, id);
+    auto status = search.find(id);
     if (!status.ok() || (*status && is_over(**status)) || base::monotonic_ns() >= deadline_ns) return status;
     const timespec pause{0, kLookEveryNs};
     ::nanosleep(&pause, nullptr);
@@ -64,6 +54,7 @@ nlohmann::ordered_json json_elsewhere(const federation::TaskStatus& status) {
        status.payload_bytes ? nlohmann::ordered_json(printable(*status.payload_bytes)) : parsed(status.payload)},
       {"error", parsed(status.error)},
       {"elsewhere", true}};
+  if (status.state == federation::kEndedState) object["attempts"] = nullptr;
   if (status.created_at_us != 0) object["enqueuedAt"] = write_time(status.created_at_us * 1000);
   if (status.updated_at_us != 0) object["updatedAt"] = write_time(status.updated_at_us * 1000);
   return object;
@@ -75,14 +66,17 @@ void print_elsewhere(const federation::TaskStatus& status) {
   };
   line("id", status.id);
   line("state", status.state);
+  if (status.state == federation::kEndedState)
+    return line("result", "nobody asked for it: only that it has ended is known");
   line("attempts", std::to_string(status.attempt));
   if (status.updated_at_us != 0) line("updated", write_time(status.updated_at_us * 1000));
   line("error", status.error == "null" ? "" : status.error);
   line("result", status.payload_bytes ? *status.payload_bytes : status.payload == "null" ? "" : status.payload);
 }
 
-Result<RevokedElsewhere> revoke_elsewhere(RedisHold& redis, const std::string& id, bool terminate) {
-  const auto status = status_elsewhere(redis, id);
+Result<RevokedElsewhere> revoke_elsewhere(RedisHold& redis, federation::TaskSearch& search, const std::string& id,
+                                          bool terminate) {
+  const auto status = search.find(id);
   if (!status.ok()) return status.error();
   if (*status && is_over(**status)) return RevokedElsewhere::kOver;
   char host[256] = {};
