@@ -28,14 +28,6 @@ Ring& Blocks::ring(std::uint32_t block_class) noexcept {
   return r;
 }
 
-bool Blocks::claim(BlockId id, std::uint64_t tag) noexcept {
-  BlockHeader* h = header(id);
-  if (h == nullptr) return false;
-  std::uint64_t free = 0;
-  // order(block.take): acq_rel; the previous life's stores are over before ours begin.
-  return h->tag.compare_exchange_strong(free, tag, std::memory_order_acq_rel);
-}
-
 BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
   const std::uint32_t capacity = kPerSuperblock[block_class];
   const auto used = static_cast<std::uint32_t>(std::min<std::uint64_t>(

@@ -51,8 +51,13 @@ class Blocks {
   // Hands a block over from one life of its slot to the next, by the owner of the next (see kept_with()).
   bool retag(BlockId id, std::uint64_t from, std::uint64_t to) noexcept {
     BlockHeader* h = header(id);
-    // order(block.take): acq_rel; as in claim().
-    return h != nullptr && h->tag.compare_exchange_strong(from, to, std::memory_order_acq_rel);
+    // order(block.take): acq_rel, the previous life's stores are over before ours begin; and a release fence before
+    // ours: who has copied any of them finds at the second look that its task's word has moved on.
+    if (h == nullptr || !h->tag.compare_exchange_strong(from, to, std::memory_order_acq_rel)) return false;
+#ifndef __SANITIZE_THREAD__
+    std::atomic_thread_fence(std::memory_order_release);
+#endif
+    return true;
   }
   // Frees the block if it still belongs to this life; idempotent.
   void give_back(BlockId id, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
@@ -109,7 +114,8 @@ class Blocks {
   Ring& ring(std::uint32_t block_class) noexcept;
   BlockId fresh(std::uint32_t block_class) noexcept;
   BlockId scan(std::uint32_t block_class, std::uint64_t tag) noexcept;
-  bool claim(BlockId id, std::uint64_t tag) noexcept;
+  // A free block.
+  bool claim(BlockId id, std::uint64_t tag) noexcept { return retag(id, 0, tag); }
   bool spare(BlockId id, std::uint64_t tag) const noexcept;
   bool orphaned(BlockId id, std::uint64_t tag) const noexcept;
   bool belongs_to_schedule(BlockId id, std::uint64_t tag) const noexcept;

@@ -41,8 +41,9 @@ bool note_for_journal(Segment& segment, Ring& hints, std::uint64_t generation, s
 bool await_journal(Segment& segment, std::uint64_t position, std::int64_t timeout_ns) noexcept {
   Header& h = segment.header();
   const auto on_disk = [&h, position] {
-    // order(journal.durable): acquire; pairs with the release in publish_journal(); nothing is told before it is so.
-    return static_cast<std::int64_t>(h.journal_durable.load(std::memory_order_acquire) - position) >= 0;
+    // order(journal.durable): seq_cst; pairs with publish_journal(): nothing is told before it is so, and who has set
+    // the flag too late to be woken, or was woken, sees it. (The kernel's wake is no order of the language.)
+    return static_cast<std::int64_t>(h.journal_durable.load(std::memory_order_seq_cst) - position) >= 0;
   };
   const std::uint32_t seen = h.journal_commits.load(std::memory_order_seq_cst);
   h.journal_awaited.store(1, std::memory_order_seq_cst);
@@ -55,7 +56,8 @@ bool await_journal(Segment& segment, std::uint64_t position, std::int64_t timeou
 
 void publish_journal(Segment& segment, std::uint64_t position) noexcept {
   Header& h = segment.header();
-  h.journal_durable.store(position, std::memory_order_release);
+  // order(journal.durable): seq_cst; see await_journal().
+  h.journal_durable.store(position, std::memory_order_seq_cst);
   h.journal_commits.fetch_add(1, std::memory_order_seq_cst);
   // order(journal.awaited): seq_cst; a waiter sets the flag before it looks at the position, we look at the flag after
   // we have moved it. (One that sets it in between looks at a counter that has moved, and does not sleep.)

@@ -112,9 +112,13 @@ class Ring {
   // popper was quicker, nothing is lost: it passed the same cells.
   void advance_head(std::uint64_t from, std::uint64_t to) noexcept { advance(header_->head, from, to); }
 
+  // Also for who has just said that he sleeps, or that nothing is here.
   bool empty() const noexcept {
-    HintCell cell;
-    return !peek(head(), cell);
+    // order(ring.publish): seq_cst both, after what the caller has said: either we see the hint, or its pusher, who
+    // looks for that after his fill(), sees it.
+    const std::uint64_t position = header_->head.load(std::memory_order_seq_cst);
+    const HintCell cell(header_->cells[position & mask_].load(std::memory_order_seq_cst));
+    return cell.lap() != lap_of(position);
   }
 
   // Hints between head and tail: an estimate of what is queued.
@@ -138,7 +142,8 @@ class Ring {
 
   static bool fill(std::atomic<std::uint64_t>& cell, std::uint64_t was, HintCell hint) noexcept {
     // order(ring.publish): release, pairs with the acquire in peek(): what led to the hint is visible
-    // before it. Sequentially consistent, because a producer looks for sleepers right after (sleep.announce).
+    // before it. Sequentially consistent, because a producer looks for sleepers and for its lane's mark right after
+    // (sleep.announce, lane.mark); they look at the ring by empty().
     return cell.compare_exchange_strong(was, hint.bits(), std::memory_order_seq_cst, std::memory_order_relaxed);
   }
 

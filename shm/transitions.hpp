@@ -66,8 +66,8 @@ class ControlCell {
   // True while the word is what it was, after everything that was read before this call. For who has copied from a
   // descriptor and wants to believe it.
   // order(control.recheck): acquire fence between the copy and the look; an acquire load alone would let the copy be
-  // read after it. Pairs with control.change of whoever took the slot on. (The thread sanitizer knows no fences; the
-  // copy is no race by its rules, or is re-read under a change.)
+  // read after it. Pairs with the fence in Participant::take_free(). (The thread sanitizer knows no fences; the copy is
+  // no race by its rules, or is re-read under a change.)
   bool stands(ControlWord word) const noexcept {
 #ifndef __SANITIZE_THREAD__
     std::atomic_thread_fence(std::memory_order_acquire);

@@ -29,9 +29,15 @@ bool Lanes::view(std::uint64_t bits, Ring& ring) const noexcept {
   return true;
 }
 
+std::uint64_t Lanes::ring_ref(std::uint32_t id, std::uint32_t priority) const noexcept {
+  // order(lane.ring): seq_cst; pairs with the change in grow(). Who clears the mark and then looks at an older ring, or
+  // pushes into one that has been drained and unlinked, would leave the hint in the other ring to nobody.
+  return segment_.queue(id).rings[priority].load(std::memory_order_seq_cst);
+}
+
 Ring& Lanes::current(Queue& q, std::uint32_t id, std::uint32_t priority) noexcept {
   Lane& lane = q.lanes[priority];
-  const std::uint64_t ref = segment_.queue(id).rings[priority].load(std::memory_order_acquire);
+  const std::uint64_t ref = ring_ref(id, priority);
   if (ref != lane.ref) [[unlikely]] {
     lane.ref = ref;
     if (!view(ref, lane.ring)) lane.ring = Ring();
@@ -57,7 +63,7 @@ void Lanes::push(std::uint32_t id, std::uint32_t priority, std::uint64_t generat
       continue;
     }
     // Replaced meanwhile: the old ring may be unlinked already, so say it again in the new one.
-    if (segment_.queue(id).rings[priority].load(std::memory_order_acquire) == ref) break;
+    if (ring_ref(id, priority) == ref) break;
   }
   mark(id, priority);
 }
@@ -67,7 +73,7 @@ void Lanes::push_many(std::uint32_t id, std::uint32_t priority, const HintCell* 
   Ring& ring = current(q, id, priority);
   const std::uint64_t ref = q.lanes[priority].ref;
   std::uint32_t done = ring ? ring.push_many(hints, count) : 0;
-  if (done > 0 && segment_.queue(id).rings[priority].load(std::memory_order_acquire) != ref) done = 0;
+  if (done > 0 && ring_ref(id, priority) != ref) done = 0;
   for (; done < count; ++done) push(id, priority, hints[done].tag(), hints[done].slot());
   mark(id, priority);
 }
@@ -99,7 +105,9 @@ bool Lanes::grow(std::uint32_t id, std::uint32_t priority, std::uint64_t full) n
   header->capacity_log2 = log2;
   header->previous.store(full, std::memory_order_release);
   std::uint64_t expected = full;
-  if (!where.compare_exchange_strong(expected, fresh.bits, std::memory_order_acq_rel)) spare_ = fresh;
+  // order(lane.ring): seq_cst; see ring_ref().
+  if (!where.compare_exchange_strong(expected, fresh.bits, std::memory_order_seq_cst, std::memory_order_relaxed))
+    spare_ = fresh;
   return true;
 }
 

@@ -53,6 +53,7 @@ class Lanes {
     return *last_;
   }
   void select(std::uint32_t id);
+  std::uint64_t ring_ref(std::uint32_t id, std::uint32_t priority) const noexcept;
   shm::Ring& current(Queue& queue, std::uint32_t id, std::uint32_t priority) noexcept;
   // A larger ring in place of `full` (0 = the first). False when there is no room.
   bool grow(std::uint32_t id, std::uint32_t priority, std::uint64_t full) noexcept;
