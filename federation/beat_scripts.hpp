@@ -28,15 +28,17 @@ inline constexpr std::string_view kFreeLockScript = R"lua(
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1]))lua";
 
-// What there is: id, version and last fired time of each entry, flat. KEYS index. ARGV what keys of entries begin with.
+// What there is: id, version, last fired time and the tick that is on its way of each entry, flat. KEYS index. ARGV what
+// keys of entries begin with.
 inline constexpr std::string_view kLookScript = R"lua(
 local out = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local entry = redis.pcall('HMGET', ARGV[1] .. id, 'version', 'fired')
+  local entry = redis.pcall('HMGET', ARGV[1] .. id, 'version', 'fired', 'sending')
   if entry[1] then
     out[#out + 1] = id
     out[#out + 1] = entry[1]
     out[#out + 1] = entry[2] or '0'
+    out[#out + 1] = entry[3] or ''
   end
 end
 return out)lua";
@@ -58,6 +60,47 @@ redis.call('XADD', KEYS[3], 'MAXLEN', '~', '1000', '*', 'task', ARGV[8], 'planne
            'drift', ARGV[7], 'host', ARGV[9])
 return {'fired', version, ARGV[4]})lua";
 
+// In a Redis Cluster the entry and the stream lie on different nodes, and a tick is fired in three steps, each of which
+// may be repeated by anybody: it is written down with the entry, goes into its stream, and is crossed out.
+//
+// The first: the entry's last fired time moves, and the task is written down, or neither. KEYS entry, index, history,
+// what is on its way. ARGV as of kFireScript up to the host, then the stream, the queue's marker, and the fields. Answers
+// 'fired' and the tick's token, which is higher than those before; 'sending' while another tick is on its way; 'fenced' or
+// 'changed'; with version and last fired time.
+inline constexpr std::string_view kBeginFireScript = R"lua(
+local now = redis.call('HMGET', KEYS[1], 'version', 'fired', 'token')
+local version, fired = now[1] or '', now[2] or '0'
+if version ~= ARGV[2] then return {'changed', version, fired} end
+if fired ~= ARGV[3] then return {'fenced', version, fired} end
+if redis.call('EXISTS', KEYS[4]) == 1 then return {'sending', version, fired} end
+local time = redis.call('TIME')
+local token = math.max(time[1] * 1000000 + time[2], (tonumber(now[3]) or 0) + 1)
+token = string.format('%.0f', token)
+redis.call('RPUSH', KEYS[4], token, unpack(ARGV, 10))
+redis.call('HSET', KEYS[1], 'fired', ARGV[4], 'firedAt', ARGV[6], 'drift', ARGV[7], 'task', ARGV[8], 'token', token,
+           'sending', token)
+redis.call('HINCRBY', KEYS[1], 'count', 1)
+redis.call('ZADD', KEYS[2], ARGV[5], ARGV[1])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', '1000', '*', 'task', ARGV[8], 'planned', ARGV[4], 'firedAt', ARGV[6],
+           'drift', ARGV[7], 'host', ARGV[9])
+return {'fired', version, ARGV[4], token})lua";
+
+// The second. KEYS stream, marker. ARGV token, ms that the marker is kept, the entry's fields. 0 when this tick, or a
+// later one of its schedule, is there already.
+inline constexpr std::string_view kSendTickScript = R"lua(
+local last = redis.pcall('GET', KEYS[2])
+if type(last) == 'string' and (tonumber(last) or 0) >= tonumber(ARGV[1]) then return 0 end
+redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return 1)lua";
+
+// The third. KEYS entry, what is on its way. ARGV token.
+inline constexpr std::string_view kSentTickScript = R"lua(
+if redis.call('LINDEX', KEYS[2], 0) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2])
+if redis.pcall('HGET', KEYS[1], 'sending') == ARGV[1] then redis.call('HDEL', KEYS[1], 'sending') end
+return 1)lua";
+
 // Counts something of an entry that is there. KEYS entry. ARGV field, by how much.
 inline constexpr std::string_view kCountScript = R"lua(
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -76,10 +119,10 @@ redis.call('HSETNX', KEYS[1], 'fired', '0')
 redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1])
 return new)lua";
 
-// KEYS entry, index, history. ARGV id. 1 when it was there.
+// KEYS entry, index, history, what is on its way. ARGV id. 1 when it was there.
 inline constexpr std::string_view kRemoveScript = R"lua(
 redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[3])
+redis.call('DEL', KEYS[3], KEYS[4])
 return redis.call('DEL', KEYS[1]))lua";
 
 }  // namespace stem::federation

@@ -1,14 +1,19 @@
 // A Redis client that waits: for command lines and set-up, where one question after the other is fast enough. It has a
 // loop of its own. What serves tasks uses RedisConnection.
+//
+// With `follows_slot` it asks a whole Redis Cluster: it goes where a MOVED or an ASK says, and waits out a TRYAGAIN and
+// a CLUSTERDOWN. The keys of one command lie in one slot, still.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
+#include "federation/cluster_nodes.hpp"
 #include "federation/redis_connection.hpp"
 #include "io/loop.hpp"
 
@@ -30,24 +35,33 @@ class BlockingClient {
  public:
   // Connects within `options.greeting_timeout_ns`; the first fault is the answer, there is no second attempt.
   static Result<std::unique_ptr<BlockingClient>> connect(RedisOptions options);
+  ~BlockingClient();
 
-  // kTimeout when no reply comes within `progress_timeout_ns`, kRefused with the server's words for an error reply
-  // or when the connection is lost.
+  // kTimeout when no reply comes within `progress_timeout_ns`, or when a cluster's slot does not settle in that time;
+  // kRefused with the server's words for an error reply or when a connection is lost.
   Result<OwnedReply> ask(std::vector<std::string_view> argv);
 
-  // Keys that match, of one type; each at least once, if it is there all the time.
+  // Keys that match, of one type, from every node; each at least once, if it is there all the time.
   Result<std::vector<std::string>> keys_like(std::string_view pattern, std::string_view type);
 
-  // False after a fault: nothing more can be asked.
-  bool is_ready() const { return redis_->is_ready(); }
-  const Session& session() const { return redis_->session(); }
+  // False after a fault: connect anew.
+  bool is_ready() const;
+  const Session& session() const;  // of the node that was connected to
 
  private:
+  struct Node;
+
   BlockingClient(std::unique_ptr<io::Loop> loop, RedisOptions options);
+  Result<Node*> node_at(const NodeAddress& address);
+  Result<OwnedReply> tell(Node& node, const std::vector<std::string_view>& argv, bool asking);
+  Result<OwnedReply> ask_cluster(const std::vector<std::string_view>& argv);
 
   std::unique_ptr<io::Loop> loop_;
-  std::string fault_;
-  std::unique_ptr<RedisConnection> redis_;
+  RedisOptions options_;
+  NodeAddress last_;                                       // that answered
+  std::map<std::string, NodeAddress, std::less<>> homes_;  // of hash tags; a hint
+  std::map<NodeAddress, std::unique_ptr<Node>> nodes_;
+  Node* first_ = nullptr;
 };
 
 }  // namespace stem::federation

@@ -1,9 +1,10 @@
-// Where the nodes of a Redis Cluster are, as far as one connection has heard: one that follows its queue's slot.
+// Where the nodes of a Redis Cluster are, as far as a client has heard.
 #pragma once
 
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,9 +14,45 @@ namespace stem::federation {
 struct NodeAddress {
   std::string host;
   std::uint16_t port = 0;
-  bool operator==(const NodeAddress&) const = default;
+  auto operator<=>(const NodeAddress&) const = default;
 };
 
+// One line of the reply to CLUSTER NODES: `ID HOST:PORT@BUS[,NAME] FLAGS ...`.
+struct NodeLine {
+  NodeAddress address;
+  bool serves = false;  // a master that is not known to have failed
+
+  // Nothing when there is no address in it. A node that does not know its own is at `asked`, which answered.
+  static std::optional<NodeLine> read(std::string_view line, const NodeAddress& asked = {}) {
+    const std::size_t from = line.find(' '), to = line.find('@');
+    if (from == line.npos || to == line.npos || to <= from + 1) return std::nullopt;
+    const std::string_view address = line.substr(from + 1, to - from - 1);
+    const std::size_t colon = address.rfind(':');
+    if (colon == address.npos) return std::nullopt;
+    NodeLine node{{std::string(address.substr(0, colon)), 0}, false};
+    if (node.address.host.empty()) node.address.host = asked.host;
+    const std::string_view port = address.substr(colon + 1);
+    const auto [end, bad] = std::from_chars(port.data(), port.data() + port.size(), node.address.port);
+    if (bad != std::errc() || end != port.data() + port.size() || node.address.port == 0 || node.address.host.empty())
+      return std::nullopt;
+    const std::size_t flags = std::min(line.find(' ', to), line.size());
+    const std::string_view words = line.substr(flags, line.find(' ', flags + 1) - flags);
+    node.serves = words.find("master") != words.npos && words.find("fail") == words.npos;
+    return node;
+  }
+};
+
+// Calls `take` with each line's node.
+template <class Take>
+void each_node(std::string_view lines, const NodeAddress& asked, Take&& take) {
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+    if (const auto node = NodeLine::read(line, asked)) take(*node);
+  }
+}
+
+// Of a client that is at one node at a time.
 class ClusterNodes {
  public:
   static constexpr std::size_t kMost = 1024;
@@ -33,21 +70,9 @@ class ClusterNodes {
   // It does not answer: another one knows.
   void next() { at_ = (at_ + 1) % nodes_.size(); }
 
-  // The reply to CLUSTER NODES: a node a line, `ID HOST:PORT@BUS[,NAME] FLAGS ...`. What is no address is passed over.
+  // The reply to CLUSTER NODES. What is no address is passed over.
   void learn_from(std::string_view lines) {
-    while (!lines.empty()) {
-      const std::string_view line = lines.substr(0, lines.find('\n'));
-      lines.remove_prefix(std::min(line.size() + 1, lines.size()));
-      const std::size_t from = line.find(' '), to = line.find('@');
-      if (from == line.npos || to == line.npos || to <= from + 1) continue;
-      const std::string_view address = line.substr(from + 1, to - from - 1);
-      const std::size_t colon = address.rfind(':');
-      if (colon == address.npos || colon == 0) continue;
-      NodeAddress node{std::string(address.substr(0, colon)), 0};
-      const std::string_view port = address.substr(colon + 1);
-      const auto [end, bad] = std::from_chars(port.data(), port.data() + port.size(), node.port);
-      if (bad == std::errc() && end == port.data() + port.size() && node.port != 0) learn(node);
-    }
+    each_node(lines, {}, [this](const NodeLine& node) { learn(node.address); });
   }
   std::size_t size() const { return nodes_.size(); }
 

@@ -30,7 +30,7 @@ end
 return {at, texts})lua";
 
 // A letter becomes a task again. What fails leaves it where it is. KEYS dead letters, stream or delayed set, result,
-// revokes. ARGV letter, task id, score (empty = now), then the entry's fields, or the member. 1 when it was there.
+// revokes (in a cluster they are elsewhere, and missing). ARGV letter, task id, score (empty = now), then the entry's fields, or the member. 1 when it was there.
 constexpr std::string_view kReplayScript = R"lua(
 if not redis.call('LPOS', KEYS[1], ARGV[1]) then return 0 end
 if ARGV[3] == '' then
@@ -40,7 +40,7 @@ else
 end
 redis.call('LREM', KEYS[1], -1, ARGV[1])
 redis.call('DEL', KEYS[3])
-redis.call('HDEL', KEYS[4], ARGV[2])
+if KEYS[4] then redis.call('HDEL', KEYS[4], ARGV[2]) end
 return 1)lua";
 
 std::string raw_id(std::string_view text) {
@@ -132,8 +132,13 @@ Result<bool> replay_letter(BlockingClient& client, const Keys& keys, const Shelv
   const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
   const std::string to = not_before_us != 0 ? keys.delayed(shelved.queue) : keys.stream(shelved.queue, lane);
   const std::string score = not_before_us != 0 ? std::to_string((not_before_us + 999) / 1000) : std::string();
-  std::vector<std::string_view> argv{"EVAL", kReplayScript, "4",          dead,        to,
-                                     result, revokes,       shelved.text, envelope.id, score};
+  std::vector<std::string_view> argv{"EVAL", kReplayScript, keys.cluster() ? "3" : "4", dead, to, result};
+  if (keys.cluster()) {  // before it is a task again: who is killed in between has forgotten a revoke of what is dead
+    if (const auto gone = client.ask({"HDEL", revokes, envelope.id}); !gone.ok()) return gone.error();
+  } else {
+    argv.push_back(revokes);
+  }
+  argv.insert(argv.end(), {shelved.text, envelope.id, score});
   const StreamFields fields(envelope.view());
   std::string member;
   if (not_before_us != 0) {

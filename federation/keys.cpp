@@ -102,6 +102,11 @@ std::string Keys::schedule(std::string_view id) const { return of_schedules(id);
 std::string Keys::schedule_lock(std::string_view id) const { return joined(of_schedules(id), ":lock"); }
 std::string Keys::schedule_history(std::string_view id) const { return joined(of_schedules(id), ":history"); }
 
+std::string Keys::schedule_sending(std::string_view id) const { return joined(of_schedules(id), ":sending"); }
+std::string Keys::tick(std::string_view queue, std::string_view schedule) const {
+  return joined(of_queue("tick", queue), ":", schedule);
+}
+
 std::string Keys::lock(std::string_view key) const { return paired("lock", key); }
 std::string Keys::lock_fence(std::string_view key) const { return joined(paired("lock", key), ":fence"); }
 std::string Keys::unique(std::string_view queue, std::string_view key) const {

@@ -44,6 +44,8 @@ class Keys {
   std::string schedule(std::string_view id) const;
   std::string schedule_lock(std::string_view id) const;
   std::string schedule_history(std::string_view id) const;
+  std::string schedule_sending(std::string_view id) const;                    // a fired tick on its way to its queue
+  std::string tick(std::string_view queue, std::string_view schedule) const;  // the last that came there
 
   std::string lock(std::string_view key) const;
   std::string lock_fence(std::string_view key) const;                      // the fencing counter beside a lock

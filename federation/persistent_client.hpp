@@ -1,8 +1,10 @@
-// A waiting Redis client that connects again: for processes that live long and ask seldom.
+// A waiting Redis client that connects again: for processes that live long and ask seldom. Of a Redis Cluster it knows
+// the other nodes, for when the one that was named is gone.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +28,7 @@ class PersistentClient {
   Result<OwnedReply> failed(Error error);
 
   RedisOptions options_;
+  std::optional<ClusterNodes> nodes_;
   std::unique_ptr<BlockingClient> client_;
   Error fault_;
   std::int64_t pause_ns_ = 0;

@@ -35,6 +35,11 @@ void SharedBoard::look() {
     const auto [at, is_new] = row_of_.try_emplace(one.id, static_cast<std::uint32_t>(rows_.size()));
     if (is_new) rows_.emplace_back();
     static_cast<SharedSchedules::Row&>(rows_[at->second]) = one;
+    if (!one.sending) continue;
+    const auto sent = schedules_.send_tick(one.id);
+    if (!sent.ok() && !rows_[at->second].waits)
+      log::warn("a tick waits for its queue", {{"schedule", one.id}, {"error", sent.error().message}});
+    rows_[at->second].waits = !sent.ok();
   }
 }
 
@@ -85,35 +90,56 @@ FireResult SharedBoard::fire(const StoredEntry& stored, const beat::Tick& tick, 
   if (!spec.ok()) return no_task(spec.error());
   Envelope envelope;
   if (const auto written = write(*spec, tick, now, envelope); !written.ok()) return no_task(written.error());
+  const auto said = ask_to_fire(stored, tick, now, envelope);
+  if (!said.ok()) {  // done or not: the entry says, when it is asked again
+    looked_ns_ = 0;
+    result.what = What::kRefused;
+    result.status = engine::EnqueueStatus::kFull;
+    result.message = said.error().message;
+    return result;
+  }
+  if (said->empty()) return no_task({Errc::kRefused, "an answer of Redis makes no sense"});
+  result.what = *said == "fired" ? What::kFired : *said == "changed" ? What::kChanged : What::kStale;
+  result.task = envelope.id;
+  return result;
+}
+
+// The script's word, when the tick is in its stream or will not come there by us; empty for nonsense.
+Result<std::string> SharedBoard::ask_to_fire(const StoredEntry& stored, const beat::Tick& tick, const beat::Now& now,
+                                             const Envelope& envelope) {
   const Keys& keys = schedules_.keys();
   const std::string key = keys.schedule(tick.entry.id), index = keys.schedule_index(),
-                    history = keys.schedule_history(tick.entry.id),
-                    stream = keys.stream(envelope.queue, static_cast<int>(envelope.priority));
+                    history = keys.schedule_history(tick.entry.id), sending = keys.schedule_sending(tick.entry.id),
+                    stream = keys.stream(envelope.queue, static_cast<int>(envelope.priority)),
+                    marker = keys.tick(envelope.queue, tick.entry.id);
   const std::string version = fmt::to_string(stored.word.bits()), fired = fmt::to_string(stored.figures.fired_ns),
                     planned = fmt::to_string(tick.planned_ns), score = next_score(stored, tick.planned_ns),
                     fired_at = fmt::to_string(now.realtime_ns),
                     drift = fmt::to_string(now.realtime_ns - tick.planned_ns - tick.entry.jitter_of(tick.planned_ns));
   const StreamFields fields(envelope.view());
-  std::vector<std::string_view> argv{"EVAL",   kFireScript,   "4",         key,          index,   history,
-                                     stream,   tick.entry.id, version,     fired,        planned, score,
-                                     fired_at, drift,         envelope.id, options_.host};
+  std::vector<std::string_view> argv{"EVAL",
+                                     keys.cluster() ? kBeginFireScript : kFireScript,
+                                     "4",
+                                     key,
+                                     index,
+                                     history,
+                                     keys.cluster() ? std::string_view(sending) : std::string_view(stream)};
+  argv.insert(argv.end(), {tick.entry.id, version, fired, planned, score, fired_at, drift, envelope.id, options_.host});
+  if (keys.cluster()) argv.insert(argv.end(), {stream, marker});
   fields.append_to(argv);
-  const auto answer = schedules_.redis().ask(argv);
-  if (!answer.ok()) {  // done or not: the entry says, when it is asked again
-    looked_ns_ = 0;
-    result.what = What::kRefused;
-    result.status = engine::EnqueueStatus::kFull;
-    result.message = answer.error().message;
-    return result;
+  for (bool again = false;; again = true) {
+    const auto answer = schedules_.redis().ask(argv);
+    if (!answer.ok()) return answer.error();
+    if (answer->elements.size() < 3) return std::string();
+    Row& row = rows_[stored.row];
+    row.version = static_cast<std::uint64_t>(parse_wire_number(answer->elements[1].text).value_or(0));
+    row.fired_ns = parse_wire_number(answer->elements[2].text).value_or(row.fired_ns);
+    const std::string& said = answer->elements[0].text;
+    if (keys.cluster() && (said == "fired" || said == "sending"))
+      if (auto sent = schedules_.send_tick(tick.entry.id); !sent.ok()) return sent.error();
+    if (said != "sending") return said;
+    if (again) return Error{Errc::kRefused, "a tick before this one is on its way, and stays there"};
   }
-  if (answer->elements.size() != 3) return no_task({Errc::kRefused, "an answer of Redis makes no sense"});
-  Row& row = rows_[stored.row];
-  row.version = static_cast<std::uint64_t>(parse_wire_number(answer->elements[1].text).value_or(0));
-  row.fired_ns = parse_wire_number(answer->elements[2].text).value_or(row.fired_ns);
-  const std::string& said = answer->elements[0].text;
-  result.what = said == "fired" ? What::kFired : said == "changed" ? What::kChanged : What::kStale;
-  result.task = envelope.id;
-  return result;
 }
 
 void SharedBoard::count(const StoredEntry& stored, std::string_view what, std::uint64_t by) {

@@ -1,6 +1,7 @@
 // Fires the schedules that hosts share: a tick's task goes straight into its queue's stream, in the same step in which
 // the entry's last fired time moves. So there is no moment at which one is done and the other is not, whoever is killed
-// or stopped, and of two who fire the same tick one is refused.
+// or stopped, and of two who fire the same tick one is refused. In a Redis Cluster, where the two lie on different
+// nodes, the tick is written down in that step, and whoever looks next takes it to its stream if the first did not.
 #pragma once
 
 #include <memory>
@@ -42,9 +43,12 @@ class SharedBoard final : public beat::Board {
  private:
   struct Row : SharedSchedules::Row {
     std::uint64_t unreadable = 0;  // this version makes no sense
+    bool waits = false;            // a tick of it that its queue does not take; said already
   };
 
   void look();
+  Result<std::string> ask_to_fire(const beat::StoredEntry& stored, const beat::Tick& tick, const beat::Now& now,
+                                  const Envelope& envelope);
   Result<void> write(const engine::TaskSpec& spec, const beat::Tick& tick, const beat::Now& now, Envelope& into) const;
   void count(const beat::StoredEntry& stored, std::string_view what, std::uint64_t by);
 

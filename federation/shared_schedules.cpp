@@ -16,10 +16,9 @@ using beat::Change;
 using beat::StoredEntry;
 using nlohmann::json;
 
-constexpr std::string_view kHostsOwn[] = {"unique",         "uniqueForMs",  "uniqueKey",          "rateLimit",
-                                          "groupRateLimit", "groupRateKey", "groupRateKeyHeader", "concurrencyLimit",
-                                          "concurrencyKey", "affinityKey"};
-constexpr int kAttempts = 8;  // of a change that meets others
+constexpr std::string_view kHostsOwn[] = {"unique", "uniqueForMs", "uniqueKey", "affinityKey"};
+constexpr std::string_view kTickKeptMs = "604800000";  // nobody is stopped between two steps of a tick for a week
+constexpr int kAttempts = 8;                           // of a change that meets others
 
 Error refusal(std::string message) { return {Errc::kInvalidArgument, std::move(message)}; }
 
@@ -63,7 +62,8 @@ Result<StoredEntry> decode(const OwnedReply& hash) {
 }  // namespace
 
 Result<void> check_shared(const beat::Entry& entry) {
-  if (entry.id == "index" || entry.id.ends_with(":lock") || entry.id.ends_with(":history"))
+  if (entry.id == "index" || entry.id.ends_with(":lock") || entry.id.ends_with(":history") ||
+      entry.id.ends_with(":sending"))
     return refusal(fmt::format("\"id\": {} is the name of something else in Redis", entry.id));
   for (const std::string_view option : kHostsOwn)
     if (entry.options.contains(option))
@@ -93,9 +93,10 @@ Result<std::vector<SharedSchedules::Row>> SharedSchedules::look() {
   if (!answer.ok()) return answer.error();
   std::vector<Row> rows;
   const auto& parts = answer->elements;
-  for (std::size_t i = 0; i + 2 < parts.size(); i += 3) {
+  for (std::size_t i = 0; i + 3 < parts.size(); i += 4) {
     const auto version = parse_wire_number(parts[i + 1].text), fired = parse_wire_number(parts[i + 2].text);
-    if (version && *version > 0 && fired) rows.push_back({parts[i].text, static_cast<std::uint64_t>(*version), *fired});
+    if (version && *version > 0 && fired)
+      rows.push_back({parts[i].text, static_cast<std::uint64_t>(*version), *fired, !parts[i + 3].text.empty()});
   }
   return rows;
 }
@@ -157,10 +158,29 @@ Result<Change> SharedSchedules::put(const beat::Entry& entry) {
 }
 
 Result<Change> SharedSchedules::remove(std::string_view id) {
-  const std::string key = keys_.schedule(id), index = keys_.schedule_index(), history = keys_.schedule_history(id);
-  const auto answer = redis_.ask({"EVAL", kRemoveScript, "3", key, index, history, id});
+  if (auto sent = send_tick(id); !sent.ok()) return sent.error();
+  const std::string key = keys_.schedule(id), index = keys_.schedule_index(), history = keys_.schedule_history(id),
+                    sending = keys_.schedule_sending(id);
+  const auto answer = redis_.ask({"EVAL", kRemoveScript, "4", key, index, history, sending, id});
   if (!answer.ok()) return answer.error();
   return answer->integer != 0 ? Change::kRemoved : Change::kNone;
+}
+
+Result<void> SharedSchedules::send_tick(std::string_view id) {
+  if (!keys_.cluster()) return {};
+  const std::string key = keys_.schedule(id), sending = keys_.schedule_sending(id);
+  const auto written = redis_.ask({"LRANGE", sending, "0", "-1"});
+  if (!written.ok()) return written.error();
+  const auto& parts = written->elements;  // token, stream, marker, fields
+  if (parts.empty()) return {};
+  if (parts.size() >= 5) {
+    std::vector<std::string_view> argv{"EVAL",        kSendTickScript, "2",        parts[1].text,
+                                       parts[2].text, parts[0].text,   kTickKeptMs};
+    for (std::size_t i = 3; i < parts.size(); ++i) argv.emplace_back(parts[i].text);
+    if (const auto sent = redis_.ask(argv); !sent.ok()) return sent.error().within(parts[1].text);
+  }
+  const auto crossed_out = redis_.ask({"EVAL", kSentTickScript, "2", key, sending, parts[0].text});
+  return crossed_out.ok() ? Result<void>() : crossed_out.error();
 }
 
 }  // namespace stem::federation

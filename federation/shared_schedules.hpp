@@ -2,7 +2,8 @@
 //
 // Fields of ns:schedule:ID, all text: `definition` (JSON as in a schedule file), `version` (another with each change),
 // `created`, `since` (ns since 1970: its ticks count from there), `fired` (planned time of the last tick; the word on
-// which firing turns), and for people `firedAt`, `drift`, `task`, `count`, `failed`, `skipped`.
+// which firing turns), and for people `firedAt`, `drift`, `task`, `count`, `failed`, `skipped`. In a Redis Cluster also
+// `token` (of the last tick) and `sending` (of the tick that is on its way to its queue, in ns:schedule:ID:sending).
 #pragma once
 
 #include <optional>
@@ -16,8 +17,8 @@
 
 namespace stem::federation {
 
-// For its task goes into a stream, where whatever is the host's own (unique keys, limits, affinity) says nothing; and
-// for its id is part of keys. One line for what is wrong.
+// For its task goes into a stream, where whatever is the host's own (unique keys, affinity) says nothing; and for its
+// id is part of keys. One line for what is wrong.
 Result<void> check_shared(const beat::Entry& entry);
 
 class SharedSchedules {
@@ -26,6 +27,7 @@ class SharedSchedules {
     std::string id;
     std::uint64_t version = 0;
     std::int64_t fired_ns = 0;
+    bool sending = false;  // a tick of it is on its way to its queue
   };
 
   SharedSchedules(PersistentClient& redis, const Keys& keys) : redis_(redis), keys_(keys) {}
@@ -39,6 +41,10 @@ class SharedSchedules {
   // As ScheduleStore::put and remove. Times by the server's clock.
   Result<beat::Change> put(const beat::Entry& entry);
   Result<beat::Change> remove(std::string_view id);
+
+  // In a cluster: the tick of this entry that is on its way, if there is one, comes into its queue. May be repeated, by
+  // anybody.
+  Result<void> send_tick(std::string_view id);
 
   PersistentClient& redis() { return redis_; }
   const Keys& keys() const { return keys_; }

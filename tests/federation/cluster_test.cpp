@@ -1,78 +1,45 @@
 // A real Redis Cluster: the queue's slot is elsewhere, and moves.
+#include <thread>
+
 #include "tests/federation/gateway_fixture.hpp"
+#include "tests/federation/redis_cluster.hpp"
 
 namespace stem::test {
 namespace {
 
+using federation::BlockingClient;
 using shm::Counter;
 using shm::State;
 
-RedisServer::Options cluster_node() {
-  return {.tcp = true,
-          .arguments = {"--cluster-enabled", "yes", "--cluster-port", std::to_string(free_port())},
-          .configuration = {}};
-}
-
 class ClusterTest : public ::testing::Test {
  protected:
-  ClusterTest() : nodes_{RedisServer(cluster_node()), RedisServer(cluster_node())} {
-    EXPECT_EQ(at(0, {"CLUSTER", "ADDSLOTSRANGE", "0", "8191"}).text, "OK");
-    EXPECT_EQ(at(1, {"CLUSTER", "ADDSLOTSRANGE", "8192", "16383"}).text, "OK");
-    const std::string bus = at(1, {"CONFIG", "GET", "cluster-port"}).elements.at(1).text;
-    const std::string port = std::to_string(nodes_[1].port());
-    EXPECT_EQ(at(0, {"CLUSTER", "MEET", "127.0.0.1", port, bus}).text, "OK");
-    for (int node = 0; node < 2; ++node)
-      EXPECT_TRUE(wait_until(
-          [&] {
-            return at(node, {"CLUSTER", "INFO"}).text.find("cluster_state:ok") != std::string::npos;
-          },
-          kLong));
-    slot_ = std::to_string(at(0, {"CLUSTER", "KEYSLOT", keys.stream("q", 0)}).integer);
-    owner_ = std::stoi(slot_) <= 8191 ? 0 : 1;
-  }
+  ClusterTest() : slot_(cluster.slot_of(keys.stream("q", 0))) {}
 
-  OwnedReply at(int node, std::vector<std::string_view> argv) {
-    Connected client(Connected::quick(nodes_[node].tcp_url()));
-    client->start();
-    EXPECT_TRUE(client.wait_ready()) << client->last_fault();
-    return client.ask(std::move(argv));
-  }
+  int owner() { return cluster.owner_of(slot_); }
   // The node that is asked first is not the one that has the slot.
-  std::string url() const { return nodes_[1 - owner_].tcp_url(); }
+  std::string url() { return cluster.url(1 - owner()); }
   void join(Host& host) {
     host.gateway_options().cluster = true;
     host.start_gateway();
   }
+  std::unique_ptr<BlockingClient> client() {
+    federation::RedisOptions options = Connected::quick(url());
+    options.follows_slot = true;
+    options.progress_timeout_ns = 60'000'000'000;
+    return *BlockingClient::connect(options);
+  }
   std::uint64_t ran() const { return ledger.numbers() - ledger.missing(); }
   std::int64_t entries() {
     std::int64_t n = 0;
-    for (int lane = 0; lane < federation::kLanes; ++lane) n += at(owner_, {"XLEN", keys.stream("q", lane)}).integer;
+    const int node = owner();
+    for (int lane = 0; lane < federation::kLanes; ++lane)
+      n += cluster.at(node, {"XLEN", keys.stream("q", lane)}).integer;
     return n;
   }
-  // The slot with all that is in it goes to the other node, key by key, as redis-cli does it.
-  void move_slot() {
-    const int from = owner_, to = 1 - owner_;
-    const std::string from_id = at(from, {"CLUSTER", "MYID"}).text, to_id = at(to, {"CLUSTER", "MYID"}).text;
-    const std::string port = std::to_string(nodes_[to].port());
-    ASSERT_EQ(at(to, {"CLUSTER", "SETSLOT", slot_, "IMPORTING", from_id}).text, "OK");
-    ASSERT_EQ(at(from, {"CLUSTER", "SETSLOT", slot_, "MIGRATING", to_id}).text, "OK");
-    for (;;) {
-      const OwnedReply found = at(from, {"CLUSTER", "GETKEYSINSLOT", slot_, "10"});
-      if (found.elements.empty()) break;
-      std::vector<std::string_view> move{"MIGRATE", "127.0.0.1", port, "", "0", "5000", "KEYS"};
-      for (const OwnedReply& key : found.elements) move.push_back(key.text);
-      const std::string said = at(from, move).text;
-      ASSERT_TRUE(said == "OK" || said == "NOKEY") << said;
-    }
-    ASSERT_EQ(at(to, {"CLUSTER", "SETSLOT", slot_, "NODE", to_id}).text, "OK");
-    ASSERT_EQ(at(from, {"CLUSTER", "SETSLOT", slot_, "NODE", to_id}).text, "OK");
-    owner_ = to;
-  }
 
-  RedisServer nodes_[2];
-  std::string slot_;
-  int owner_ = 0;
+  RedisCluster cluster;
   federation::Keys keys{"stem", true};
+  std::string slot_;
   RunLedger ledger{900};
 };
 
@@ -86,20 +53,76 @@ TEST_F(ClusterTest, GatewaysFollowTheSlotOfTheirQueue) {
   ASSERT_TRUE(wait_until([&] { return ran() == 300; }, kLong)) << ran();
 
   a.enqueue_many(300, 500);
-  move_slot();
+  cluster.move(slot_);
   a.enqueue_many(500, 700);
   ASSERT_TRUE(wait_until([&] { return ran() == 700; }, kLong)) << ran();
 
   // And back, with gateways that know the one node only by name.
   a.kill_gateway();
   a.enqueue_many(700, 900);
-  move_slot();
+  cluster.move(slot_);
   join(a);
   ASSERT_TRUE(wait_until([&] { return ran() == 900; }, kLong)) << ran();
   EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }, kLong)) << "results come home";
   EXPECT_TRUE(wait_until([&] { return entries() == 0; }, kLong)) << entries();
   EXPECT_EQ(ledger.extra(), 0u);
   EXPECT_EQ(broken_invariants(*a.engine()), "");
+}
+
+TEST_F(ClusterTest, AClientAsksWhereAKeyIsWhileItsSlotIsOnItsWay) {
+  const auto redis = client();
+  const std::string stays = keys.result("q", "stays"), goes = keys.result("q", "goes"),
+                    is_new = keys.result("q", "new");
+  ASSERT_TRUE(redis->ask({"SET", stays, "1"}).ok());
+  ASSERT_TRUE(redis->ask({"SET", goes, "2"}).ok());
+  const int from = owner(), to = 1 - from;
+  const std::string port = std::to_string(cluster.node(to).port());
+  cluster.begin_move(slot_);
+  ASSERT_EQ(cluster.at(from, {"MIGRATE", "127.0.0.1", port, goes, "0", "5000"}).text, "OK");
+  // The slot stays on its way.
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(redis->ask({"GET", stays})->text, "1");
+    EXPECT_EQ(redis->ask({"GET", goes})->text, "2");
+    const auto set = redis->ask({"SET", is_new, "3"});
+    ASSERT_TRUE(set.ok()) << set.error().message;
+    EXPECT_EQ(redis->ask({"GET", is_new})->text, "3");
+  }
+  EXPECT_EQ(cluster.at(from, {"EXISTS", stays}).integer, 1);
+  EXPECT_EQ(cluster.at(from, {"CLUSTER", "COUNTKEYSINSLOT", slot_}).integer, 1) << "the new one is at the other node";
+
+  // Of two keys each node has one: neither can answer before the slot has come.
+  std::thread asks([&] {
+    const auto both = client()->ask({"MGET", stays, goes});
+    ASSERT_TRUE(both.ok()) << both.error().message;
+    ASSERT_EQ(both->elements.size(), 2u);
+    EXPECT_EQ(both->elements[0].text + both->elements[1].text, "12");
+  });
+  EXPECT_TRUE(wait_until(
+      [&] {
+        return cluster.at(from, {"INFO", "errorstats"}).text.find("errorstat_TRYAGAIN") != std::string::npos ||
+               cluster.at(to, {"INFO", "errorstats"}).text.find("errorstat_TRYAGAIN") != std::string::npos;
+      },
+      kLong));
+  cluster.move_keys(slot_);
+  cluster.end_move(slot_);
+  asks.join();
+  EXPECT_EQ(redis->ask({"GET", stays})->text, "1");
+}
+
+TEST_F(ClusterTest, KeysOfAllNodesAreFound) {
+  const auto redis = client();
+  std::set<std::string> put;
+  bool at_node[2] = {};
+  for (int i = 0; i < 20; ++i) {
+    const std::string key = keys.dead("queue" + std::to_string(i));
+    ASSERT_TRUE(redis->ask({"LPUSH", key, "x"}).ok());
+    at_node[cluster.owner_of(cluster.slot_of(key))] = true;
+    put.insert(key);
+  }
+  ASSERT_TRUE(at_node[0] && at_node[1]);
+  const auto found = redis->keys_like(keys.any_dead(), "list");
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(std::set<std::string>(found->begin(), found->end()), put);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "federation/shared_board.hpp"
 #include "tests/federation/connected.hpp"
 #include "tests/federation/hosts.hpp"
+#include "tests/federation/redis_cluster.hpp"
 #include "tests/support/redis_server.hpp"
 #include "tests/support/wait.hpp"
 
@@ -58,17 +59,19 @@ class PlannedMaker final : public beat::TickMaker {
   std::string payload_;
 };
 
-federation::RedisOptions options_of(const std::string& url) {
+federation::RedisOptions options_of(const std::string& url, bool cluster = false) {
   federation::RedisOptions options;
   options.url = *federation::parse_redis_url(url);
+  options.follows_slot = cluster;
   return options;
 }
 
 // A beat process of one host.
 struct SharedBeat {
-  SharedBeat(std::shared_ptr<shm::Segment> segment, std::unique_ptr<PersistentClient> client, std::int64_t ttl_ns,
-             std::shared_ptr<const federation::Signer> signer = nullptr)
+  SharedBeat(std::shared_ptr<shm::Segment> segment, std::unique_ptr<PersistentClient> client, const Keys& of,
+             std::int64_t ttl_ns, std::shared_ptr<const federation::Signer> signer = nullptr)
       : self(segment, shm::Role::kClient),
+        keys(of),
         redis(std::move(client)),
         schedules(*redis, keys),
         lock(*self, *redis, keys, "process-" + std::to_string(::getpid()) + std::to_string(base::monotonic_ns()),
@@ -96,7 +99,7 @@ struct SharedBeat {
   }
 
   Attached self;
-  Keys keys{"stem"};
+  Keys keys;
   std::unique_ptr<PersistentClient> redis;
   SharedSchedules schedules;
   federation::RedisLock lock;
@@ -124,23 +127,29 @@ class DyingClient final : public PersistentClient {
   int asked_ = 0;
 };
 
+constexpr const char* kEvery20 =
+    R"({"id":"a","task":"t","queue":"q","spec":"every:20ms","misfire":"all","misfireMax":100000})";
+
 class SharedBeatTest : public ::testing::Test {
  protected:
-  explicit SharedBeatTest(RedisServer::Options options = {}) : server(std::move(options)) {}
+  explicit SharedBeatTest(RedisServer::Options options = {}, const std::string& cluster_url = "")
+      : server(std::move(options)),
+        url(cluster_url.empty() ? server.url() : cluster_url),
+        keys("stem", /*cluster=*/!cluster_url.empty()) {}
 
   struct Host {
     ScratchDirectory directory;
     std::shared_ptr<shm::Segment> segment = must_create(small_segment(directory));
   };
   std::unique_ptr<PersistentClient> client() const {
-    return std::make_unique<PersistentClient>(options_of(server.url()), 500 * kMs);
+    return std::make_unique<PersistentClient>(options_of(url, keys.cluster()), 500 * kMs);
   }
   std::unique_ptr<SharedBeat> beat(std::int64_t ttl_ns = 5'000 * kMs) {
-    return std::make_unique<SharedBeat>(host.segment, client(), ttl_ns);
+    return std::make_unique<SharedBeat>(host.segment, client(), keys, ttl_ns);
   }
   Process start(Host& on, std::int64_t ttl_ns) {
     return Process([this, &on, ttl_ns]() -> int {
-      SharedBeat beat(must_attach("test", on.directory.path()), client(), ttl_ns);
+      SharedBeat beat(must_attach("test", on.directory.path()), client(), keys, ttl_ns);
       beat.run();
     });
   }
@@ -197,46 +206,115 @@ class SharedBeatTest : public ::testing::Test {
     return on.segment->schedules().counters[static_cast<int>(counter)].load();
   }
 
+  // A holder that dies before it sends each of its first commands, or when it has the answer.
+  void kill_holders_at_commands(int last) {
+    ASSERT_EQ(put(kEvery20), Change::kCreated);
+    int died = 0;
+    for (int at = 1; at <= last; ++at) {
+      for (const bool before : {true, false}) {
+        Process victim([&, this]() -> int {
+          SharedBeat beat(must_attach("test", host.directory.path()),
+                          std::make_unique<DyingClient>(options_of(url, keys.cluster()), at, before), keys,
+                          5'000 * kMs);
+          beat.run();
+        });
+        ASSERT_EQ(victim.wait(), 128 + SIGKILL);
+        ++died;
+        const std::string key = keys.lock("beat");
+        ASSERT_TRUE(redis->ask({"DEL", key}).ok());  // its time is over
+        work();
+      }
+    }
+    EXPECT_EQ(died, 2 * last);
+    const std::size_t so_far = ran.size();
+    EXPECT_GT(so_far, 10u) << "some were killed after a tick";
+    const auto final_beat = beat();
+    ASSERT_TRUE(wait_until(
+        [&] {
+          (void)final_beat->step();
+          work();
+          return ran.size() > so_far + 5;
+        },
+        kLong));
+    expect_every_tick_once(20);
+  }
+
   RedisServer server;
-  Keys keys{"stem"};
+  std::string url;
+  Keys keys;
   std::unique_ptr<PersistentClient> redis = client();
   SharedSchedules schedules{*redis, keys};
   Host host, other;
   std::vector<std::int64_t> ran;
 };
 
-constexpr const char* kEvery20 =
-    R"({"id":"a","task":"t","queue":"q","spec":"every:20ms","misfire":"all","misfireMax":100000})";
+TEST_F(SharedBeatTest, AHolderKilledAtAnyCommandLosesNoTickAndFiresNoneTwice) { kill_holders_at_commands(12); }
 
-TEST_F(SharedBeatTest, AHolderKilledAtAnyCommandLosesNoTickAndFiresNoneTwice) {
+struct OfACluster {
+  RedisCluster cluster;
+};
+
+// In a cluster a tick is three steps, which lie on two nodes.
+class ClusterBeatTest : public OfACluster, public SharedBeatTest {
+ protected:
+  ClusterBeatTest() : SharedBeatTest({}, cluster.url(0)) {}
+  std::string slot_of_schedules() { return cluster.slot_of(keys.schedule_index()); }
+  std::string slot_of_queue() { return cluster.slot_of(keys.stream("q", 3)); }
+};
+
+TEST_F(ClusterBeatTest, AHolderKilledAtAnyCommandLosesNoTickAndFiresNoneTwice) {
+  if (cluster.owner_of(slot_of_schedules()) == cluster.owner_of(slot_of_queue())) cluster.move(slot_of_queue());
+  kill_holders_at_commands(24);
+}
+
+TEST_F(ClusterBeatTest, TicksGoOnWhileSlotsMove) {
   ASSERT_EQ(put(kEvery20), Change::kCreated);
-  int died = 0;
-  for (int at = 1; at <= 12; ++at) {
-    for (const bool before : {true, false}) {
-      Process victim([&, this]() -> int {
-        SharedBeat beat(must_attach("test", host.directory.path()),
-                        std::make_unique<DyingClient>(options_of(server.url()), at, before), 5'000 * kMs);
-        beat.run();
-      });
-      ASSERT_EQ(victim.wait(), 128 + SIGKILL);
-      ++died;
-      const std::string key = keys.lock("beat");
-      ASSERT_TRUE(redis->ask({"DEL", key}).ok());  // its time is over
-      work();
-    }
+  Process beats[2] = {start(host, 300 * kMs), start(other, 300 * kMs)};
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(more_run(10)) << "round " << round;
+    cluster.move(slot_of_queue());
+    ASSERT_TRUE(more_run(10)) << "round " << round;
+    cluster.move(slot_of_schedules());
   }
-  EXPECT_EQ(died, 24);
-  const std::size_t so_far = ran.size();
-  EXPECT_GT(so_far, 10u) << "some were killed after a tick";
-  const auto last = beat();
-  ASSERT_TRUE(wait_until(
-      [&] {
-        (void)last->step();
-        work();
-        return ran.size() > so_far + 5;
-      },
-      kLong));
+  ASSERT_TRUE(more_run(10));
+  for (Process& one : beats) one.kill();
+  // What the last one had begun, and not sent.
+  ASSERT_TRUE(schedules.send_tick("a").ok());
+  work();
   expect_every_tick_once(20);
+}
+
+// Whoever was stopped between two steps says them late.
+TEST_F(ClusterBeatTest, WhatIsSaidLateIsRefused) {
+  ASSERT_EQ(put(kEvery20), Change::kCreated);
+  const std::string stream = keys.stream("q", 3), marker = keys.tick("q", "a"), sending = keys.schedule_sending("a"),
+                    entry = keys.schedule("a");
+  const auto say = [&](const char* token) {
+    const auto sent = redis->ask({"EVAL", federation::kSendTickScript, "2", stream, marker, token, "60000", "id", "x"});
+    return sent.ok() ? sent->integer : -1;
+  };
+  EXPECT_EQ(say("7"), 1);
+  EXPECT_EQ(say("7"), 0);
+  EXPECT_EQ(say("6"), 0);
+  EXPECT_EQ(say("8"), 1);
+  ASSERT_TRUE(redis->ask({"DEL", stream, marker}).ok());
+
+  // A tick is on its way: no other is begun before it has come.
+  ASSERT_TRUE(redis->ask({"SET", stream, "not a stream"}).ok());
+  const auto a = beat();
+  ASSERT_TRUE(wait_until([&] { return (void)a->step(), redis->ask({"EXISTS", sending})->integer == 1; }, kLong));
+  for (int i = 0; i < 10; ++i) (void)a->step();
+  EXPECT_EQ((*schedules.find("a"))->figures.fired, 1u);
+  ASSERT_TRUE(redis->ask({"DEL", stream}).ok());
+  ASSERT_TRUE(wait_until([&] { return (void)a->step(), work(), ran.size() > 5; }, kLong));
+  expect_every_tick_once(20);
+  const auto crossed_out = redis->ask({"EVAL", federation::kSentTickScript, "2", entry, sending, "7"});
+  EXPECT_EQ(crossed_out->integer, 0);
+  EXPECT_EQ(redis->ask({"HEXISTS", entry, "sending"})->integer, 0);
+
+  // A removal takes what is on its way along.
+  ASSERT_EQ(*schedules.remove("a"), Change::kRemoved);
+  EXPECT_EQ(redis->ask({"EXISTS", sending, entry})->integer, 0);
 }
 
 TEST_F(SharedBeatTest, TwoHostsFireEachTickOnceWhileTheirHoldersAreKilled) {
@@ -398,12 +476,12 @@ TEST_F(SharedBeatTest, EntriesComeChangeAndGo) {
 }
 
 TEST_F(SharedBeatTest, WhatHoldsWithinAHostIsRefused) {
-  for (const std::string option : {R"("unique":true)", R"("rateLimit":"1/s")", R"("concurrencyLimit":1)"}) {
+  for (const std::string option : {R"("unique":true)", R"("affinityKey":"x")"}) {
     const auto refused = schedules.put(entry_of(R"({"id":"x","task":"t","spec":"every:1s",)" + option + "}"));
     ASSERT_FALSE(refused.ok()) << option;
     EXPECT_NE(refused.error().message.find("within one host"), std::string::npos) << refused.error().message;
   }
-  for (const std::string id : {"index", "a:lock", "a:history"})
+  for (const std::string id : {"index", "a:lock", "a:history", "a:sending"})
     EXPECT_FALSE(schedules.put(entry_of(R"({"id":")" + id + R"(","task":"t","spec":"every:1s"})")).ok()) << id;
 }
 
@@ -450,7 +528,7 @@ TEST_F(SharedBeatTest, TicksRunOnAHostThatImports) {
   const std::string origin = std::to_string(base::realtime_ns() - 1'000 * kMs);
   ASSERT_EQ(put(R"({"id":"a","task":"t","queue":"q","spec":"every:20ms","misfire":"all","args":)" + origin + "}"),
             Change::kCreated);
-  SharedBeat beat(host.segment, client(), 5'000 * kMs, signer);
+  SharedBeat beat(host.segment, client(), keys, 5'000 * kMs, signer);
   const auto ran_total = [&] { return ledger.numbers() - ledger.missing(); };
   ASSERT_TRUE(wait_until([&] { return (void)beat.step(), ran_total() >= 20; }, kLong));
   const int fired = beat.events[beat::BeatEvent::Kind::kFired];

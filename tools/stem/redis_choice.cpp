@@ -12,6 +12,7 @@ void declare_redis(CommandLine& line, RedisChoice& choice) {
       .named("URL");
   line.text("--redis-namespace", &choice.name_space, "prefix of the keys in Redis (default: the namespace)")
       .named("NAME");
+  line.flag("--redis-cluster", &choice.redis_cluster, "that Redis is a Cluster, as the gateways were told");
 }
 
 void declare_all_hosts(CommandLine& line, RedisChoice& choice, const std::string& what) {
@@ -26,7 +27,7 @@ std::string redis_url(const RedisChoice& choice, const Context& context) {
 }
 
 federation::Keys redis_keys(const RedisChoice& choice, const Context& context) {
-  return federation::Keys(choice.name_space.empty() ? context.namespace_name : choice.name_space);
+  return federation::Keys(choice.name_space.empty() ? context.namespace_name : choice.name_space, choice.redis_cluster);
 }
 
 Result<federation::RedisOptions> redis_options(const RedisChoice& choice, const Context& context) {
@@ -40,6 +41,7 @@ Result<federation::RedisOptions> redis_options(const RedisChoice& choice, const 
                  .certificate_file = context.config.text("tls.client_cert"),
                  .key_file = context.config.text("tls.client_key")};
   options.client_name = "stem-cli";
+  options.follows_slot = choice.redis_cluster;
   return options;
 }
 

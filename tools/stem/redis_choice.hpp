@@ -14,15 +14,16 @@
 namespace stem::cli {
 
 struct RedisChoice {
-  std::string url;         // of --redis
-  std::string name_space;  // of --redis-namespace
-  bool all_hosts = false;  // of --all-hosts
+  std::string url;             // of --redis
+  std::string name_space;      // of --redis-namespace
+  bool redis_cluster = false;  // of --redis-cluster
+  bool all_hosts = false;      // of --all-hosts
 
   // Whether the command is about the cluster rather than this host.
   [[nodiscard]] bool is_cluster() const { return all_hosts || !url.empty(); }
 };
 
-// --redis, --redis-namespace.
+// --redis, --redis-namespace, --redis-cluster.
 void declare_redis(CommandLine& line, RedisChoice& choice);
 // These and --all-hosts; `what` completes "of all hosts: ...".
 void declare_all_hosts(CommandLine& line, RedisChoice& choice, const std::string& what);

@@ -44,6 +44,7 @@ void declare_store_flags(CommandLine& line, StoreFlags* flags) {
   line.text("--redis-namespace", &flags->redis_namespace,
             "prefix of the keys in Redis, the same on all hosts (default: the namespace)")
       .named("NAME");
+  line.flag("--redis-cluster", &flags->redis_cluster, "that Redis is a Cluster, the same on all hosts");
 }
 
 Result<beat::StoredEntry> Schedules::named(std::string_view id) {
@@ -69,6 +70,7 @@ Result<std::unique_ptr<SharedStore>> open_shared(const StoreFlags& flags, const 
   options.tls.certificate_file = context.config.text("tls.client_cert");
   options.tls.key_file = context.config.text("tls.client_key");
   options.client_name = "stem-schedules";
+  options.follows_slot = flags.redis_cluster;
   return std::make_unique<SharedStore>(
       std::move(options), flags.redis_namespace.empty() ? context.namespace_name : flags.redis_namespace, patience_ns);
 }

@@ -16,6 +16,7 @@ class CommandLine;
 
 struct StoreFlags {
   std::string redis_namespace;
+  bool redis_cluster = false;
 };
 
 void declare_store_flags(CommandLine& line, StoreFlags* flags);
@@ -40,9 +41,9 @@ Result<std::unique_ptr<Schedules>> open_schedules(const StoreFlags& flags, const
 // A Redis that keeps schedules.
 struct SharedStore {
   SharedStore(federation::RedisOptions options, const std::string& redis_namespace, std::int64_t patience_ns)
-      : redis(std::move(options), patience_ns), keys(redis_namespace), schedules(redis, keys) {}
-  federation::PersistentClient redis;
+      : keys(redis_namespace, options.follows_slot), redis(std::move(options), patience_ns), schedules(redis, keys) {}
   federation::Keys keys;
+  federation::PersistentClient redis;
   federation::SharedSchedules schedules;
 };
 
