@@ -15,6 +15,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
+#include "federation/client_fence.hpp"
 #include "federation/connected_redis.hpp"
 #include "federation/gateway_status.hpp"
 #include "federation/host_control.hpp"
@@ -201,6 +202,10 @@ RedisOptions Gateway::redis_options(const std::string& part) const {
   redis.tls = options_.tls;
   redis.client_name = clients() + instance_ + part;
   redis.follows_slot = options_.cluster;
+  // WAIT speaks of one node alone: who waits for replicas stays with it.
+  redis.follows_ask = options_.cluster && options_.wait_replicas == 0;
+  redis.fence_others = clients();
+  redis.fence_own = clients() + instance_;
   return redis;
 }
 
@@ -310,17 +315,9 @@ void Gateway::fence_predecessors(std::size_t link) {
   ConnectedRedis& redis = *links_[link].redis;
   (void)redis.command({"CLIENT", "LIST"}, [this, link, &redis](const Reply& reply) {
     if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;  // the next connection asks
-    const std::string of_this_host = " name=" + clients();
-    std::string_view lines = reply.is_text() ? reply.text : std::string_view();
-    while (!lines.empty()) {
-      const std::string_view line = lines.substr(0, lines.find('\n'));
-      lines.remove_prefix(std::min(line.size() + 1, lines.size()));
-      const std::size_t name = line.find(of_this_host);
-      if (name == line.npos || !line.starts_with("id=")) continue;
-      if (line.substr(name + of_this_host.size()).starts_with(instance_)) continue;  // ours
-      const std::string id(line.substr(3, line.find(' ') - 3));
-      (void)redis.command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
-    }
+    if (reply.is_text())
+      for (const std::string& id : clients_to_fence(reply.text, clients(), clients() + instance_))
+        (void)redis.command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
     if (reply.is_error())
       log::warn("cannot fence a gateway before this one: its user may not CLIENT LIST", {{"error", reply.text}});
     const Clocks clocks = read_clocks();

@@ -37,15 +37,24 @@ void Pipeline::push(std::string& out, std::span<const std::string_view> argv, Re
   const std::size_t before = out.size();
   append_command(out, argv);
   pushed_bytes_ += out.size() - before;
-  waiting_.push_back({std::move(handler), pushed_bytes_, block_ns});
+  waiting_.push_back({std::move(handler), pushed_bytes_, block_ns, {}});
+  if (keeps_commands_) waiting_.back().command.assign(out, before);
 }
 
-ReplyHandler Pipeline::pop() {
+void Pipeline::push(std::string& out, std::string_view command, ReplyHandler handler, std::int64_t block_ns) {
+  out.append(command);
+  pushed_bytes_ += command.size();
+  waiting_.push_back({std::move(handler), pushed_bytes_, block_ns, {}});
+  if (keeps_commands_) waiting_.back().command.assign(command);
+}
+
+Pipeline::Answered Pipeline::pop() {
   STEM_CHECK(!waiting_.empty());
-  ReplyHandler handler = std::move(waiting_.front().handler);
-  answered_bytes_ = waiting_.front().end;
+  Waiting& first = waiting_.front();
+  Answered answered{std::move(first.handler), std::move(first.command), first.block_ns};
+  answered_bytes_ = first.end;
   waiting_.pop_front();
-  return handler;
+  return answered;
 }
 
 void Pipeline::abandon(std::uint64_t offered_bytes, std::string_view reason) {

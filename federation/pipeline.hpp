@@ -20,11 +20,22 @@ void append_command(std::string& out, std::span<const std::string_view> argv);
 
 class Pipeline {
  public:
+  // With `keeps_commands` each command's bytes are kept until its reply, so that it can be said elsewhere.
+  explicit Pipeline(bool keeps_commands = false) : keeps_commands_(keeps_commands) {}
+
+  struct Answered {
+    ReplyHandler handler;
+    std::string command;  // as RESP, when commands are kept
+    std::int64_t block_ns = 0;
+  };
+
   // Appends the command to `out` and remembers who waits for its reply.
   void push(std::string& out, std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns);
+  // The same for a command that is bytes already.
+  void push(std::string& out, std::string_view command, ReplyHandler handler, std::int64_t block_ns);
 
   // Whose reply comes next; not when empty.
-  ReplyHandler pop();
+  Answered pop();
 
   // Ends them all, in order: with kLost what was offered to the transport, its first `offered_bytes`; the others with
   // kNotSent. Handlers may push to this pipeline again.
@@ -43,7 +54,9 @@ class Pipeline {
     ReplyHandler handler;
     std::uint64_t end = 0;  // pushed_bytes with this command
     std::int64_t block_ns = 0;
+    std::string command;
   };
+  const bool keeps_commands_;
   std::deque<Waiting> waiting_;
   std::uint64_t pushed_bytes_ = 0;
   std::uint64_t answered_bytes_ = 0;

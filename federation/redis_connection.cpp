@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "base/log.hpp"
 #include "base/units.hpp"
 #include "federation/backoff.hpp"
+#include "federation/client_fence.hpp"
 #include "federation/cluster_nodes.hpp"
 #include "federation/greeting.hpp"
 #include "federation/pipeline.hpp"
@@ -59,6 +61,11 @@ class RedisConnection::Impl {
   Pipeline pipeline;
   const RedisOptions options;
 
+  std::size_t commands_in_flight() const { return pipeline.size() + for_aside_.size() + aside_outstanding_; }
+  std::size_t bytes_in_flight() const {
+    return pipeline.bytes() + for_aside_bytes_ + (aside_ ? aside_->bytes_in_flight() : 0);
+  }
+
  private:
   // An attempt to connect, from the first step to the back-off.
   void attempt();
@@ -71,15 +78,27 @@ class RedisConnection::Impl {
   void learn_nodes();
   void follow(const Reply& reply);
 
+  // Commands that another node is to be asked, while a slot is on its way there.
+  bool ask_elsewhere(const Reply& reply, Pipeline::Answered& command);
+  void open_aside(const NodeAddress& at);
+  void aside_ready();
+  void say_aside();
+  void close_aside(const std::string& reason);
+  bool aside_is_idle() const { return for_aside_.empty() && aside_outstanding_ == 0; }
+
   // Bytes.
   std::string& output() { return tls_ ? plain_ : stream_->output(); }
   void queue(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns = 0);
+  void queue_raw(std::string_view command, ReplyHandler handler, std::int64_t block_ns);
+  void queued(bool first);
   void flush_soon();
   void flush();
   void received(std::string_view bytes);
   void received_tls(std::string_view cipher);
   void read(std::string_view bytes);
   bool take(const Reply& reply);
+  bool end_if_moved();
+  void tell_room();
 
   // The end.
   std::uint64_t offered_bytes() const;
@@ -112,6 +131,18 @@ class RedisConnection::Impl {
   std::optional<ClusterNodes> nodes_;  // when we follow a slot
   bool moved_ = false;                 // this server has it no more
 
+  // The other node, as long as it is asked.
+  struct Aside {
+    Pipeline::Answered command;
+    std::string said;  // the ASK, for when that node cannot be reached
+  };
+  std::unique_ptr<RedisConnection> aside_;
+  NodeAddress aside_at_;
+  bool aside_fenced_ = false;  // nobody before us says anything there any more
+  std::deque<Aside> for_aside_;
+  std::size_t for_aside_bytes_ = 0;
+  std::size_t aside_outstanding_ = 0;  // said there, and not answered
+
   bool flush_deferred_ = false;
   bool subscribed_ = false;
   bool room_wanted_ = false;
@@ -124,7 +155,8 @@ class RedisConnection::Impl {
 };
 
 RedisConnection::Impl::Impl(io::Loop& loop, RedisOptions given, RedisEvents events)
-    : options(std::move(given)),
+    : pipeline(/*keeps_commands=*/given.follows_ask),
+      options(std::move(given)),
       loop_(loop),
       events_(std::move(events)),
       backoff_(options.backoff_base_ns, options.backoff_max_ns,
@@ -263,7 +295,7 @@ void RedisConnection::Impl::follow(const Reply& reply) {
 Queued RedisConnection::Impl::command(std::span<const std::string_view> argv, ReplyHandler handler,
                                       std::int64_t block_ns) {
   if (state != State::kReady || moved_) return Queued::kNotReady;
-  if (pipeline.bytes() >= options.max_in_flight_bytes) {
+  if (bytes_in_flight() >= options.max_in_flight_bytes) {
     room_wanted_ = true;
     return Queued::kNoRoom;
   }
@@ -275,6 +307,16 @@ Queued RedisConnection::Impl::command(std::span<const std::string_view> argv, Re
 void RedisConnection::Impl::queue(std::span<const std::string_view> argv, ReplyHandler handler, std::int64_t block_ns) {
   const bool first = pipeline.empty();
   pipeline.push(output(), argv, std::move(handler), std::clamp<std::int64_t>(block_ns, 0, kLongestBlockNs));
+  queued(first);
+}
+
+void RedisConnection::Impl::queue_raw(std::string_view command, ReplyHandler handler, std::int64_t block_ns) {
+  const bool first = pipeline.empty();
+  pipeline.push(output(), command, std::move(handler), block_ns);
+  queued(first);
+}
+
+void RedisConnection::Impl::queued(bool first) {
   if (first && state == State::kReady) {
     progress_ns_ = base::monotonic_ns();
     tend_watch();
@@ -283,6 +325,108 @@ void RedisConnection::Impl::queue(std::span<const std::string_view> argv, ReplyH
     flush();
   } else {
     flush_soon();
+  }
+}
+
+// ---- asked elsewhere
+
+// The command was not carried out here. False when its handler is to hear so.
+bool RedisConnection::Impl::ask_elsewhere(const Reply& reply, Pipeline::Answered& command) {
+  const auto to = parse_redirect(reply.text);
+  if (!to.ok() || moved_) return false;
+  const NodeAddress at{to->host.empty() ? host_ : to->host, to->port};
+  if (aside_ && aside_at_ != at) {
+    if (!aside_is_idle()) return false;  // the slot was on its way to another node before
+    close_aside("the slot goes elsewhere");
+    aside_.reset();
+  }
+  if (!aside_) open_aside(at);
+  for_aside_bytes_ += command.command.size();
+  for_aside_.push_back({std::move(command), std::string(reply.text)});
+  aside_->start();  // unless it is there already
+  say_aside();
+  return true;
+}
+
+void RedisConnection::Impl::open_aside(const NodeAddress& at) {
+  RedisOptions there = options;
+  there.follows_slot = there.follows_ask = false;
+  there.predecessor.reset();
+  there.url.socket_path.clear();
+  there.url.host = at.host;
+  there.url.port = at.port;
+  RedisEvents events;
+  events.ready = [this](const Session&) { aside_ready(); };
+  // What was said there and not answered is lost by now, and read back: as when this connection ends.
+  events.lost = [this](const std::string& reason) {
+    aside_fenced_ = false;
+    loop_.defer([this, alive = alive_, number = attempt_, reason] {
+      if (*alive && attempt_ == number) fault(fmt::format("the node that was asked for this slot: {}", reason));
+    });
+  };
+  // Nobody is there: the same as without that node.
+  events.failed = [this](const std::string&) {
+    for_aside_bytes_ = 0;
+    for (Aside& one : std::exchange(for_aside_, {})) {
+      Reply ask;
+      ask.kind = Reply::Kind::kError;
+      ask.error = RedisError::kAsk;
+      ask.text = one.said;
+      if (one.command.handler) one.command.handler(ask);
+    }
+  };
+  aside_at_ = at;
+  aside_ = std::make_unique<RedisConnection>(loop_, std::move(there), std::move(events));
+}
+
+// Our own connection before this one has ended by now. Those of processes before us end here.
+void RedisConnection::Impl::aside_ready() {
+  if (options.fence_others.empty()) {
+    aside_fenced_ = true;
+    return say_aside();
+  }
+  (void)aside_->command({"CLIENT", "LIST"}, [this](const Reply& reply) {
+    if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;
+    if (reply.is_text())
+      for (const std::string& id : clients_to_fence(reply.text, options.fence_others, options.fence_own))
+        (void)aside_->command({"CLIENT", "KILL", "ID", id}, nullptr);
+    aside_fenced_ = true;
+    say_aside();
+  });
+}
+
+void RedisConnection::Impl::say_aside() {
+  constexpr std::string_view kAsking = "*1\r\n$6\r\nASKING\r\n";
+  if (!aside_fenced_ || !aside_->is_ready()) return;
+  while (!for_aside_.empty()) {
+    Pipeline::Answered one = std::move(for_aside_.front().command);
+    for_aside_.pop_front();
+    for_aside_bytes_ -= one.command.size();
+    ++aside_outstanding_;
+    aside_->impl_->queue_raw(kAsking, nullptr, 0);
+    aside_->impl_->queue_raw(
+        one.command,
+        [this, handler = std::move(one.handler)](const Reply& reply) {
+          --aside_outstanding_;
+          if (handler) handler(reply);
+          if (state == State::kReady && !end_if_moved()) tell_room();
+        },
+        one.block_ns);
+  }
+}
+
+// All handlers are called. What is said there later comes after the end of what was said.
+void RedisConnection::Impl::close_aside(const std::string& reason) {
+  if (!aside_) return;
+  aside_fenced_ = false;
+  aside_->stop();
+  for_aside_bytes_ = 0;
+  for (Aside& one : std::exchange(for_aside_, {})) {
+    Reply reply;
+    reply.kind = Reply::Kind::kError;
+    reply.error = RedisError::kNotSent;
+    reply.text = reason;
+    if (one.command.handler) one.command.handler(reply);
   }
 }
 
@@ -339,14 +483,26 @@ void RedisConnection::Impl::read(std::string_view bytes) {
     progress_ns_ = base::monotonic_ns();
     progress_bytes_ = 0;
   }
-  if (state != State::kReady) return;
-  if (moved_ && pipeline.empty())
-    return fault(fmt::format("the slot is at {}:{}", nodes_->current().host, nodes_->current().port));
+  if (state != State::kReady || end_if_moved()) return;
   tend_watch();
-  if (room_wanted_ && pipeline.bytes() <= options.max_in_flight_bytes / 2) {
-    room_wanted_ = false;
-    if (events_.room) events_.room();
-  }
+  tell_room();
+}
+
+// The end comes when all is answered.
+bool RedisConnection::Impl::end_if_moved() {
+  if (!moved_ || !pipeline.empty() || !aside_is_idle()) return false;
+  // Not from inside a reply of the other node's connection, which is stopped then.
+  loop_.defer([this, alive = alive_, number = attempt_] {
+    if (*alive && attempt_ == number)
+      fault(fmt::format("the slot is at {}:{}", nodes_->current().host, nodes_->current().port));
+  });
+  return true;
+}
+
+void RedisConnection::Impl::tell_room() {
+  if (!room_wanted_ || bytes_in_flight() > options.max_in_flight_bytes / 2) return;
+  room_wanted_ = false;
+  if (events_.room) events_.room();
 }
 
 // False when the connection has ended.
@@ -358,9 +514,11 @@ bool RedisConnection::Impl::take(const Reply& reply) {
     const std::string said = reply.is_error() ? fmt::format(": {:.200}", reply.text) : "";
     fault(fmt::format("the server sent a reply that nobody asked for{}", said));
   } else {
-    const ReplyHandler handler = pipeline.pop();
+    Pipeline::Answered command = pipeline.pop();
     if (nodes_ && reply.error == RedisError::kMoved) follow(reply);
-    if (handler) handler(reply);
+    const bool elsewhere =
+        nodes_ && options.follows_ask && reply.error == RedisError::kAsk && ask_elsewhere(reply, command);
+    if (!elsewhere && command.handler) command.handler(reply);
   }
   return stream_ != nullptr;
 }
@@ -393,6 +551,7 @@ void RedisConnection::Impl::fault(const std::string& given) {
   if (was_ready && base::monotonic_ns() - ready_ns_ >= kSteadyNs) backoff_.reset();
   back_off(reason);
   room_wanted_ = false;
+  close_aside(reason);
   pipeline.abandon(offered, reason);
   if (was_ready && events_.lost) events_.lost(reason);
   if (events_.failed) events_.failed(reason);
@@ -421,6 +580,7 @@ void RedisConnection::Impl::stop() {
   close_all();
   state = State::kStopped;
   room_wanted_ = false;
+  close_aside("the connection was stopped");
   pipeline.abandon(offered, "the connection was stopped");
 }
 
@@ -464,8 +624,8 @@ Queued RedisConnection::command(std::span<const std::string_view> argv, ReplyHan
 RedisConnection::State RedisConnection::state() const { return impl_->state; }
 const Session& RedisConnection::session() const { return impl_->session; }
 const std::string& RedisConnection::last_fault() const { return impl_->last_fault; }
-std::size_t RedisConnection::commands_in_flight() const { return impl_->pipeline.size(); }
-std::size_t RedisConnection::bytes_in_flight() const { return impl_->pipeline.bytes(); }
+std::size_t RedisConnection::commands_in_flight() const { return impl_->commands_in_flight(); }
+std::size_t RedisConnection::bytes_in_flight() const { return impl_->bytes_in_flight(); }
 bool RedisConnection::has_room() const { return bytes_in_flight() < impl_->options.max_in_flight_bytes; }
 
 std::string_view to_string(RedisConnection::State state) noexcept {

@@ -6,7 +6,8 @@
 //
 // One thread, the loop's. Handlers are called from the loop, never from inside command(). A command that was queued
 // has its handler called exactly once: with the server's reply, or with RedisError::kLost or kNotSent when the
-// connection ended first (then stop() and drop() call them before they return); in the order of the commands. Only
+// connection ended first (then stop() and drop() call them before they return); in the order of the commands, but for
+// those that a cluster redirects. Only
 // destruction drops handlers uncalled. Handlers may call everything but the destructor.
 #pragma once
 
@@ -56,6 +57,12 @@ struct RedisOptions {
   std::size_t max_reply_bytes = 64 << 20;
   // Of a Redis Cluster: a MOVED ends the connection, and the next one goes where it says. For keys of one slot.
   bool follows_slot = false;
+  // And a command that got an ASK is said once more, at the node that it names; its handler is called when that has
+  // answered, later than those of commands after it. Of commands over one key the order stays.
+  bool follows_ask = false;
+  // Whose connections to that node end before it is asked: clients whose names begin with `fence_others`, but not with
+  // `fence_own`. Empty: nobody's.
+  std::string fence_others, fence_own;
   std::uint64_t seed = 0;  // of the back-off; 0 = from the clock
   bool quiet = false;      // logs nothing: whoever owns it does
 };

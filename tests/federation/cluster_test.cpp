@@ -1,6 +1,7 @@
 // A real Redis Cluster: the queue's slot is elsewhere, and moves.
 #include <thread>
 
+#include "federation/client_fence.hpp"
 #include "tests/federation/gateway_fixture.hpp"
 #include "tests/federation/redis_cluster.hpp"
 
@@ -67,6 +68,49 @@ TEST_F(ClusterTest, GatewaysFollowTheSlotOfTheirQueue) {
   EXPECT_TRUE(wait_until([&] { return entries() == 0; }, kLong)) << entries();
   EXPECT_EQ(ledger.extra(), 0u);
   EXPECT_EQ(broken_invariants(*a.engine()), "");
+}
+
+// Between two nodes for good: all its keys have gone, and the first node still is asked first.
+TEST_F(ClusterTest, GatewaysAskWhereTheKeysAreWhileTheSlotStaysOnItsWay) {
+  Host a(url(), ledger), b(url(), ledger);
+  b.start_worker();
+  join(a);
+  join(b);
+  a.enqueue_many(0, 100);
+  ASSERT_TRUE(wait_until([&] { return ran() == 100; }, kLong)) << ran();
+  cluster.begin_move(slot_);
+  cluster.move_keys(slot_);
+  a.enqueue_many(100, 200);
+  EXPECT_TRUE(wait_until([&] { return ran() == 200 && a.counter(Counter::kExported) == 200; }, kLong)) << ran();
+
+  // The ones after them begin there, too, and end what those before them had said.
+  ASSERT_TRUE(wait_until([&] { return slots_in(b.segment(), State::kLeased) == 0; }, kLong));
+  b.kill_workers();
+  a.enqueue_many(200, 300);
+  ASSERT_TRUE(wait_until([&] { return a.counter(Counter::kExported) >= 250; }, kLong));
+  a.kill_gateway();
+  b.kill_gateway();
+  join(a);
+  join(b);
+  b.start_worker();
+  EXPECT_TRUE(wait_until([&] { return ran() > 200; }, kLong)) << "as many as there is room for";
+
+  cluster.move_keys(slot_);
+  cluster.end_move(slot_);
+  a.enqueue_many(300, 400);
+  EXPECT_TRUE(wait_until([&] { return ran() == 400; }, kLong)) << ran();
+  EXPECT_TRUE(wait_until([&] { return entries() == 0; }, kLong)) << entries();
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), State::kOutbox) == 0; }, kLong));
+  EXPECT_EQ(ledger.extra(), 0u);
+  EXPECT_EQ(broken_invariants(*a.engine()), "");
+}
+
+TEST(ClientFence, EndsThoseBeforeUsAlone) {
+  const std::string list =
+      "id=3 addr=x name=stem-gateway:h:old:0 age=1\nid=4 name=stem-gateway:h:me:0\nid=5 name=stem-gateway:hh:old:0\n"
+      "id=6 addr=x name= age=2\nname=stem-gateway:h:old\nid=7 addr=y name=stem-gateway:h:older:reader:1 age=3";
+  EXPECT_EQ(federation::clients_to_fence(list, "stem-gateway:h:", "stem-gateway:h:me"),
+            (std::vector<std::string>{"3", "7"}));
 }
 
 TEST_F(ClusterTest, AClientAsksWhereAKeyIsWhileItsSlotIsOnItsWay) {
