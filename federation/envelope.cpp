@@ -79,26 +79,33 @@ Result<void> take_time(const TextField& field, std::int64_t& out_us) {
   return {};
 }
 
-Result<void> take_field(const TextField& field, Envelope& out) {
+// In the order in which we write them, and find most.
+constexpr std::string_view kFieldNames[] = {"id",        "name",     "args",    "headers",    "enqueuedAt",
+                                            "notBefore", "priority", "attempt", "maxRetries", "visibilityTimeout",
+                                            "queue",     "meta",     "payload"};
+
+// `at`: where it stands, which is where it is looked for first.
+Result<void> take_field(const TextField& field, std::size_t at, Envelope& out) {
   const std::string_view name = field.name;
-  if (name == "id") return take_text(field, out.id);
-  if (name == "name") return take_text(field, out.name);
-  if (name == "args") return take_object(field, out.args);
-  if (name == "headers") return take_object(field, out.headers);
-  if (name == "enqueuedAt") return take_time(field, out.enqueued_at_us);
-  if (name == "notBefore") return take_optional(take_time, field, out.not_before_us);
-  if (name == "priority") return take_number(field, out.priority, INT64_MIN);
-  if (name == "attempt") return take_number(field, out.attempt);
-  if (name == "maxRetries") return take_number(field, out.max_retries);
-  if (name == "visibilityTimeout") {
-    const auto take = [](const TextField& one, std::int64_t& ms) { return take_number(one, ms); };
-    return take_optional(take, field, out.visibility_timeout_ms);
-  }
-  if (name == "queue") return field.text.empty() ? Result<void>() : take_text(field, out.queue);
-  if (name == "meta") return take_object(field, out.meta);
-  if (name == "payload") {
-    out.payload = field.text;
-    return {};
+  if (at >= std::size(kFieldNames) || kFieldNames[at] != name)
+    at = static_cast<std::size_t>(std::find(std::begin(kFieldNames), std::end(kFieldNames), name) -
+                                  std::begin(kFieldNames));
+  const auto take_ms = [](const TextField& one, std::int64_t& ms) { return take_number(one, ms); };
+  switch (at) {
+    case 0: return take_text(field, out.id);
+    case 1: return take_text(field, out.name);
+    case 2: return take_object(field, out.args);
+    case 3: return take_object(field, out.headers);
+    case 4: return take_time(field, out.enqueued_at_us);
+    case 5: return take_optional(take_time, field, out.not_before_us);
+    case 6: return take_number(field, out.priority, INT64_MIN);
+    case 7: return take_number(field, out.attempt);
+    case 8: return take_number(field, out.max_retries);
+    case 9: return take_optional(take_ms, field, out.visibility_timeout_ms);
+    case 10: return field.text.empty() ? Result<void>() : take_text(field, out.queue);
+    case 11: return take_object(field, out.meta);
+    case 12: out.payload = field.text; return {};
+    default: break;
   }
   if (!is_utf8(name)) return Error{Errc::kInvalidArgument, "the name of a field is not UTF-8"};
   out.foreign.push_back({std::string(name), std::string(field.text), false});
@@ -171,8 +178,8 @@ void StreamFields::append_to(std::vector<std::string_view>& argv) const {
 
 Result<void> decode_fields(std::span<const TextField> fields, Envelope& out) {
   reset(out);
-  for (const TextField& field : fields) {
-    if (auto taken = take_field(field, out); !taken.ok()) return taken;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (auto taken = take_field(fields[i], i, out); !taken.ok()) return taken;
   }
   if (out.id.empty()) return wrong_field("id", "is missing");
   if (out.name.empty()) return wrong_field("name", "is missing");

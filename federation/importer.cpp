@@ -43,7 +43,10 @@ Importer::Importer(engine::Engine& engine, Redis& redis, Redis& reader, const Ke
 }
 
 std::string Importer::origin(std::string_view queue, int lane, std::string_view entry, std::string_view id) {
-  return fmt::format("{}\n{}\n{}\n{}", queue, lane, entry, id);
+  std::string text;
+  text.reserve(queue.size() + entry.size() + id.size() + 4);
+  text.append(queue).append(1, '\n').append(1, static_cast<char>('0' + lane)).append(1, '\n');
+  return text.append(entry).append(1, '\n').append(id);
 }
 
 bool Importer::is_of(std::string_view queue, std::string_view origin) {
@@ -297,12 +300,12 @@ void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t 
 
 void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
   std::string_view id;
-  std::vector<TextField> fields;
+  std::vector<TextField>& fields = fields_;
   if (!fields_of(entry, id, fields)) return;
   std::size_t bytes = 0;
   for (const TextField& field : fields) bytes += field.name.size() + field.text.size() + 32;
   entry_bytes_ = std::clamp(bytes, entry_bytes_, kReplyBytes);
-  Envelope envelope;
+  Envelope& envelope = envelope_;
   if (fields.empty()) return drop_entry(lane, id);  // deleted while it was pending
   if (const auto read = decode_fields(fields, envelope); !read) {
     ++stats_.invalid;

@@ -96,6 +96,9 @@ class Importer {
 
   struct End;
 
+  std::vector<TextField> fields_;  // of the entry that is accepted, and
+  Envelope envelope_;              // what it says: their memory is used again
+
   // Whether its end becomes a result in Redis; otherwise its id is added to those of the ended.
   static bool has_result(const Task& task) { return !task.let_go || task.revoked; }
   void make_groups();

@@ -77,7 +77,7 @@ class Splitter {
 // The library stops at a NUL as if the text ended there, and skips a byte order mark; both hide what follows or stands
 // before, so neither is JSON here.
 bool accepted(std::string_view text) {
-  if (plain_message_pack(text)) return true;
+  if (is_plain_json(text)) return true;
   return !text.starts_with('\xef') && text.find('\0') == std::string_view::npos && json::accept(text);
 }
 
@@ -104,8 +104,9 @@ bool is_json_object(std::string_view text) {
 }
 
 bool is_utf8(std::string_view text) {
-  const bool ascii = std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-  if (ascii) return true;
+  unsigned char seen = 0;  // without a way out, so many bytes at a time
+  for (const char c : text) seen |= static_cast<unsigned char>(c);
+  if (seen < 0x80) return true;
   std::string quoted = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -119,7 +120,11 @@ Result<std::vector<JsonMember>> json_members(std::string_view text) {
   text = trimmed(text);
   if (!accepted(text)) return not_json(text);
   if (!text.starts_with('{')) return Error{Errc::kInvalidArgument, "not a JSON object"};
-  Splitter in(text);
+  return members_of_object(text);
+}
+
+std::vector<JsonMember> members_of_object(std::string_view text) {
+  Splitter in(trimmed(text));
   in.skip('{');
   std::vector<JsonMember> members;
   if (in.skip_if('}')) return members;

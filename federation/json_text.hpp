@@ -29,6 +29,8 @@ struct JsonMember {
 // The members of an object in their order; of two with one name both (the last is the one that counts).
 // kInvalidArgument, with the place, when it is not an object.
 Result<std::vector<JsonMember>> json_members(std::string_view text);
+// The same of a text that is known to be an object: is_json_object() has said so.
+std::vector<JsonMember> members_of_object(std::string_view text);
 
 // The text of a JSON string value (with its quotes), which must come from json_members.
 std::string json_string_value(std::string_view value);

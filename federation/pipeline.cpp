@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -10,25 +11,36 @@
 namespace stem::federation {
 namespace {
 
-// "*12\r\n", "$5\r\n"
-void append_length(std::string& out, char kind, std::size_t length) {
-  char text[24];
-  text[0] = kind;
-  char* end = std::to_chars(text + 1, text + sizeof(text) - 2, length).ptr;
-  *end++ = '\r';
-  *end++ = '\n';
-  out.append(text, end);
+constexpr std::size_t kLengthBytes = 24;  // of the longest below
+
+// "*12\r\n", "$5\r\n"; its end.
+char* put_length(char* to, char kind, std::size_t length) {
+  *to++ = kind;
+  if (length < 10)
+    *to++ = static_cast<char>('0' + length);
+  else
+    to = std::to_chars(to, to + kLengthBytes - 3, length).ptr;
+  *to++ = '\r';
+  *to++ = '\n';
+  return to;
 }
 
 }  // namespace
 
+// Room for all of it first, then plain copies: a task's command has some thirty words.
 void append_command(std::string& out, std::span<const std::string_view> argv) {
-  append_length(out, '*', argv.size());
+  const std::size_t before = out.size();
+  std::size_t most = kLengthBytes;
+  for (const std::string_view word : argv) most += word.size() + kLengthBytes + 2;
+  out.resize(before + most);
+  char* to = put_length(out.data() + before, '*', argv.size());
   for (const std::string_view word : argv) {
-    append_length(out, '$', word.size());
-    out.append(word);
-    out.append("\r\n", 2);
+    to = put_length(to, '$', word.size());
+    to = std::copy(word.begin(), word.end(), to);
+    *to++ = '\r';
+    *to++ = '\n';
   }
+  out.resize(static_cast<std::size_t>(to - out.data()));
 }
 
 void Pipeline::push(std::string& out, std::span<const std::string_view> argv, ReplyHandler handler,

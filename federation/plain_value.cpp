@@ -12,8 +12,11 @@ constexpr int kMostDeep = 8;
 constexpr std::size_t kMostMembers = 15;  // their count fits into the first byte
 constexpr std::size_t kMostShort = 31;    // and the length of such a string
 
+// All of it is looked at: a loop without a way out is done many bytes at a time.
 bool is_plain(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; });
+  bool other = false;
+  for (const char c : text) other |= (c < 0x20) | (c >= 0x7f) | (c == '"') | (c == '\\');
+  return !other;
 }
 
 // Members with one name are one to the library, and which of them stays is its business.
@@ -155,16 +158,20 @@ class JsonMaker {
 
 // ---- JSON -> MessagePack
 
+// Without `kWrites` it only reads: whether there is a plain value.
+template <bool kWrites>
 class Packer {
  public:
-  explicit Packer(std::string_view text) : in_(text) { out_.reserve(text.size() + 8); }
-
-  std::optional<std::string> pack() && {
-    if (!value(0)) return std::nullopt;
-    skip_blanks();
-    if (at_ != in_.size()) return std::nullopt;
-    return std::move(out_);
+  explicit Packer(std::string_view text) : in_(text) {
+    if constexpr (kWrites) out_.reserve(text.size() + 8);
   }
+
+  bool pack() {
+    if (!value(0)) return false;
+    skip_blanks();
+    return at_ == in_.size();
+  }
+  std::string take() && { return std::move(out_); }
 
  private:
   void skip_blanks() {
@@ -176,8 +183,11 @@ class Packer {
     ++at_;
     return true;
   }
-  void put(std::uint8_t byte) { out_ += static_cast<char>(byte); }
+  void put(std::uint8_t byte) {
+    if constexpr (kWrites) out_ += static_cast<char>(byte);
+  }
   void put(std::uint8_t head, std::uint64_t n, int bytes) {
+    if constexpr (!kWrites) return;
     put(head);
     for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) put(static_cast<std::uint8_t>(n >> shift));
   }
@@ -252,6 +262,7 @@ class Packer {
     return true;
   }
   void put_text(std::string_view text) {
+    if constexpr (!kWrites) return;
     const std::size_t n = text.size();
     if (n <= kMostShort) {
       put(static_cast<std::uint8_t>(0xa0 | n));
@@ -265,6 +276,9 @@ class Packer {
     out_ += text;
   }
 
+  void count(std::size_t head, std::size_t byte) {
+    if constexpr (kWrites) out_[head] = static_cast<char>(byte);
+  }
   // Few enough that their count can be put into the byte that stands before them.
   bool object(int depth) {
     Names names;
@@ -277,7 +291,7 @@ class Packer {
       if (!raw_text(name) || !names.add(name) || name.size() > kMostShort) return false;
       put_text(name);
       if (!skip(':') || !value(depth + 1)) return false;
-      out_[head] = static_cast<char>(0x80 | n);
+      count(head, 0x80 | n);
       if (skip('}')) return true;
       if (!skip(',')) return false;
     }
@@ -290,7 +304,7 @@ class Packer {
     if (skip(']')) return true;
     for (std::size_t n = 1; n <= kMostMembers; ++n) {
       if (!value(depth + 1)) return false;
-      out_[head] = static_cast<char>(0x90 | n);
+      count(head, 0x90 | n);
       if (skip(']')) return true;
       if (!skip(',')) return false;
     }
@@ -306,6 +320,12 @@ class Packer {
 
 std::optional<std::string> plain_json(std::string_view message_pack) { return JsonMaker(message_pack).make(); }
 
-std::optional<std::string> plain_message_pack(std::string_view json) { return Packer(json).pack(); }
+std::optional<std::string> plain_message_pack(std::string_view json) {
+  Packer<true> packer(json);
+  if (!packer.pack()) return std::nullopt;
+  return std::move(packer).take();
+}
+
+bool is_plain_json(std::string_view json) { return Packer<false>(json).pack(); }
 
 }  // namespace stem::federation

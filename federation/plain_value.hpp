@@ -11,5 +11,7 @@ namespace stem::federation {
 
 std::optional<std::string> plain_json(std::string_view message_pack);
 std::optional<std::string> plain_message_pack(std::string_view json);
+// Whether the above has an answer, without making one.
+bool is_plain_json(std::string_view json);
 
 }  // namespace stem::federation

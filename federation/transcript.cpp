@@ -135,50 +135,51 @@ std::string unique_of(const JsonMember& m) { return json_string_value(m.value).s
 
 // True when the member was one of ours.
 bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) {
+  const std::string_view name = m.name;  // compared by its length first
   engine::TaskExtras& extras = into.extras;
-  if (m.name == kJsonTextMember) {
+  if (name == "stem.ignoreResult") {
+    into.wanted = m.value != "true";
+  } else if (name == "stem.letGo") {
+    into.let_go = m.value == "true";
+  } else if (name == kJsonTextMember) {
     into.is_text = m.value == "true";
-  } else if (m.name == "stem.inPlace") {
+  } else if (name == "stem.inPlace") {
     into.spec.in_place = m.value == "true";
-  } else if (m.name == "stem.noRenew") {
+  } else if (name == "stem.noRenew") {
     into.spec.auto_renew = m.value != "true";
-  } else if (m.name == "stem.softTimeLimitMs") {
+  } else if (name == "stem.softTimeLimitMs") {
     extras.soft_limit_ns = ms_to_ns(m.value);
-  } else if (m.name == "stem.timeLimitMs") {
+  } else if (name == "stem.timeLimitMs") {
     extras.hard_limit_ns = ms_to_ns(m.value);
-  } else if (m.name == "stem.retryPolicy" && m.is_object()) {
+  } else if (name == "stem.retryPolicy" && m.is_object()) {
     read_retry_policy(m.value, extras.retry);
-  } else if (m.name == "stem.retryFor" && m.is_string()) {
+  } else if (name == "stem.retryFor" && m.is_string()) {
     into.retry_for = json_string_value(m.value);
     extras.retry_for = into.retry_for;
-  } else if (m.name == "stem.noRetryFor" && m.is_string()) {
+  } else if (name == "stem.noRetryFor" && m.is_string()) {
     into.no_retry_for = json_string_value(m.value);
     extras.no_retry_for = into.no_retry_for;
-  } else if (m.name == "stem.idempotencyKey" && m.is_string()) {
+  } else if (name == "stem.idempotencyKey" && m.is_string()) {
     into.idempotency_key = json_string_value(m.value);
     extras.idempotency_key = into.idempotency_key;
-  } else if (m.name == "stem.rateLimit" && m.is_object()) {
+  } else if (name == "stem.rateLimit" && m.is_object()) {
     const LimitMember limit = read_limit(m.value);
     extras.rate_key = limit.key;
     extras.rate = limit.rate();
-  } else if (m.name == "stem.groupRateLimit" && m.is_object()) {
+  } else if (name == "stem.groupRateLimit" && m.is_object()) {
     const LimitMember limit = read_limit(m.value);
     extras.group_rate_key = limit.key;
     extras.group_rate = limit.rate();
-  } else if (m.name == "stem.concurrencyLimit" && m.is_object()) {
+  } else if (name == "stem.concurrencyLimit" && m.is_object()) {
     const LimitMember limit = read_limit(m.value);
     extras.concurrency_key = limit.key;
     extras.concurrency_limit = limit.key != 0 ? limit.count : 0;
-  } else if (m.name == "stem.rateLimiterFailureMode") {
+  } else if (name == "stem.rateLimiterFailureMode") {
     extras.limits_fail_closed = m.value == R"("failClosed")";
-  } else if (m.name == "stem.expiresAt" && m.is_string()) {
+  } else if (name == "stem.expiresAt" && m.is_string()) {
     const auto at = parse_iso_time_us(json_string_value(m.value));
     if (!at) return false;
     extras.expires_ns = std::max<std::int64_t>(1, clocks.monotonic_ns(*at));
-  } else if (m.name == "stem.ignoreResult") {
-    into.wanted = m.value != "true";
-  } else if (m.name == "stem.letGo") {
-    into.let_go = m.value == "true";
   } else {
     return false;
   }
@@ -187,11 +188,9 @@ bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) 
 
 void read_meta(std::string_view meta, const Clocks& clocks, ImportedTask& into) {
   if (meta == "{}") return;
-  const auto members = json_members(meta);
-  if (!members) return;
   MetaWriter rest("{}");
   bool any = false;
-  for (const JsonMember& m : *members) {
+  for (const JsonMember& m : members_of_object(meta)) {
     if (take_member(m, clocks, into)) continue;
     if (m.name == kUniqueMember && m.is_string()) into.unique = unique_of(m);
     rest.raw(m.name, m.value);

@@ -66,7 +66,7 @@ struct ImportedTask {
   ImportedTask& operator=(const ImportedTask&) = delete;
 };
 
-// `envelope` outlives `into`.
+// `envelope` has been decoded (its texts are sound), and outlives `into`.
 void read(const Envelope& envelope, const Clocks& clocks, ImportedTask& into);
 
 }  // namespace stem::federation
