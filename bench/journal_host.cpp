@@ -118,12 +118,9 @@ void JournalHost::await_ready(Seat& seat) const {
 }
 
 void JournalHost::await_disk(Seat& seat) const {
-  shm::Ring hints = shm::journal_hints(seat.segment());
-  // A flag raised by lost hints stands until the writer has begun to look at every slot, and until that is on disk
-  // nothing is published.
-  const std::uint64_t tail = hints.tail();
+  const std::uint64_t position = shm::journal_position(seat.segment());
   const std::int64_t until_ns = base::monotonic_ns() + kReadyTimeoutNs;
-  while (!shm::await_journal(seat.segment(), tail, kSliceNs)) {
+  while (!shm::await_journal(seat.segment(), position, kSliceNs)) {
     if (base::monotonic_ns() > until_ns) throw Failure("the journal did not come to rest");
     seat.participant().beat();
   }
@@ -136,7 +133,7 @@ DiskUse JournalHost::use() const noexcept {
 void make_durable(const Scene& scene, shm::Durability durability) {
   Seat seat(scene, shm::Role::kTool, "settings");
   if (!engine::Control(seat.engine()).set_durability(seat.queue(), durability))
-    throw Failure("no room in /dev/shm for the journal's hints");
+    throw Failure("no room in /dev/shm for the journal's marks");
 }
 
 }  // namespace stem::bench

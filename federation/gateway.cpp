@@ -23,6 +23,7 @@
 #include "federation/registry.hpp"
 #include "io/doorbell_bridge.hpp"
 #include "io/loop.hpp"
+#include "journal/expect.hpp"
 #include "shm/death.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/names.hpp"
@@ -128,7 +129,7 @@ Result<void> Gateway::attach() {
   shm::SegmentOptions options;  // of a new one, where no program has made it yet
   options.name_space = options_.name_space;
   options.directory = options_.directory;
-  auto segment = shm::Segment::open_or_create(options);
+  auto segment = journal::open_or_create(options);
   if (!segment) return segment.error();
   segment_ = *segment;
   auto self = shm::Participant::join(segment_, {shm::Role::kGateway, options_.node});

@@ -32,7 +32,7 @@ class SharedBoard final : public beat::Board {
   std::uint32_t row_total() override;
   std::uint64_t stamp_of(std::uint32_t row) override { return rows_[row].version; }
   std::optional<beat::StoredEntry> read(std::uint32_t row, std::uint64_t stamp) override;
-  std::int64_t fired_ns(std::uint32_t row) override { return rows_[row].fired_ns; }
+  std::int64_t fired_ns(const beat::StoredEntry& stored) override { return rows_[stored.row].fired_ns; }
   beat::FireResult fire(const beat::StoredEntry& stored, const beat::Tick& tick, const beat::Now& now) override;
   void note(const beat::StoredEntry& stored, const beat::FireResult& result, std::int64_t drift_ns,
             const beat::Now& now) override;

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <bit>
 #include <climits>
 #include <ctime>
 
@@ -17,7 +18,7 @@ constexpr std::uint32_t kAwake = static_cast<std::uint32_t>(JournalRest::kAwake)
 // Rings the writer when it rests as deeply as `from` or deeper; one of all who see it does.
 void ring_writer(Segment& segment, JournalRest from) noexcept {
   Header& h = segment.header();
-  // order(journal.rest): seq_cst; pairs with rest_journal(): either the writer sees the hint before it sleeps, or we
+  // order(journal.rest): seq_cst; pairs with rest_journal(): either the writer sees the mark before it sleeps, or we
   // see that it sleeps.
   if (h.journal_rest.load(std::memory_order_seq_cst) < static_cast<std::uint32_t>(from)) return;
   if (h.journal_rest.exchange(kAwake, std::memory_order_seq_cst) == kAwake) return;
@@ -27,15 +28,43 @@ void ring_writer(Segment& segment, JournalRest from) noexcept {
 
 }  // namespace
 
-bool commit_journal_hints(const Segment& segment) noexcept {
-  return segment.commit(segment.layout().journal, ring_bytes(kJournalRingLog2));
+bool JournalMarks::any() const noexcept {
+  for (std::uint32_t word = 0; word * 64 < lines_; ++word)
+    if (summary_[word].load(std::memory_order_seq_cst) != 0) return true;
+  return false;
 }
 
-bool note_for_journal(Segment& segment, Ring& hints, std::uint64_t generation, std::uint32_t slot) noexcept {
-  const bool there = hints.push(generation, slot);
-  if (!there) segment.header().journal_overflowed.store(1, std::memory_order_seq_cst);
+std::uint64_t JournalMarks::count() const noexcept {
+  std::uint64_t count = 0;
+  for (std::uint32_t word = 0; word < lines_ * kLineWords; ++word)
+    count += static_cast<std::uint64_t>(std::popcount(marks_[word].load(std::memory_order_relaxed)));
+  return count;
+}
+
+bool JournalMarks::take(std::uint32_t& line, Line& marks) noexcept {
+  for (; line < lines_; line = (line / 64 + 1) * 64) {
+    const std::uint64_t left = summary_[line / 64].load(std::memory_order_seq_cst) >> (line % 64);
+    if (left == 0) continue;
+    line += static_cast<std::uint32_t>(std::countr_zero(left));
+    if (line >= lines_) return false;
+    // order(journal.mark): seq_cst; the line's bit first: who marks behind us sets it again.
+    summary_[line / 64].fetch_and(~(std::uint64_t{1} << (line % 64)), std::memory_order_seq_cst);
+    for (std::uint32_t word = 0; word < kLineWords; ++word) {
+      std::atomic<std::uint64_t>& from = marks_[line * kLineWords + word];
+      marks[word] = from.load(std::memory_order_seq_cst) == 0 ? 0 : from.exchange(0, std::memory_order_seq_cst);
+    }
+    return true;
+  }
+  return false;
+}
+
+bool commit_journal_marks(const Segment& segment) noexcept {
+  return segment.commit(segment.layout().journal, mark_bytes(segment.geometry().slot_count));
+}
+
+void note_for_journal(Segment& segment, JournalMarks& marks, std::uint32_t slot) noexcept {
+  marks.set(slot);
   ring_writer(segment, JournalRest::kUntilWork);
-  return there;
 }
 
 bool await_journal(Segment& segment, std::uint64_t position, std::int64_t timeout_ns) noexcept {
@@ -65,12 +94,12 @@ void publish_journal(Segment& segment, std::uint64_t position) noexcept {
   ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&h.journal_commits), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
-void rest_journal(Participant& self, const Ring& hints, JournalRest rest, std::int64_t timeout_ns) noexcept {
+void rest_journal(Participant& self, const JournalMarks& marks, JournalRest rest, std::int64_t timeout_ns) noexcept {
   Header& h = self.segment().header();
   const std::uint32_t bell = prepare_sleep(self);
   h.journal_rest.store(static_cast<std::uint32_t>(rest), std::memory_order_seq_cst);
   const bool awaited = h.journal_awaited.load(std::memory_order_seq_cst) != 0;
-  const bool busy = awaited || (rest == JournalRest::kUntilWork && !hints.empty());
+  const bool busy = awaited || (rest == JournalRest::kUntilWork && marks.any());
   if (!busy) (void)park(self, bell, timeout_ns);
   h.journal_rest.store(kAwake, std::memory_order_seq_cst);
 }

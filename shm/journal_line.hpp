@@ -1,14 +1,12 @@
-// The segment's side of the journal (docs/journal.md): hints of changed tasks on their way to the writer, and how far
-// the writer has come.
+// The segment's side of the journal (docs/journal.md): marks of changed tasks for the writer, and how far it has come.
 //
-// Hints may be lost; then the writer finds the change by its patrol. But who waits for his task to be on disk pushes
-// until the hint is there.
+// Marks may be lost, with whoever is killed before he sets one; then the writer finds the change by its patrol.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "shm/participant.hpp"
-#include "shm/ring.hpp"
 
 namespace stem::shm {
 
@@ -17,11 +15,46 @@ inline constexpr std::int64_t kJournalSilenceNs = 2'000'000'000;  // then its wr
 // What the writer sleeps for.
 enum class JournalRest : std::uint32_t { kAwake = 0, kUntilCommit = 1, kUntilWork = 2 };
 
-inline Ring journal_hints(const Segment& segment) noexcept {
-  return {segment.at<RingHeader>(segment.layout().journal), kJournalRingLog2};
-}
-// Memory for the hints; before the first queue is made durable. False when /dev/shm is full.
-[[nodiscard]] bool commit_journal_hints(const Segment& segment) noexcept;
+// A bit for each slot whose task has changed since the writer looked at it (layout.hpp). Neighbours share a word, not
+// all producers one; a mark never finds the table full, and a second one of the same slot costs the writer nothing.
+//
+// A view: cheap, thread-safe, lives no longer than the segment.
+class JournalMarks {
+ public:
+  static constexpr std::uint32_t kLineWords = kMarkLineSlots / 64;
+  using Line = std::array<std::uint64_t, kLineWords>;  // bit s of word w: slot 64 w + s of the line
+
+  explicit JournalMarks(const Segment& segment) noexcept
+      : summary_(segment.at<std::atomic<std::uint64_t>>(segment.layout().journal)),
+        marks_(segment.at<std::atomic<std::uint64_t>>(segment.layout().journal +
+                                                      mark_summary_bytes(segment.geometry().slot_count))),
+        lines_(static_cast<std::uint32_t>(mark_lines(segment.geometry().slot_count))) {}
+
+  void set(std::uint32_t slot) noexcept {
+    const std::uint32_t line = slot / kMarkLineSlots;
+    // order(journal.mark): seq_cst, as all of these; the change before the mark, and the mark before the look at the
+    // line's bit: who finds that set has marked before take() clears it, and so before it takes the marks.
+    marks_[slot / 64].fetch_or(std::uint64_t{1} << (slot % 64), std::memory_order_seq_cst);
+    std::atomic<std::uint64_t>& above = summary_[line / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (line % 64);
+    if ((above.load(std::memory_order_seq_cst) & bit) == 0) above.fetch_or(bit, std::memory_order_seq_cst);
+  }
+
+  bool any() const noexcept;
+  // How many there are; for people.
+  std::uint64_t count() const noexcept;
+  // For the writer: takes the marks of the first marked line from `line` on, and moves `line` there. False when there
+  // is none.
+  bool take(std::uint32_t& line, Line& marks) noexcept;
+
+ private:
+  std::atomic<std::uint64_t>* summary_;
+  std::atomic<std::uint64_t>* marks_;
+  std::uint32_t lines_;
+};
+
+// Memory for the marks; before the first queue is made durable. False when /dev/shm is full.
+[[nodiscard]] bool commit_journal_marks(const Segment& segment) noexcept;
 
 inline Durability durability_of(const Segment& segment, std::uint32_t queue) noexcept {
   return static_cast<Durability>(segment.queue(queue).durability.load(std::memory_order_relaxed));
@@ -33,17 +66,23 @@ inline bool journal_runs(const Segment& segment, std::int64_t now_ns) noexcept {
   return alive != 0 && now_ns - alive < kJournalSilenceNs;
 }
 
-// A task of a durable queue has changed. False: the hint found no room, and the writer will look at every slot.
-bool note_for_journal(Segment& segment, Ring& hints, std::uint64_t generation, std::uint32_t slot) noexcept;
+// A task of a durable queue has changed.
+void note_for_journal(Segment& segment, JournalMarks& marks, std::uint32_t slot) noexcept;
 
-// Sleeps until hints below `position` are on disk, or until `timeout_ns`; true when they are.
+// The position at which everything that was marked before this call is on disk: with the next look at all marks.
+inline std::uint64_t journal_position(const Segment& segment) noexcept {
+  // order(journal.looks): seq_cst; after our marks. A look that had begun before may have passed them, the next has not.
+  return segment.header().journal_looks.load(std::memory_order_seq_cst) + 1;
+}
+
+// Sleeps until that position is on disk, or until `timeout_ns`; true when it is.
 bool await_journal(Segment& segment, std::uint64_t position, std::int64_t timeout_ns) noexcept;
 
 // ---- for the writer
 
-// Everything below `position` is on disk: tells who waits for it.
+// Everything up to `position` is on disk: tells who waits for it.
 void publish_journal(Segment& segment, std::uint64_t position) noexcept;
 // Sleeps until rung, or `timeout_ns`, unless there is something to do already.
-void rest_journal(Participant& self, const Ring& hints, JournalRest rest, std::int64_t timeout_ns) noexcept;
+void rest_journal(Participant& self, const JournalMarks& marks, JournalRest rest, std::int64_t timeout_ns) noexcept;
 
 }  // namespace stem::shm

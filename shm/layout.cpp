@@ -48,7 +48,8 @@ Layout make_layout(const Geometry& g) noexcept {
   at = (at + kSuperblockBytes - 1) / kSuperblockBytes * kSuperblockBytes;
   l.blocks = take(g.block_bytes);
   l.schedules = take(sizeof(ScheduleTable) + kScheduleRows * sizeof(ScheduleRow));
-  l.journal = take(ring_bytes(kJournalRingLog2));
+  l.journal = take(mark_bytes(g.slot_count));
+  l.former = take(std::uint64_t{g.slot_count} * sizeof(FormerRow));
   l.events = take(std::uint64_t{g.participant_count} * kEventCells * sizeof(EventCell));
   l.total_bytes = at;
   return l;
@@ -78,7 +79,8 @@ std::uint64_t layout_signature() noexcept {
   for (const std::uint32_t stride : kBlockStride) fold(stride);
   fold(kPriorities);
   fold(kInlineBytes);
-  fold(kJournalRingLog2);
+  fold(kMarkLineSlots);
+  fold(sizeof(FormerRow));
   fold(kEventCells * sizeof(EventCell));
   fold(kInboxLog2);
   fold(kReturnSlots << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);

@@ -4,7 +4,7 @@
 //
 //   header | queue keys | queues | task keys | tasks | roster | subscriptions | counters | wait histograms
 //   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena | schedules
-//   | journal hints | events
+//   | journal marks | former ids | events
 //
 // A new segment is sparse: only pages that were used cost memory. A page is committed (fallocate) before
 // its first use, so that a full /dev/shm is an error code and never a SIGBUS.
@@ -27,7 +27,7 @@
 namespace stem::shm {
 
 inline constexpr std::uint64_t kMagic = 0x3130474553544d45ull;  // "EMTSEG01"
-inline constexpr std::uint32_t kLayoutVersion = 6;
+inline constexpr std::uint32_t kLayoutVersion = 7;
 
 using Offset = std::uint64_t;  // bytes from the start of the segment
 
@@ -82,12 +82,14 @@ struct alignas(kCacheLineBytes) Header {
 
   // See journal_line.hpp and docs/journal.md.
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> journal_writer;  // incarnation << 12 | participant + 1. W: it
-  std::atomic<std::int64_t> journal_alive_ns;     // when it last took work; 0 = it takes none. W: the writer
-  std::atomic<std::uint64_t> journal_durable;     // hints below this position are on disk. W: the writer
-  std::atomic<std::uint32_t> journal_commits;     // goes up with it; those who wait sleep on it. W: the writer
-  std::atomic<std::uint32_t> journal_awaited;     // somebody sleeps on it. W: waiters set, the writer clears
-  std::atomic<std::uint32_t> journal_rest;        // JournalRest. W: the writer, who rings it clears
-  std::atomic<std::uint32_t> journal_overflowed;  // a hint found no room. W: any sets, the writer clears
+  std::atomic<std::int64_t> journal_alive_ns;  // when it last took work; 0 = it takes none. W: the writer
+  std::atomic<std::uint64_t> journal_looks;    // how often it has begun to look at all marks. W: the writer
+  std::atomic<std::uint64_t> journal_durable;  // what was marked before that look is on disk. W: the writer
+  std::atomic<std::uint32_t> journal_commits;  // goes up with it; those who wait sleep on it. W: the writer
+  std::atomic<std::uint32_t> journal_awaited;  // somebody sleeps on it. W: waiters set, the writer clears
+  std::atomic<std::uint32_t> journal_rest;     // JournalRest. W: the writer, who rings it clears
+  std::atomic<std::uint32_t> journal_rescan;   // every slot is to be looked at. W: any sets, the writer clears
+  std::atomic<std::uint32_t> former_used;      // rows of former ids with memory behind them. W: the writer
 };
 
 // ---- slab ------------------------------------------------------------------------------------------
@@ -402,7 +404,6 @@ static_assert(sizeof(BlockHeader) == 64);
 inline constexpr std::uint32_t kInboxLog2 = 8;         // hints of tasks meant for one worker (affinity)
 inline constexpr std::uint32_t kDelayedRingLog2 = 14;  // delayed tasks the keeper has not yet taken note of
 inline constexpr std::uint32_t kBlockRingLog2 = 16;    // free hints kept per class
-inline constexpr std::uint32_t kJournalRingLog2 = 16;  // changed tasks that the journal has not yet looked at
 
 // kFilling: being written by a participant who may lose the task meanwhile and go on writing; the tag names
 // roster row and incarnation in place of slot and generation, so that only its end frees the block.
@@ -426,13 +427,38 @@ struct alignas(kCacheLineBytes) EventCell {
 static_assert(sizeof(EventCell) == 192);
 inline constexpr std::uint32_t kEventCells = 512;  // per participant
 
+// ---- the journal -----------------------------------------------------------------------------------
+
+// A bit for each slot: its task has changed since the journal looked at it. Above them a bit for each line of them, so
+// that a look at all costs little where little has changed. See journal_line.hpp.
+inline constexpr std::uint32_t kMarkLineSlots = kCacheLineBytes * 8;
+constexpr std::uint64_t mark_lines(std::uint32_t slot_count) {
+  return (std::uint64_t{slot_count} + kMarkLineSlots - 1) / kMarkLineSlots;
+}
+constexpr std::uint64_t mark_summary_bytes(std::uint32_t slot_count) {
+  return (mark_lines(slot_count) + kMarkLineSlots - 1) / kMarkLineSlots * kCacheLineBytes;
+}
+constexpr std::uint64_t mark_bytes(std::uint32_t slot_count) {
+  return mark_summary_bytes(slot_count) + mark_lines(slot_count) * kCacheLineBytes;
+}
+
+// Under which ids the task that a journal brought back into this slot was known before: the one it was enqueued with,
+// and the one it had in the segment before this. W: the journal's writer, before the task is let go. R: any.
+struct alignas(32) FormerRow {
+  std::atomic<std::uint64_t> generation;  // of the task that this is said of; stored last
+  std::atomic<std::uint64_t> epochs;      // of the first id << 32 | of the last one
+  std::atomic<std::uint64_t> first;       // TaskId::handle
+  std::atomic<std::uint64_t> last;
+};
+static_assert(sizeof(FormerRow) == 32);
+
 // ---- sections --------------------------------------------------------------------------------------
 
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
       unique, limiters, limiter_calls, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings,
-      blocks, schedules, journal, events;
+      blocks, schedules, journal, former, events;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

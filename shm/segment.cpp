@@ -242,6 +242,9 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
   // order(segment.ready): release; pairs with the acquire in attach(); the header above is complete.
   h.ready.store(1, std::memory_order_release);
 
+  if (options.prepare)
+    if (auto prepared = options.prepare(s); !prepared) return prepared.error();
+
   const std::string self = "/proc/self/fd/" + std::to_string(fd);
   if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
     if (errno == EEXIST)

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ struct SegmentOptions {
   std::uint32_t task_count = 4096;
   std::uint64_t block_bytes = 4ull << 30;  // address space for payloads over 64 bytes; used when needed
   std::string group;                       // not empty: 0660 and this group
+  // Called with a new segment that is complete, before anybody else can see it; an error leaves none.
+  std::function<Result<void>(class Segment&)> prepare;
 };
 
 // Where segments of this user are: /dev/shm/stem-UID, or $STEM_SHM_DIRECTORY.

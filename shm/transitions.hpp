@@ -21,8 +21,9 @@ inline constexpr std::uint16_t kLegalNext[kStateCount] = {
     static_cast<std::uint16_t>(bit(State::kLeased) | bit(State::kRetiring)),
     /* Delayed  */
     static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring)),
-    /* Waiting  */  // a restored task becomes what it was
-    static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring) | bit(State::kDelayed) | bit(State::kDead)),
+    /* Waiting  */  // a restored task becomes what it was; one that is over with its result, by way of settling
+    static_cast<std::uint16_t>(bit(State::kReady) | bit(State::kRetiring) | bit(State::kDelayed) | bit(State::kDead) |
+                               bit(State::kSettling)),
     /* Leased   */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kSettling) |
                                bit(State::kDead) | bit(State::kDone) | bit(State::kOutbox) | bit(State::kQuarantine)),

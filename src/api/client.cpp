@@ -7,6 +7,7 @@
 #include "api/attachments.hpp"
 #include "api/segment_port.hpp"
 #include "api/waiting.hpp"
+#include "journal/expect.hpp"
 
 namespace stem {
 namespace api {
@@ -47,7 +48,7 @@ SegmentPort::~SegmentPort() { drop_attachment(serial_); }
 Result<std::unique_ptr<SegmentPort>> SegmentPort::open(const shm::SegmentOptions& options, bool create) {
   (void)attach_mutex();  // registers its fork handlers before the first thread can need them
   auto segment =
-      create ? shm::Segment::open_or_create(options) : shm::Segment::attach(options.name_space, options.directory);
+      create ? journal::open_or_create(options) : shm::Segment::attach(options.name_space, options.directory);
   if (!segment) return segment.error();
   return std::make_unique<SegmentPort>(std::move(*segment), options);
 }

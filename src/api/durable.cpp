@@ -8,8 +8,7 @@
 namespace stem::api {
 namespace {
 
-constexpr std::int64_t kSliceNs = 50'000'000;      // a wake that was lost costs at most this
-constexpr std::int64_t kShortSliceNs = 1'000'000;  // until there may be room for another hint
+constexpr std::int64_t kSliceNs = 50'000'000;  // a wake that was lost costs at most this
 
 Error not_durable(const shm::Segment& segment, std::uint32_t queue, std::string_view what) {
   return {Errc::kNotDurable, "queue \"" + std::string(shm::queue_name(segment, queue)) + "\": " + std::string(what)};
@@ -28,24 +27,33 @@ bool settled_without_disk(engine::Engine& engine, TaskId id, std::int64_t now_ns
 
 }  // namespace
 
-std::unique_ptr<Error> Producer::refuse_undurable(std::uint32_t queue) const {
+std::unique_ptr<Error> Producer::refuse_undurable(std::uint32_t queue, std::size_t count) {
   const shm::Segment& segment = engine_.segment();
   if (shm::durability_of(segment, queue) == shm::Durability::kMemory) return nullptr;
-  return shm::journal_runs(segment, now_ns()) ? nullptr : boxed(not_durable(segment, queue, kNobodyWrites));
+  if (!shm::journal_runs(segment, now_ns())) return boxed(not_durable(segment, queue, kNobodyWrites));
+  if (ahead_ + count <= kMostAhead / 2) return nullptr;
+  // Half of them are behind the last checkpoint; the other half has to be on disk.
+  if (checkpoint_ != 0 && !await_disk(checkpoint_)) return boxed(not_durable(segment, queue, kNobodyWrites));
+  checkpoint_ = shm::journal_position(segment);
+  ahead_ = 0;
+  return nullptr;
+}
+
+// False: the journal stopped before.
+bool Producer::await_disk(std::uint64_t position) {
+  shm::Segment& segment = engine_.segment();
+  while (shm::journal_runs(segment, now_ns()))
+    if (shm::await_journal(segment, position, kSliceNs)) return true;
+  return false;
 }
 
 // False: the journal stopped before, and nobody knows.
 bool Producer::reaches_disk(TaskId last) {
   shm::Segment& segment = engine_.segment();
-  // A hint of our own, behind those of all of them, pushed until it finds room: the writer comes to it last. Where one
-  // of theirs found none, it has been told before, and looks at every slot before it says that it has come this far.
-  shm::Ring hints = shm::journal_hints(segment);
-  while (!shm::note_for_journal(segment, hints, last.generation(), last.slot()) && shm::journal_runs(segment, now_ns()))
-    (void)shm::await_journal(segment, hints.tail(), kShortSliceNs);
-  const std::uint64_t position = hints.tail();
-  while (shm::journal_runs(segment, now_ns()))
-    if (shm::await_journal(segment, position, kSliceNs)) return true;
-  return false;
+  // Another's task, whose unique key stood in the way of ours, he may not have marked yet.
+  shm::JournalMarks marks(segment);
+  shm::note_for_journal(segment, marks, last.slot());
+  return await_disk(shm::journal_position(segment));
 }
 
 std::unique_ptr<Error> Producer::await_holder(std::uint32_t queue, TaskId holder) {
@@ -59,8 +67,11 @@ std::unique_ptr<Error> Producer::await_holder(std::uint32_t queue, TaskId holder
 std::unique_ptr<Error> Producer::make_durable(std::uint32_t queue, std::span<const TaskId> ids, std::size_t& kept) {
   kept = ids.size();
   shm::Segment& segment = engine_.segment();
-  if (shm::durability_of(segment, queue) != shm::Durability::kSync) return nullptr;
-  if (ids.empty()) return nullptr;
+  if (shm::durability_of(segment, queue) == shm::Durability::kMemory || ids.empty()) return nullptr;
+  if (shm::durability_of(segment, queue) == shm::Durability::kJournal) {
+    ahead_ += ids.size();
+    return nullptr;
+  }
   if (reaches_disk(ids.back())) return nullptr;
   bool all_over = true;
   while (kept > 0) {  // from the last one on, so that what stays are the first

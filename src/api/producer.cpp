@@ -194,15 +194,25 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
     if (auto good = prepare_call(resolver_, **resolved, options == nullptr ? none : *options, {}, moment(), call);
         !good)
       return boxed(good.error().within("task \"" + std::string(task.name) + "\""));
-    if (auto refused = refuse_undurable(call.spec.queue)) return refused;
     if (call.spec.extras == nullptr) {  // all alike and plain: one visit, hints pushed together
       call.spec.in_place = in_place;
       std::vector<engine::TaskSpec> specs(payloads.size(), call.spec);
       for (std::size_t i = 0; i < payloads.size(); ++i) specs[i].payload = payloads[i];
       std::vector<engine::TaskId> made(payloads.size());
-      const EnqueueStatus status = engine_.enqueue_many(specs.data(), specs.size(), made.data(), done, now_ns());
-      for (std::size_t i = 0; i < done; ++i) ids[i] = {made[i], false, nullptr};
-      if (auto lost = make_durable(call.spec.queue, std::span(made.data(), done), done)) return lost;
+      // Of those with a journal no more at once than may be ahead of the disk.
+      const std::size_t most = has_journal(engine_.segment(), call.spec.queue) ? kMostAhead / 2 : specs.size();
+      EnqueueStatus status = EnqueueStatus::kOk;
+      while (done < specs.size() && status == EnqueueStatus::kOk) {
+        const std::size_t first = done;
+        const std::size_t now = std::min(most, specs.size() - first);
+        if (auto refused = refuse_undurable(call.spec.queue, now)) return refused;
+        std::size_t now_done = 0;
+        status = engine_.enqueue_many(specs.data() + first, now, made.data() + first, now_done, now_ns());
+        for (std::size_t i = first; i < first + now_done; ++i) ids[i] = {made[i], false, nullptr};
+        auto lost = make_durable(call.spec.queue, std::span(made.data() + first, now_done), now_done);
+        done = first + now_done;
+        if (lost) return lost;
+      }
       if (status != EnqueueStatus::kOk && status != EnqueueStatus::kFull) {
         detached = status == EnqueueStatus::kDetached;
         return boxed(refusal(status, task, payloads[done].size()));

@@ -32,11 +32,11 @@ class Producer {
   std::int64_t now_ns() const noexcept { return clock_ == nullptr ? base::monotonic_ns() : clock_->monotonic_ns(); }
   Moment moment() const noexcept;
 
-  // Before a task goes to a queue with a journal: whether that takes any now.
+  // Before `count` tasks go to a queue with a journal: whether that takes any now. Who is far ahead of the disk waits here;
+  // in mode `sync` nobody is.
+  std::unique_ptr<Error> refuse_undurable(std::uint32_t queue, std::size_t count = 1);
   // Until the task that has a unique key is on disk.
   std::unique_ptr<Error> await_holder(std::uint32_t queue, engine::TaskId holder);
-  bool reaches_disk(engine::TaskId last);
-  std::unique_ptr<Error> refuse_undurable(std::uint32_t queue) const;
   // After it: until it is on disk, where the queue promises that. What cannot be promised is taken back if nobody has
   // started it; `kept` says how many of the first ids were not.
   std::unique_ptr<Error> make_durable(std::uint32_t queue, std::span<const engine::TaskId> ids, std::size_t& kept);
@@ -45,12 +45,20 @@ class Producer {
   detail::Enqueued enqueue_slowly(const TaskInfo& task, BytesView payload, bool in_place, const EnqueueOptions* options,
                                   bool& detached);
   engine::EnqueueResult enqueue_waiting(const engine::TaskSpec& spec, const EnqueueOptions* options);
+  bool reaches_disk(engine::TaskId last);
+  bool await_disk(std::uint64_t position);
   std::int64_t wait_limit_ns(std::uint32_t queue, const EnqueueOptions* options) const noexcept;
 
   engine::Engine& engine_;
   const Clock* clock_;
   TaskResolver resolver_;
+  // Tasks for mode `journal`: those since the last checkpoint, and the journal's position there.
+  std::uint64_t ahead_ = 0;
+  std::uint64_t checkpoint_ = 0;
 };
+
+// A producer may have that many tasks (mode `journal`) of which it is not known that they are on disk.
+inline constexpr std::size_t kMostAhead = 32768;
 
 Error refusal(engine::EnqueueStatus status, const TaskInfo& task, std::size_t payload_bytes);
 std::unique_ptr<Error> boxed(Error error);

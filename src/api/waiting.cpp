@@ -4,6 +4,7 @@
 
 #include "base/clock.hpp"
 #include "engine/control.hpp"
+#include "engine/former.hpp"
 #include "engine/query.hpp"
 #include "shm/doorbell.hpp"
 
@@ -57,7 +58,8 @@ bool finished(engine::Engine& engine, TaskId id, detail::Finished& into) {
   return true;
 }
 
-Result<detail::Finished> wait_for_end(engine::Engine& engine, TaskId id, std::int64_t timeout_ns) {
+Result<detail::Finished> wait_for_end(engine::Engine& engine, TaskId asked, std::int64_t timeout_ns) {
+  const TaskId id = engine::current_id(engine.segment(), asked);
   detail::Finished end;
   shm::Participant& self = engine.self();
   shm::Segment& segment = engine.segment();
@@ -78,7 +80,8 @@ Result<detail::Finished> wait_for_end(engine::Engine& engine, TaskId id, std::in
   }
 }
 
-Result<TaskState> task_state(engine::Engine& engine, TaskId id) {
+Result<TaskState> task_state(engine::Engine& engine, TaskId asked) {
+  const TaskId id = engine::current_id(engine.segment(), asked);
   if (!known(engine.segment(), id)) return TaskState::kGone;
   for (;;) {
     detail::Finished end;
@@ -106,7 +109,8 @@ Result<TaskState> task_state(engine::Engine& engine, TaskId id) {
   }
 }
 
-std::optional<Progress> task_progress(engine::Engine& engine, TaskId id) {
+std::optional<Progress> task_progress(engine::Engine& engine, TaskId asked) {
+  const TaskId id = engine::current_id(engine.segment(), asked);
   if (!known(engine.segment(), id)) return {};
   const shm::ControlWord word = engine.segment().descriptor(id.slot()).control.load();
   if (word.generation() != id.generation() || word.state() != shm::State::kLeased) return {};

@@ -55,8 +55,8 @@ class Board {
   virtual std::uint64_t stamp_of(std::uint32_t row) = 0;
   // Nothing when the row has no entry, or another by now.
   virtual std::optional<StoredEntry> read(std::uint32_t row, std::uint64_t stamp) = 0;
-  // The planned time of the last tick of a row.
-  virtual std::int64_t fired_ns(std::uint32_t row) = 0;
+  // The planned time of the last tick of an entry.
+  virtual std::int64_t fired_ns(const StoredEntry& stored) = 0;
   // Fires the tick if the entry still is `stored` and its last tick still is that of `stored`: at most once, whoever
   // else tries, and whenever this process is stopped or killed.
   virtual FireResult fire(const StoredEntry& stored, const Tick& tick, const Now& now) = 0;

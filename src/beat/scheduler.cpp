@@ -87,7 +87,7 @@ void Scheduler::wait(Item& item, std::int64_t until_ns) {
 
 // Finds the entry's next tick and puts it into the heap.
 void Scheduler::plan(Item& item, const Now& now) {
-  item.stored.figures.fired_ns = board_->fired_ns(item.stored.row);
+  item.stored.figures.fired_ns = board_->fired_ns(item.stored);
   item.round = ++rounds_;
   item.planned_ns = 0;
   const StoredEntry& stored = item.stored;

@@ -7,8 +7,6 @@ using engine::TickStatus;
 using shm::TurnWord;
 using What = FireResult::What;
 
-std::int64_t SegmentBoard::fired_ns(std::uint32_t at) { return row(at).fired_ns.load(std::memory_order_acquire); }
-
 FireResult SegmentBoard::fire(const StoredEntry& stored, const Tick& tick, const Now& now) {
   shm::ScheduleRow& r = row(stored.row);
   const TurnWord turn(r.turn.load(std::memory_order_acquire));
@@ -17,8 +15,7 @@ FireResult SegmentBoard::fire(const StoredEntry& stored, const Tick& tick, const
     return {.what = What::kStale, .task = {}, .message = {}};
   }
   // After the turn: as long as it stands, these stand.
-  if (r.fired_ns.load(std::memory_order_acquire) != stored.figures.fired_ns)
-    return {.what = What::kStale, .task = {}, .message = {}};
+  if (store_.fired_ns(stored) != stored.figures.fired_ns) return {.what = What::kStale, .task = {}, .message = {}};
   if (store_.word_of(stored.row).bits() != stored.word.bits())
     return {.what = What::kChanged, .task = {}, .message = {}};
   auto spec = maker_.make(tick, now);

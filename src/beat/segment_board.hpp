@@ -14,7 +14,7 @@ class SegmentBoard final : public Board {
   std::optional<StoredEntry> read(std::uint32_t row, std::uint64_t stamp) override {
     return store_.read(row, shm::DefinitionWord(stamp));
   }
-  std::int64_t fired_ns(std::uint32_t row) override;
+  std::int64_t fired_ns(const StoredEntry& stored) override { return store_.fired_ns(stored); }
   FireResult fire(const StoredEntry& stored, const Tick& tick, const Now& now) override;
   void note(const StoredEntry& stored, const FireResult& result, std::int64_t drift_ns, const Now& now) override;
   void note_skipped(const StoredEntry& stored, std::uint64_t count) override;

@@ -27,23 +27,31 @@ std::string encode(std::string_view id, const std::string& text) {
   return bytes + text;
 }
 
-std::string text_of(const Entry& entry, std::int64_t created_ns, std::int64_t since_ns) {
-  return json{{"entry", entry.to_json()}, {"created", created_ns}, {"since", since_ns}}.dump(
-      -1, ' ', false, json::error_handler_t::replace);
+std::string text_of(const Entry& entry, std::int64_t created_ns, std::int64_t since_ns, std::int64_t floor_ns) {
+  json document{{"entry", entry.to_json()}, {"created", created_ns}, {"since", since_ns}};
+  if (floor_ns != 0) document["fired"] = floor_ns;
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-// What a definition's bytes say; from the segment, so anything may stand there.
-std::optional<StoredEntry> decode(std::string_view bytes) {
+// The id and the JSON of a definition's bytes; empty when they are cut short.
+std::optional<std::pair<std::string_view, std::string_view>> split(std::string_view bytes) {
   std::uint32_t id_bytes = 0;
   if (bytes.size() < sizeof id_bytes) return std::nullopt;
   std::memcpy(&id_bytes, bytes.data(), sizeof id_bytes);
   if (id_bytes > bytes.size() - sizeof id_bytes) return std::nullopt;
-  const std::string_view text = bytes.substr(sizeof id_bytes + id_bytes);
+  return std::pair(bytes.substr(sizeof id_bytes, id_bytes), bytes.substr(sizeof id_bytes + id_bytes));
+}
+
+// What a definition's bytes say; from the segment, so anything may stand there.
+std::optional<StoredEntry> decode(std::string_view bytes) {
+  const auto parts = split(bytes);
+  if (!parts) return std::nullopt;
+  const std::string_view text = parts->second;
   if (json_depth(text) > kDeepestJson + 4) return std::nullopt;
   const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object() || !document.contains("entry") || !document.contains("since") ||
       !document.contains("created") || !document["since"].is_number_integer() ||
-      !document["created"].is_number_integer())
+      !document["created"].is_number_integer() || !document.value("fired", json(0)).is_number_integer())
     return std::nullopt;
   auto entry = Entry::parse(document["entry"]);
   if (!entry.ok()) return std::nullopt;
@@ -51,6 +59,7 @@ std::optional<StoredEntry> decode(std::string_view bytes) {
   stored.entry = std::move(*entry);
   stored.created_ns = document["created"].get<std::int64_t>();
   stored.since_ns = document["since"].get<std::int64_t>();
+  stored.floor_ns = document.value("fired", std::int64_t{0});
   return stored;
 }
 
@@ -88,7 +97,7 @@ DefinitionWord ScheduleStore::word_of(std::uint32_t row) const noexcept {
   return DefinitionWord(segment_.schedule(row).definition.load(std::memory_order_acquire));
 }
 
-std::optional<StoredEntry> ScheduleStore::read(std::uint32_t row, DefinitionWord word) const {
+std::optional<std::string> ScheduleStore::definition(std::uint32_t row, DefinitionWord word) const {
   if (!word.has_entry()) return std::nullopt;
   shm::BlockHeader* header = engine_.blocks().header(word.block());
   if (header == nullptr) return std::nullopt;
@@ -96,13 +105,28 @@ std::optional<StoredEntry> ScheduleStore::read(std::uint32_t row, DefinitionWord
   const auto block = engine_.blocks().bytes(word.block(), tag);
   const std::uint32_t size = header->bytes;
   if (size > block.size()) return std::nullopt;
-  const std::string copy(reinterpret_cast<const char*>(block.data()), size);
+  std::string copy(reinterpret_cast<const char*>(block.data()), size);
   if (word_of(row).bits() != word.bits()) return std::nullopt;  // replaced meanwhile, perhaps its block used again
-  auto stored = decode(copy);
+  return copy;
+}
+
+std::optional<std::string> ScheduleStore::id_of(std::string_view definition) {
+  const auto parts = split(definition);
+  return parts ? std::optional(std::string(parts->first)) : std::nullopt;
+}
+
+std::int64_t ScheduleStore::fired_ns(const StoredEntry& entry) const noexcept {
+  return std::max(segment_.schedule(entry.row).fired_ns.load(std::memory_order_acquire), entry.floor_ns);
+}
+
+std::optional<StoredEntry> ScheduleStore::read(std::uint32_t row, DefinitionWord word) const {
+  const auto bytes = definition(row, word);
+  auto stored = bytes ? decode(*bytes) : std::nullopt;
   if (!stored) return std::nullopt;
   stored->row = row;
   stored->word = word;
   stored->figures = figures_of(segment_.schedule(row));
+  stored->figures.fired_ns = fired_ns(*stored);
   return stored;
 }
 
@@ -275,7 +299,7 @@ Result<Change> ScheduleStore::put(const Entry& entry, std::int64_t now_ns) {
     const DirectoryWord directory = closed_directory();
     const auto old = find(entry.id);
     if (!old) {
-      const auto came = insert(entry, text_of(entry, now_ns, now_ns), directory);
+      const auto came = insert(entry, text_of(entry, now_ns, now_ns, 0), directory);
       if (!came.ok()) return came.error();
       if (*came) return Change::kCreated;
       continue;
@@ -283,7 +307,34 @@ Result<Change> ScheduleStore::put(const Entry& entry, std::int64_t now_ns) {
     if (old->entry.to_json() == entry.to_json()) return Change::kNone;
     const bool goes_on = old->entry.spec_written == entry.spec_written && old->entry.timezone == entry.timezone &&
                          (old->entry.enabled || !entry.enabled);
-    auto written = write(entry.id, text_of(entry, old->created_ns, goes_on ? old->since_ns : now_ns));
+    auto written = write(entry.id, text_of(entry, old->created_ns, goes_on ? old->since_ns : now_ns, old->floor_ns));
+    if (!written.ok()) return written.error();
+    if (replace(*old, *written)) return Change::kChanged;
+    drop(*written);
+  }
+}
+
+Result<Change> ScheduleStore::restore(std::string_view definition, std::int64_t fired_ns) {
+  const auto back = decode(definition);
+  if (!back) return Error{Errc::kCorrupt, "the definition of a schedule makes no sense"};
+  const std::int64_t floor_ns = std::max(back->floor_ns, fired_ns);
+  if (auto good = prepare_table(); !good.ok()) return good.error();
+  for (;;) {  // each failed round is another process's change
+    const DirectoryWord directory = closed_directory();
+    const auto old = find(back->entry.id);
+    if (!old) {
+      const auto came =
+          insert(back->entry, text_of(back->entry, back->created_ns, back->since_ns, floor_ns), directory);
+      if (!came.ok()) return came.error();
+      if (*came) return Change::kCreated;
+      continue;
+    }
+    const bool same = old->entry.spec_written == back->entry.spec_written &&
+                      old->entry.timezone == back->entry.timezone && old->entry.enabled && back->entry.enabled;
+    if (!same || (old->floor_ns >= floor_ns && old->since_ns <= back->since_ns)) return Change::kNone;
+    auto written =
+        write(old->entry.id, text_of(old->entry, std::min(old->created_ns, back->created_ns),
+                                     std::min(old->since_ns, back->since_ns), std::max(old->floor_ns, floor_ns)));
     if (!written.ok()) return written.error();
     if (replace(*old, *written)) return Change::kChanged;
     drop(*written);

@@ -31,6 +31,7 @@ struct StoredEntry {
   Entry entry;
   std::int64_t created_ns = 0;  // CLOCK_REALTIME
   std::int64_t since_ns = 0;    // ticks count from here: it came, its spec changed, or it was enabled
+  std::int64_t floor_ns = 0;    // planned time of the last tick before a reboot; 0 = none
   TickFigures figures;
 
   // The next planned time after what was fired, as seen at `now_ns`; nothing when it is disabled or over.
@@ -55,6 +56,8 @@ class ScheduleStore {
   // The entry of a row, if it still is this definition.
   [[nodiscard]] std::optional<StoredEntry> read(std::uint32_t row, shm::DefinitionWord word) const;
   [[nodiscard]] shm::DefinitionWord word_of(std::uint32_t row) const noexcept;
+  // The planned time of the last tick of a row's entry, before a reboot or since.
+  [[nodiscard]] std::int64_t fired_ns(const StoredEntry& entry) const noexcept;
   [[nodiscard]] std::uint32_t row_total() const noexcept { return segment_.schedule_total(); }
 
   // Makes the entry be there just so. Its ticks count from now when it is new, its spec or zone changed, or it was
@@ -62,6 +65,15 @@ class ScheduleStore {
   Result<Change> put(const Entry& entry, std::int64_t now_ns);
   // kNone when there was none.
   Result<Change> remove(std::string_view id);
+
+  // ---- for the journal (docs/journal.md)
+  // The definition of a row as it lies in the segment, if it still is this one; opaque but for its id.
+  [[nodiscard]] std::optional<std::string> definition(std::uint32_t row, shm::DefinitionWord word) const;
+  static std::optional<std::string> id_of(std::string_view definition);
+  // Brings back an entry of a segment that is gone, whose last tick was planned for `fired_ns` (0 = none): its ticks go
+  // on after that. An entry of the same id and spec that has come since goes on from there too; another is left alone
+  // (kNone). kCorrupt when the definition makes no sense.
+  Result<Change> restore(std::string_view definition, std::int64_t fired_ns);
 
   // Memory for the table before its first use. kNoMemory when /dev/shm is full.
   Result<void> prepare_table() const;

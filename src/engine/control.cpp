@@ -5,6 +5,7 @@
 
 #include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
+#include "engine/former.hpp"
 #include "engine/known_handle.hpp"
 #include "engine/limiter.hpp"
 #include "engine/run.hpp"
@@ -130,7 +131,7 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
     ControlWord expected = retiring;
     (void)d.control.change(expected, retiring.with(State::kDone, 0));
   }
-  engine_.note_change(queue, word.generation(), slot);
+  engine_.note_change(queue, slot);
   TaskView revoked;
   revoked.id = TaskId{1, known};
   revoked.queue = queue;
@@ -167,7 +168,8 @@ bool Control::leave_wish(TaskId id, ControlWord word, bool terminate) noexcept {
   return true;
 }
 
-Revoked Control::revoke(TaskId id, bool terminate, std::int64_t now_ns) noexcept {
+Revoked Control::revoke(TaskId asked, bool terminate, std::int64_t now_ns) noexcept {
+  const TaskId id = current_id(segment_, asked);
   if (id.epoch != segment_.epoch() || id.slot() >= segment_.slots_used()) return Revoked::kUnknown;
   Descriptor& d = segment_.descriptor(id.slot());
   // Each new look follows a change by somebody else. Where it does not, the descriptor makes no sense.
@@ -258,14 +260,6 @@ std::uint64_t Control::purge(std::uint32_t queue, std::int64_t now_ns) noexcept 
     }
   }
   return purged;
-}
-
-bool Control::set_durability(std::uint32_t queue, shm::Durability durability) noexcept {
-  if (durability != shm::Durability::kMemory && !shm::commit_journal_hints(segment_)) return false;
-  segment_.queue(queue).durability.store(static_cast<std::uint32_t>(durability), std::memory_order_release);
-  // What is there already is written too; what is there no more, forgotten.
-  segment_.header().journal_overflowed.store(1, std::memory_order_seq_cst);
-  return true;
 }
 
 void Control::set_limits(std::uint32_t queue, const Limits& limits) noexcept {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "engine/engine.hpp"
+#include "engine/queue_settings.hpp"
 
 namespace stem::engine {
 
@@ -46,8 +47,11 @@ class Control {
     std::int64_t dead_retention_ns = -1;
   };
   void set_limits(std::uint32_t queue, const Limits& limits) noexcept;
-  // From now on; tasks that are there already follow within a second, but not those that wait in runs. False: no memory for the journal's hints.
-  bool set_durability(std::uint32_t queue, shm::Durability durability) noexcept;
+  // From now on; tasks that are there already follow within a second. False: no memory for the
+  // journal's marks.
+  bool set_durability(std::uint32_t queue, shm::Durability durability) noexcept {
+    return apply_durability(segment_, queue, durability);
+  }
 
  private:
   std::int32_t cancel_items(std::uint32_t slot, shm::ControlWord word, std::uint32_t which,

@@ -96,7 +96,7 @@ bool DeadLetters::purge(const DeadLetter& letter) noexcept {
   }
   engine_.self().count(letter.queue, Counter::kDeadPurged);
   engine_.free_slot_now(letter.slot, retiring);
-  engine_.note_change(letter.queue, retiring.generation(), letter.slot);
+  engine_.note_change(letter.queue, letter.slot);
   return true;
 }
 

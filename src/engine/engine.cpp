@@ -14,7 +14,7 @@ Engine::Engine(shm::Participant& self)
       run_serial_(self.incarnation() << 32),
       inbox_(inbox_of(segment_, self.index())),
       delayed_(segment_.at<shm::RingHeader>(segment_.layout().delayed), shm::kDelayedRingLog2),
-      journal_(shm::journal_hints(segment_)) {}
+      journal_(segment_) {}
 
 // What is still held goes back untouched: the row may be somebody else's the next moment.
 Engine::~Engine() {

@@ -112,7 +112,10 @@ struct RestoredTask {
   TaskSpec spec;
   shm::Tally tally;
   std::int64_t enqueued_ns = 0;
-  std::span<const std::byte> failure;  // a FailureRecord; with it the task is a dead letter
+  std::span<const std::byte> failure;        // a FailureRecord; with it the task is a dead letter
+  OutcomeKind outcome = OutcomeKind::kNone;  // of one that is over, and whose result was kept
+  std::span<const std::byte> result;         // bytes, or, where it did not succeed, a FailureRecord
+  std::int64_t kept_until_ns = 0;            // CLOCK_MONOTONIC
 };
 
 // The deliveries of a task before the grant it stands at.
@@ -277,17 +280,20 @@ class Engine {
   bool resolve_tick(std::uint32_t slot, shm::ControlWord word) noexcept;
 
   // ---- the journal (restore.cpp, docs/journal.md)
+  // A run that waits in a queue that has a journal now: its items become tasks of their own, which can be written. As
+  // many as there are free slots for; true when it is none any more.
+  bool break_up(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   // A task of this queue has changed: a queue with a journal wants to know.
-  void note_change(std::uint32_t queue, std::uint64_t generation, std::uint32_t slot) noexcept {
+  void note_change(std::uint32_t queue, std::uint32_t slot) noexcept {
     if (shm::durability_of(segment_, queue) != shm::Durability::kMemory) [[unlikely]]
-      (void)shm::note_for_journal(segment_, journal_, generation, slot);
+      shm::note_for_journal(segment_, journal_, slot);
   }
   // Makes a task of a segment that is gone anew, in kWaiting: nobody runs it until let_restored_go(). kDuplicate: a
   // task that was enqueued here meanwhile has its unique key.
   EnqueueResult restore(const RestoredTask& task, std::int64_t now_ns) noexcept;
   // Whether this waiting task was made by restore().
   bool is_restored(std::uint32_t slot, shm::ControlWord word) const noexcept;
-  // What it was, and will be: ready, delayed or a dead letter.
+  // What it was, and will be: ready, delayed, a dead letter, or over with a result that is kept.
   shm::State restored_state(std::uint32_t slot, shm::ControlWord waiting, std::int64_t now_ns) const noexcept;
   bool let_restored_go(std::uint32_t slot, shm::ControlWord waiting, std::int64_t now_ns) noexcept;
   // It never was; counted as a drop.
@@ -342,6 +348,7 @@ class Engine {
   void announce(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept;
   std::optional<TickNote> tick_of(std::uint32_t slot, shm::ControlWord word) const noexcept;
   void drop_tick(std::uint32_t slot, shm::ControlWord waiting) noexcept;
+  bool let_result_go(std::uint32_t slot, shm::ControlWord waiting, std::uint32_t queue, std::int64_t now_ns) noexcept;
   void announce_delayed(std::uint32_t slot, std::uint64_t generation, std::int64_t due_ns) noexcept;
   void make_room(std::uint32_t queue, std::int64_t now_ns) noexcept;
   void pass_stale_hints(std::uint32_t queue) noexcept;
@@ -489,7 +496,7 @@ class Engine {
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap
-  shm::Ring journal_;  // hints of changed tasks for the journal's writer
+  shm::JournalMarks journal_;
   std::uint32_t held_next_ = 0;
   std::uint32_t claims_ = 0;
   const shm::RingHeader* looked_ring_ = nullptr;  // how far ahead descriptors are on their way

@@ -169,7 +169,7 @@ bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64
   const ControlWord next = filled.word.with(delayed ? State::kDelayed : State::kReady, 0);
   if (!segment_.descriptor(filled.slot).control.change(word, next)) return false;
   self_.count(spec.queue, Counter::kEnqueued);
-  note_change(spec.queue, next.generation(), filled.slot);
+  note_change(spec.queue, filled.slot);
   if (events_.followed(now_ns)) [[unlikely]]
     tell_enqueued(spec, TaskId::make(1, filled.slot, filled.word.generation()).handle, now_ns);
   return true;

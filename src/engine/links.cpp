@@ -89,7 +89,7 @@ void enqueue_links(Engine& engine, std::uint32_t slot, shm::ControlWord settled,
     if (made.status != EnqueueStatus::kOk && made.status != EnqueueStatus::kDuplicate)
       engine.count_lost_link(head.queue);
     // Whoever made it may have been killed before he told the journal.
-    if (made.status == EnqueueStatus::kDuplicate) engine.note_change(head.queue, made.id.generation(), made.id.slot());
+    if (made.status == EnqueueStatus::kDuplicate) engine.note_change(head.queue, made.id.slot());
     rest.remove_prefix(head.payload_bytes);
   }
 }

@@ -67,7 +67,7 @@ bool Outbox::change(const Parcel& parcel, State to, Counter counter, ControlWord
     return false;
   }
   self.count(queue, counter);
-  engine_.note_change(queue, word.generation(), parcel.slot);
+  engine_.note_change(queue, parcel.slot);
   return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/control.hpp"
 #include "engine/extension.hpp"
+#include "engine/former.hpp"
 #include "engine/limiter.hpp"
 #include "engine/run.hpp"
 #include "engine/unique.hpp"
@@ -196,7 +197,8 @@ std::vector<std::byte> outcome_bytes(Engine& engine, std::uint32_t slot, Control
 
 }  // namespace
 
-std::optional<TaskInfo> Query::task(TaskId id) const {
+std::optional<TaskInfo> Query::task(TaskId asked) const {
+  const TaskId id = current_id(segment_, asked);
   auto info = task_in_slot(id);
   if (info || id.item() == 0) return info;
   // The item of a run may be a task of its own by now; it keeps its name.
@@ -276,8 +278,9 @@ std::optional<TaskInfo> Query::task_in_slot(TaskId id) const {
   return std::nullopt;
 }
 
-ResultState read_result(Engine& engine, TaskId id, std::vector<std::byte>& bytes, FailureRecord& failure) noexcept {
+ResultState read_result(Engine& engine, TaskId asked, std::vector<std::byte>& bytes, FailureRecord& failure) noexcept {
   shm::Segment& segment = engine.segment();
+  const TaskId id = current_id(segment, asked);
   if (id.epoch != segment.epoch() || id.slot() >= segment.geometry().slot_count) return ResultState::kGone;
   Descriptor& d = segment.descriptor(id.slot());
   for (;;) {

@@ -273,7 +273,7 @@ bool Engine::promote(std::uint32_t slot, ControlWord word, std::int64_t now_ns) 
   if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) return false;
   const bool decided = word.state() == State::kWaiting;  // it was no task before
   if (!d.control.change(word, word.with(State::kReady, 0))) return false;
-  if (decided) note_change(queue, word.generation(), slot);
+  if (decided) note_change(queue, slot);
   leave_hint(slot, word, queue, priority);
   return true;
 }

@@ -3,6 +3,7 @@
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
+#include "engine/run.hpp"
 #include "shm/names.hpp"
 
 namespace stem::engine {
@@ -12,6 +13,35 @@ using shm::Counter;
 using shm::Descriptor;
 using shm::State;
 using shm::TaggedWord;
+
+// Like a worker that claims it and gives each item back; killed in between, it is redelivered like his.
+bool Engine::break_up(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  if (word.state() != State::kReady || !is_run(d)) return false;
+  // Each try uses a grant up, so there must be something to gain by it.
+  Filled probe;
+  if (!take_slot(probe)) return false;
+  abandon(probe, shm::kNoBlock);
+  const Lease run{slot, word.with(State::kLeased, self_.owner())};
+  self_.row().held[held_next_++ % shm::kHeldSlots].store(slot + 1, std::memory_order_relaxed);
+  if (!d.control.change(word, run.word)) return false;
+  (void)lift_mask(run);
+  for (std::uint32_t left = run_pending(d, run.word); left != 0 && holds(run); left &= left - 1) {
+    const Lease item{slot, run.word, static_cast<std::uint32_t>(std::countr_zero(left)) + 1};
+    TaskView task;
+    Lease single;
+    if (!view_item(item, task) || !move_out(item, task, task.tally, single)) break;
+    (void)regrant(single.slot, single.word, task.tally, 0, now_ns);
+  }
+  for (Kept& kept : kept_)  // what found no slot waits with the run, not with us
+    if (kept.run.slot == slot) kept.items = 0;
+  if (!holds(run)) return true;
+  if (run_pending(d, run.word) == 0)
+    end_run(run);
+  else if (!release_run(run))
+    bury_run(run, now_ns);
+  return !holds(run) && !is_run(d);
+}
 
 EnqueueResult Engine::restore(const RestoredTask& task, std::int64_t now_ns) noexcept {
   EnqueueResult result;
@@ -26,9 +56,13 @@ EnqueueResult Engine::restore(const RestoredTask& task, std::int64_t now_ns) noe
   d.enqueued_ns = task.enqueued_ns;
   d.tally[0].store(TaggedWord(0, task.tally.pack()).bits(), std::memory_order_relaxed);
   const ControlWord waiting = filled.word.with(State::kWaiting, 0);
-  if (!task.failure.empty()) {
-    const shm::BlockId block = store_result({filled.slot, filled.word}, task.failure);
-    if (block == shm::kNoBlock || !write_outcome(filled.slot, filled.word, OutcomeKind::kFailed, block)) {
+  const bool over = task.outcome != OutcomeKind::kNone;
+  if (over) d.due.store(TaggedWord(0, to_due_us(task.kept_until_ns)).bits(), std::memory_order_relaxed);
+  if (over || !task.failure.empty()) {
+    const auto bytes = over ? task.result : task.failure;
+    const shm::BlockId block = store_result({filled.slot, filled.word}, bytes);
+    if ((block == shm::kNoBlock && !bytes.empty()) ||
+        !write_outcome(filled.slot, filled.word, over ? task.outcome : OutcomeKind::kFailed, block)) {
       abandon(filled, d.block == 0 ? shm::kNoBlock : d.block - 1);
       result.status = EnqueueStatus::kNoMemory;
       return result;
@@ -52,7 +86,13 @@ bool Engine::is_restored(std::uint32_t slot, ControlWord word) const noexcept {
 
 State Engine::restored_state(std::uint32_t slot, ControlWord waiting, std::int64_t now_ns) const noexcept {
   const TaggedWord outcome(segment_.descriptor(slot).outcome.load(std::memory_order_acquire));
-  if (static_cast<OutcomeKind>(outcome.value() >> 32) == OutcomeKind::kFailed) return State::kDead;
+  const TaggedWord due(segment_.descriptor(slot).due.load(std::memory_order_acquire));
+  switch (static_cast<OutcomeKind>(outcome.value() >> 32)) {
+    case OutcomeKind::kFailed: return due.value() != 0 ? State::kDone : State::kDead;  // on another host; or here
+    case OutcomeKind::kSucceeded:
+    case OutcomeKind::kCancelled: return State::kDone;
+    default: break;
+  }
   return due_ns(slot, waiting) > now_ns ? State::kDelayed : State::kReady;
 }
 
@@ -62,10 +102,35 @@ bool Engine::let_restored_go(std::uint32_t slot, ControlWord waiting, std::int64
   const std::uint32_t priority = d.priority;
   if (queue >= shm::queue_total(segment_) || priority >= shm::kPriorities) return false;
   const State next = restored_state(slot, waiting, now_ns);
+  if (next == State::kDone) return let_result_go(slot, waiting, queue, now_ns);
   ControlWord word = waiting;
   if (!d.control.change(word, waiting.with(next, 0))) return false;
   if (next == State::kReady) leave_hint(slot, waiting, queue, priority);
   if (next == State::kDelayed) announce_delayed(slot, waiting.generation(), due_ns(slot, waiting));
+  return true;
+}
+
+// It is over: counted as such, and kept until its time. By way of settling, like any end: killed in between, whoever
+// comes next finishes it.
+bool Engine::let_result_go(std::uint32_t slot, ControlWord waiting, std::uint32_t queue, std::int64_t now_ns) noexcept {
+  Descriptor& d = segment_.descriptor(slot);
+  const TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
+  const auto kind = static_cast<OutcomeKind>(outcome.value() >> 32);
+  const Counter counter = kind == OutcomeKind::kSucceeded   ? Counter::kSucceeded
+                          : kind == OutcomeKind::kCancelled ? Counter::kCancelled
+                                                            : Counter::kExported;  // it failed elsewhere
+  const ControlWord settling = waiting.with(State::kSettling, self_.owner());
+  self_.begin_op(shm::OpKind::kTake, slot, waiting.generation(), queue, counter);
+  ControlWord word = waiting;
+  if (!d.control.change(word, settling)) {
+    self_.drop_op();
+    return false;
+  }
+  self_.count(queue, counter);
+  if (kind != OutcomeKind::kFailed)
+    after_commit(slot, settling, now_ns);
+  else if (word = settling; !d.control.change(word, settling.with(State::kDone, 0)))
+    return false;
   return true;
 }
 

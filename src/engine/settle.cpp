@@ -107,7 +107,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     }
     self_.count(task.queue, counter);
     self_.offer_free(lease.slot);
-    note_change(task.queue, word.generation(), lease.slot);
+    note_change(task.queue, lease.slot);
     if (may_have_waiters(task)) [[unlikely]]
       let_waiter_go(task, now_ns);
     return Settled::kDone;
@@ -149,7 +149,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
     if (payload != 0 && !imported)
       blocks_.give_back(payload - 1, lease.slot, next.generation(), shm::BlockKind::kPayload);
   }
-  note_change(task.queue, next.generation(), lease.slot);
+  note_change(task.queue, lease.slot);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;
 }
@@ -260,7 +260,7 @@ bool Engine::make_runnable(std::uint32_t slot, ControlWord from, ControlWord nex
   const std::uint32_t priority = d.priority;
   if (!d.control.change(from, next)) return false;
   if (queue >= segment_.geometry().queue_count || priority >= shm::kPriorities) return true;
-  note_change(queue, next.generation(), slot);
+  note_change(queue, slot);
   if (delayed) {
     announce_delayed(slot, next.generation(), due_ns);
   } else {
@@ -361,7 +361,7 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
     after_commit(lease.slot, next, now_ns);
   else if (shm::anyone_awaits(segment_))
     shm::wake_result_waiters(segment_, task.id.handle);
-  note_change(task.queue, next.generation(), lease.slot);
+  note_change(task.queue, lease.slot);
   tell_failure(shm::EventKind::kFailed, task, static_cast<std::uint8_t>(reason), failure, 0, now_ns);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);
   return Settled::kDone;

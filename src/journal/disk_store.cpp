@@ -1,6 +1,7 @@
 #include "journal/disk_store.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <liburing.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -272,6 +273,46 @@ Result<WriterLock> WriterLock::take(const std::string& directory) {
 WriterLock::WriterLock(WriterLock&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
 
 WriterLock::~WriterLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+namespace {
+
+std::string mark_path(const std::string& directory, std::uint32_t epoch) {
+  return fmt::format("{}/segment-{:08x}", directory, epoch);
+}
+
+}  // namespace
+
+Result<SegmentMark> SegmentMark::take(const std::string& directory, std::uint32_t epoch) {
+  if (auto made = make_directory(directory); !made.ok()) return made.error();
+  const std::string path = mark_path(directory, epoch);
+  for (;;) {
+    const int fd = ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return system_error("open " + path);
+    SegmentMark mark(fd);
+    if (::flock(fd, LOCK_SH) != 0) {
+      if (errno == EINTR) continue;
+      return system_error("lock " + path);
+    }
+    struct stat s {};
+    if (::fstat(fd, &s) == 0 && s.st_nlink != 0) return mark;  // else it was removed before we had it
+  }
+}
+
+bool SegmentMark::is_held(const std::string& directory, std::uint32_t epoch) {
+  const std::string path = mark_path(directory, epoch);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return false;
+  const bool held = ::flock(fd, LOCK_EX | LOCK_NB) != 0;
+  if (!held) (void)::unlink(path.c_str());
+  ::close(fd);
+  return held;
+}
+
+SegmentMark::SegmentMark(SegmentMark&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+
+SegmentMark::~SegmentMark() {
   if (fd_ >= 0) ::close(fd_);
 }
 

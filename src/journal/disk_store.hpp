@@ -27,4 +27,20 @@ class WriterLock {
 // ~/.local/state/stem/journal.
 Result<std::string> default_directory();
 
+// Says, while it is there, that somebody stands for the journal of a segment: so whoever holds the WriterLock does not
+// take that segment for gone. A shared lock on a file of its own; a forked child that inherits it holds it too.
+class SegmentMark {
+ public:
+  static Result<SegmentMark> take(const std::string& directory, std::uint32_t epoch);
+  // Whether somebody has it. Removes what is left of one that nobody has.
+  static bool is_held(const std::string& directory, std::uint32_t epoch);
+  SegmentMark(SegmentMark&& other) noexcept;
+  SegmentMark& operator=(SegmentMark&&) = delete;
+  ~SegmentMark();
+
+ private:
+  explicit SegmentMark(int fd) : fd_(fd) {}
+  int fd_;
+};
+
 }  // namespace stem::journal

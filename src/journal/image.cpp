@@ -40,8 +40,11 @@ StateNow state_now(engine::Engine& engine, std::uint32_t slot, ControlWord word,
   now.state.deaths = static_cast<std::uint16_t>(tally.deaths);
   now.state.releases = tally.releases;
   if (as == State::kDelayed) now.state.due_ns = clock.to_real(engine.due_ns(slot, word));
-  if (as != State::kDead) return now;
-  now.state.reason = static_cast<std::uint8_t>(engine::DeadReason::kPermanentFailure);
+  if (as != State::kDead && as != State::kDone) return now;
+  if (as == State::kDone)
+    now.state.due_ns = clock.to_real(engine.due_ns(slot, word));
+  else
+    now.state.reason = static_cast<std::uint8_t>(engine::DeadReason::kPermanentFailure);
   now.state.dead_ns = clock.to_real(d.enqueued_ns);
   const auto block = static_cast<std::uint32_t>(shm::TaggedWord(d.outcome.load(std::memory_order_acquire)).value());
   const auto record = block == 0 ? std::nullopt
@@ -49,12 +52,40 @@ StateNow state_now(engine::Engine& engine, std::uint32_t slot, ControlWord word,
                                        block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult)));
   if (!record) return now;
   now.failure = *record;
-  if (record->reason != 0) now.state.reason = record->reason;
+  if (as == State::kDead && record->reason != 0) now.state.reason = record->reason;
   now.state.dead_ns = clock.to_real(record->at_ns);
   now.state.failure_attempts = record->attempts;
   now.state.kind_bytes = record->kind_bytes;
   now.state.message_bytes = record->message_bytes;
   return now;
+}
+
+TaskHead head_now(const Descriptor& d, ClockShift clock) {
+  TaskHead head;
+  head.enqueued_ns = clock.to_real(d.enqueued_ns);
+  head.queue = d.queue;
+  head.task = d.task;
+  head.max_retries = d.max_retries;
+  head.priority = d.priority;
+  const std::uint8_t flags = d.flags;
+  if ((flags & shm::kKeepResult) != 0) head.flags |= kKeepResult;
+  if ((flags & shm::kNoRenew) != 0) head.flags |= kNoRenew;
+  if ((flags & shm::kInPlace) != 0) head.flags |= kInPlace;
+  return head;
+}
+
+// By which ids it is known beside its own. The item of a run that became a task of its own is known by the item's.
+engine::FormerIds former_of(const engine::Engine& engine, std::uint32_t slot, ControlWord word,
+                            std::uint64_t run_item) {
+  const shm::Segment& segment = engine.segment();
+  const engine::FormerIds former = engine::former_ids(segment, slot, word.generation());
+  if (former.first || run_item == 0) return former;
+  return {{segment.epoch(), run_item}, {segment.epoch(), run_item}};
+}
+
+void put_former(Batch& batch, const engine::FormerIds& former) {
+  if (former.first)
+    batch.put(FormerHead{former.first.epoch, former.last.epoch, former.first.handle, former.last.handle});
 }
 
 void put_failure(Batch& batch, const StateNow& now) {
@@ -154,6 +185,13 @@ bool take_extras(Cursor& from, TaskImage& image) {
   return true;
 }
 
+bool take_former(Cursor& from, TaskImage& image) {
+  FormerHead f;
+  if (!from.take(f) || f.first_epoch == 0 || f.last_epoch == 0) return false;
+  image.former = {{f.first_epoch, f.first}, {f.last_epoch, f.last}};
+  return true;
+}
+
 bool take_failure(Cursor& from, TaskImage& image) {
   return from.take(image.state.kind_bytes, image.failure_kind) &&
          from.take(image.state.message_bytes, image.failure_message) && from.empty();
@@ -161,21 +199,12 @@ bool take_failure(Cursor& from, TaskImage& image) {
 
 }  // namespace
 
-bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, State as,
-                 ClockShift clock) {
+bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, State as, ClockShift clock,
+                 std::optional<engine::TickNote>* tick) {
   const Descriptor& d = engine.segment().descriptor(slot);
-  TaskHead head;
-  head.enqueued_ns = clock.to_real(d.enqueued_ns);
-  head.queue = d.queue;
-  head.task = d.task;
+  TaskHead head = head_now(d, clock);
   head.payload_bytes = d.payload_bytes;
-  head.max_retries = d.max_retries;
-  head.priority = d.priority;
-  const std::uint8_t flags = d.flags;
-  if ((flags & shm::kKeepResult) != 0) head.flags |= kKeepResult;
-  if ((flags & shm::kNoRenew) != 0) head.flags |= kNoRenew;
-  if ((flags & shm::kInPlace) != 0) head.flags |= kInPlace;
-  if ((flags & shm::kHasExtension) != 0) head.flags |= kHasExtras;
+  if ((d.flags & shm::kHasExtension) != 0) head.flags |= kHasExtras;
   const std::uint32_t block = d.block;
   std::span<const std::byte> payload{d.inline_payload, shm::kInlineBytes};
   std::uint32_t offset = 0;
@@ -187,16 +216,60 @@ bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, Contr
   if (((head.flags & kHasExtras) != 0 && !extras) || offset > payload.size() ||
       head.payload_bytes > payload.size() - offset || head.payload_bytes > shm::kMaxPayloadBytes)
     return false;
+  const engine::FormerIds former = former_of(engine, slot, word, extras ? extras->run_item : 0);
+  if (former.first) head.flags |= kHasFormer;
+  if (tick != nullptr && extras && extras->tick.size() == sizeof(engine::TickNote))
+    std::memcpy(&tick->emplace(), extras->tick.data(), sizeof(engine::TickNote));
   const StateNow now = state_now(engine, slot, word, as, clock);
   batch.begin(static_cast<std::uint32_t>(RecordType::kTask));
   batch.put(key_of(engine, slot, word));
   batch.put(now.state);
   batch.put(head);
+  put_former(batch, former);
   if (extras) put_extras(batch, *extras, clock);
   batch.put_bytes(payload.subspan(offset, head.payload_bytes));
   put_failure(batch, now);
   // What was copied is believed only if the word still stands: its blocks may have been another's meanwhile.
-  if (d.control.load() != word) {
+  // (One that is settling gives them back before its word changes.)
+  const bool gone =
+      word.state() == State::kSettling && block != 0 &&
+      engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload)).empty();
+  if (gone || !d.control.stands(word)) {
+    batch.take_back();
+    return false;
+  }
+  batch.end();
+  return true;
+}
+
+bool append_result(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, ClockShift clock) {
+  const Descriptor& d = engine.segment().descriptor(slot);
+  const shm::TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
+  const auto kind = static_cast<std::uint8_t>(outcome.value() >> 32 & 15);
+  const auto block = static_cast<std::uint32_t>(outcome.value());
+  StateNow now = state_now(engine, slot, word, State::kDone, clock);
+  now.state.outcome = kind;
+  TaskHead head = head_now(d, clock);
+  std::span<const std::byte> result;
+  if (block != 0 && kind == static_cast<std::uint8_t>(engine::OutcomeKind::kSucceeded)) {
+    result = engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kResult));
+    const shm::BlockHeader* header = engine.blocks().header(block - 1);
+    const std::uint32_t bytes = header == nullptr ? ~0u : header->bytes;
+    if (bytes > result.size() || bytes > shm::kMaxPayloadBytes) return false;
+    result = result.first(bytes);
+  }
+  if (kind == 0 || kind > static_cast<std::uint8_t>(engine::OutcomeKind::kCancelled)) return false;
+  head.payload_bytes = static_cast<std::uint32_t>(result.size());
+  const engine::FormerIds former = former_of(engine, slot, word, 0);
+  if (former.first) head.flags |= kHasFormer;
+  batch.begin(static_cast<std::uint32_t>(RecordType::kResult));
+  batch.put(key_of(engine, slot, word));
+  batch.put(now.state);
+  batch.put(head);
+  put_former(batch, former);
+  batch.put_bytes(result);
+  put_failure(batch, now);
+  if (!d.control.stands(word)) {  // as above
     batch.take_back();
     return false;
   }
@@ -206,7 +279,7 @@ bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, Contr
 
 bool append_state(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, ClockShift clock) {
   const StateNow now = state_now(engine, slot, word, word.state(), clock);
-  if (engine.segment().descriptor(slot).control.load() != word) return false;
+  if (!engine.segment().descriptor(slot).control.stands(word)) return false;
   batch.begin(static_cast<std::uint32_t>(RecordType::kState));
   batch.put(key_of(engine, slot, word));
   batch.put(now.state);
@@ -234,12 +307,37 @@ void append_names(Batch& batch, const shm::Segment& segment, NameKind kind, std:
   batch.end();
 }
 
-void append_queue(Batch& batch, const shm::Segment& segment, std::uint32_t queue) {
-  const std::string_view name = shm::queue_name(segment, queue);
-  batch.begin(static_cast<std::uint32_t>(RecordType::kQueue));
-  batch.put(QueueHead{static_cast<std::uint32_t>(shm::durability_of(segment, queue)),
-                      static_cast<std::uint32_t>(name.size())});
-  batch.put_bytes(bytes_of(name));
+void append_settings(Batch& batch, std::string_view queue, const engine::QueueSettings& s) {
+  SettingsHead head;
+  head.dead_retention_ns = s.dead_retention_ns;
+  head.max_length = s.max_length;
+  head.concurrency = s.concurrency;
+  head.rate_count = s.rate.count;
+  head.rate_period_s = s.rate.period_s;
+  head.dead_max = s.dead_max;
+  head.name_bytes = static_cast<std::uint16_t>(queue.size());
+  head.durability = static_cast<std::uint8_t>(s.durability);
+  head.overflow = static_cast<std::uint8_t>(s.overflow);
+  head.paused = s.paused ? 1 : 0;
+  head.lowest_first = s.lowest_first ? 1 : 0;
+  batch.begin(static_cast<std::uint32_t>(RecordType::kSettings));
+  batch.put(head);
+  batch.put_bytes(bytes_of(queue));
+  batch.end();
+}
+
+void append_schedule(Batch& batch, std::string_view id, std::string_view definition) {
+  batch.begin(static_cast<std::uint32_t>(RecordType::kSchedule));
+  batch.put(ScheduleHead{static_cast<std::uint32_t>(id.size()), static_cast<std::uint32_t>(definition.size())});
+  batch.put_bytes(bytes_of(id));
+  batch.put_bytes(bytes_of(definition));
+  batch.end();
+}
+
+void append_tick(Batch& batch, std::string_view id, std::int64_t planned_ns) {
+  batch.begin(static_cast<std::uint32_t>(RecordType::kTick));
+  batch.put(TickHead{planned_ns, static_cast<std::uint32_t>(id.size()), 0});
+  batch.put_bytes(bytes_of(id));
   batch.end();
 }
 
@@ -248,6 +346,8 @@ std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<co
   Cursor from(task);
   TaskKey key;
   if (!from.take(key) || !from.take(image.state) || !from.take(image.head)) return std::nullopt;
+  if ((image.head.flags & kHasFormer) != 0 && !take_former(from, image)) return std::nullopt;
+  if (image.state.outcome > static_cast<std::uint8_t>(engine::OutcomeKind::kCancelled)) return std::nullopt;
   if ((image.head.flags & kHasExtras) != 0 && !take_extras(from, image)) return std::nullopt;
   if (!from.take(image.head.payload_bytes, image.payload) || !take_failure(from, image)) return std::nullopt;
   if (image.head.priority >= shm::kPriorities || image.head.payload_bytes > shm::kMaxPayloadBytes) return std::nullopt;

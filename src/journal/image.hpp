@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "engine/engine.hpp"
+#include "engine/former.hpp"
+#include "engine/queue_settings.hpp"
 #include "journal/batch.hpp"
 #include "journal/records.hpp"
 
@@ -20,13 +22,19 @@ struct ClockShift {
 
 // Appends the kTask or kState record of the task in `slot`, which stands at `word`. False, and nothing was appended:
 // it stands there no more, or makes no sense. `as`: the state it is said to be in.
+// Of a schedule's tick, `tick` is what it says of itself.
 bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, shm::State as,
-                 ClockShift clock);
+                 ClockShift clock, std::optional<engine::TickNote>* tick = nullptr);
+// The kResult record of a task that is over and whose result is kept, or that is waiting to be such a one again.
+bool append_result(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, ClockShift clock);
 bool append_state(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, ClockShift clock);
 void append_end(Batch& batch, TaskKey key);
 // Names [first, last) of a kind.
 void append_names(Batch& batch, const shm::Segment& segment, NameKind kind, std::uint32_t first, std::uint32_t last);
-void append_queue(Batch& batch, const shm::Segment& segment, std::uint32_t queue);
+void append_settings(Batch& batch, std::string_view queue, const engine::QueueSettings& settings);
+// Without a definition: the entry was removed.
+void append_schedule(Batch& batch, std::string_view id, std::string_view definition);
+void append_tick(Batch& batch, std::string_view id, std::int64_t planned_ns);
 
 // A task of a segment that is gone. Texts and payload point into the records; `links` are its own.
 struct TaskImage {
@@ -35,10 +43,13 @@ struct TaskImage {
   engine::TaskExtras extras;
   std::int64_t unique_until_ns = 0;
   std::string link, link_error;
-  std::span<const std::byte> payload;
+  std::span<const std::byte> payload;  // of one that is over, its result
   std::string_view failure_kind, failure_message;
+  engine::FormerIds former;
+  bool over() const { return state.outcome != 0; }
 };
-// From the body of a kTask record, and the body of a later kState record if there is one. Empty when it makes no sense.
+// From the body of a kTask or kResult record, and the body of a later kState record if there is one. Empty when it makes
+// no sense.
 std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<const std::byte> state);
 // Whether the body of a kState record makes sense.
 bool is_state(std::span<const std::byte> state);

@@ -8,6 +8,14 @@
 
 namespace stem::journal {
 
+namespace {
+
+std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
 Life* LiveSet::life_of(std::span<const std::byte> body, TaskKey& key) {
   if (body.size() < sizeof key) return nullptr;
   std::memcpy(&key, body.data(), sizeof key);
@@ -22,10 +30,18 @@ bool LiveSet::apply(const Record& record) {
   switch (static_cast<RecordType>(record.type)) {
     case RecordType::kNames: return apply_names(record.body);
     case RecordType::kQueue: return apply_queue(record.body);
-    case RecordType::kTask: {
+    case RecordType::kSettings: return apply_settings(record.body);
+    case RecordType::kSchedule: return apply_schedule(record.body);
+    case RecordType::kTick: return apply_tick(record.body);
+    case RecordType::kTask:
+    case RecordType::kResult: {
+      const bool over = record.type == static_cast<std::uint32_t>(RecordType::kResult);
       Life* life = life_of(record.body, key);
-      if (life == nullptr || !read_task(record.body, {})) return false;
+      const auto image = read_task(record.body, {});
+      if (life == nullptr || !image || image->over() != over) return false;
       if (key.generation < life->began) return true;
+      if (key.generation == life->began && life->over && !over) return true;  // an end wins wherever it stands
+      life->over = over;
       life->began = key.generation;
       life->sequence = record.sequence;
       life->image = record.body;
@@ -35,7 +51,7 @@ bool LiveSet::apply(const Record& record) {
     case RecordType::kState: {
       Life* life = life_of(record.body, key);
       if (life == nullptr || !is_state(record.body)) return false;
-      if (key.generation == life->began) life->state = record.body;
+      if (key.generation == life->began && !life->over) life->state = record.body;
       return true;
     }
     case RecordType::kEnd: {
@@ -73,15 +89,63 @@ bool LiveSet::apply_queue(std::span<const std::byte> body) {
   if (body.size() < sizeof head) return false;
   std::memcpy(&head, body.data(), sizeof head);
   if (head.name_bytes != body.size() - sizeof head || head.durability > 2) return false;
-  queues_[std::string(reinterpret_cast<const char*>(body.data()) + sizeof head, head.name_bytes)] = head.durability;
+  queues_[text_of(body.subspan(sizeof head))].durability = static_cast<shm::Durability>(head.durability);
   return true;
 }
 
-std::uint64_t LiveSet::alive() const {
+bool LiveSet::apply_settings(std::span<const std::byte> body) {
+  SettingsHead head;
+  if (body.size() < sizeof head) return false;
+  std::memcpy(&head, body.data(), sizeof head);
+  if (head.name_bytes != body.size() - sizeof head || head.durability > 2 || head.overflow > 2 || head.paused > 1 ||
+      head.lowest_first > 1 || head.dead_retention_ns < 0)
+    return false;
+  engine::QueueSettings& s = queues_[text_of(body.subspan(sizeof head))];
+  s.durability = static_cast<shm::Durability>(head.durability);
+  s.overflow = static_cast<shm::Overflow>(head.overflow);
+  s.paused = head.paused != 0;
+  s.lowest_first = head.lowest_first != 0;
+  s.max_length = head.max_length;
+  s.concurrency = head.concurrency;
+  s.rate = {head.rate_count, head.rate_period_s};
+  s.dead_max = head.dead_max;
+  s.dead_retention_ns = head.dead_retention_ns;
+  return true;
+}
+
+bool LiveSet::apply_schedule(std::span<const std::byte> body) {
+  ScheduleHead head;
+  if (body.size() < sizeof head) return false;
+  std::memcpy(&head, body.data(), sizeof head);
+  body = body.subspan(sizeof head);
+  if (head.id_bytes == 0 || head.id_bytes > body.size() || head.definition_bytes != body.size() - head.id_bytes)
+    return false;
+  const std::string id = text_of(body.first(head.id_bytes));
+  const auto definition = body.subspan(head.id_bytes);
+  if (definition.empty()) {
+    schedules_.erase(id);
+    return true;
+  }
+  schedules_[id].definition = {reinterpret_cast<const char*>(definition.data()), definition.size()};
+  return true;
+}
+
+bool LiveSet::apply_tick(std::span<const std::byte> body) {
+  TickHead head;
+  if (body.size() < sizeof head) return false;
+  std::memcpy(&head, body.data(), sizeof head);
+  if (head.id_bytes == 0 || head.id_bytes != body.size() - sizeof head) return false;
+  Schedule& schedule = schedules_[text_of(body.subspan(sizeof head))];
+  schedule.fired_ns = std::max(schedule.fired_ns, head.planned_ns);
+  return true;
+}
+
+std::uint64_t LiveSet::count(bool over) const {
   std::uint64_t count = 0;
   for (const auto& [id, epoch] : epochs_)
-    count += static_cast<std::uint64_t>(
-        std::count_if(epoch.slots.begin(), epoch.slots.end(), [](const Life& life) { return life.alive(); }));
+    count += static_cast<std::uint64_t>(std::count_if(epoch.slots.begin(), epoch.slots.end(), [over](const Life& life) {
+      return life.alive() && life.over == over;
+    }));
   return count;
 }
 

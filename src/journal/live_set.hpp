@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/queue_settings.hpp"
 #include "journal/reader.hpp"
 #include "journal/records.hpp"
 
@@ -17,6 +18,7 @@ struct Life {
   std::uint64_t began = 0;                  // generation of the newest image; 0 = none
   std::uint64_t ended = 0;                  // the newest generation that is over
   std::uint64_t sequence = 0;               // file of the image
+  bool over = false;                        // what is alive is its result
   std::span<const std::byte> image, state;  // bodies; they live as long as the contents that were read
   bool alive() const { return began > ended; }
 };
@@ -27,23 +29,36 @@ struct Epoch {
   std::unordered_map<std::uint32_t, std::string> queues, tasks;
 };
 
+// An entry of the schedules; one without a definition is none (it was removed, or only its tick is known).
+struct Schedule {
+  std::string_view definition;  // lives as long as the contents that were read
+  std::int64_t fired_ns = 0;    // planned time of its last tick; 0 = none
+};
+
 class LiveSet {
  public:
   // False when the record makes no sense.
   bool apply(const Record& record);
 
   const std::map<std::uint32_t, Epoch>& epochs() const { return epochs_; }
-  // Settings of queues by name: shm::Durability.
-  const std::map<std::string, std::uint32_t>& queues() const { return queues_; }
-  std::uint64_t alive() const;
+  const std::map<std::string, engine::QueueSettings>& queues() const { return queues_; }
+  const std::map<std::string, Schedule>& schedules() const { return schedules_; }
+  // Tasks; and results of those that are over.
+  std::uint64_t alive() const { return count(/*over=*/false); }
+  std::uint64_t results() const { return count(/*over=*/true); }
 
  private:
   bool apply_names(std::span<const std::byte> body);
   bool apply_queue(std::span<const std::byte> body);
+  bool apply_settings(std::span<const std::byte> body);
+  bool apply_schedule(std::span<const std::byte> body);
+  bool apply_tick(std::span<const std::byte> body);
+  std::uint64_t count(bool over) const;
   Life* life_of(std::span<const std::byte> body, TaskKey& key);
 
   std::map<std::uint32_t, Epoch> epochs_;
-  std::map<std::string, std::uint32_t> queues_;
+  std::map<std::string, engine::QueueSettings> queues_;
+  std::map<std::string, Schedule> schedules_;
 };
 
 }  // namespace stem::journal

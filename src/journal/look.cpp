@@ -1,6 +1,8 @@
 // Looking: which slots, and what there is to say of each. See writer.cpp for when it is written.
 #include <algorithm>
+#include <bit>
 
+#include "base/clock.hpp"
 #include "engine/run.hpp"
 #include "journal/writer.hpp"
 #include "shm/names.hpp"
@@ -14,10 +16,11 @@ using shm::State;
 namespace {
 
 constexpr std::uint32_t kPatrolStretch = 65'536;     // of a patrol, which mostly finds nothing
-constexpr std::uint32_t kStretch = 8192;             // slots looked at between two looks at the hints
+constexpr std::uint32_t kStretch = 8192;             // slots looked at between two looks at the marks
 constexpr std::int64_t kPatrolPassNs = 500'000'000;  // every slot at least that often
 constexpr std::uint32_t kDeadStamp = 1u << 16;
-constexpr int kLooks = 16;  // at a task that changes under our eyes; then its next hint or the patrol is soon enough
+constexpr std::size_t kAhead = 8;  // descriptors on their way from memory
+constexpr int kLooks = 16;  // at a task that changes under our eyes; then its next mark or the patrol is soon enough
 
 // What of a task the journal has to know anew when it changes.
 std::uint32_t stamp_of(ControlWord word) { return word.grant() | (word.state() == State::kDead ? kDeadStamp : 0); }
@@ -31,22 +34,54 @@ bool is_task(State state) {
 
 void Writer::collect(std::int64_t now_ns) {
   const bool was_empty = filling_->batch.empty() && ends_.empty();
-  look_at_hints();
-  // After them: who finds no room for a later hint is seen the next time.
-  if (segment_.header().journal_overflowed.exchange(0, std::memory_order_seq_cst) != 0) begin_scan();
-  if (scanning_) scan();
+  if (segment_.header().journal_rescan.exchange(0, std::memory_order_seq_cst) != 0) begin_scan();
+  if (scanning_) scan();  // first: who marks much must not hold it up
+  look_at_marks();
   patrol(now_ns);
   compact();
   if (was_empty) filling_since_ns_ = now_ns;
 }
 
-void Writer::look_at_hints() {
-  const std::uint64_t start = hints_.head();
-  std::uint64_t position = start;
-  for (shm::HintCell cell; room() && hints_.peek(position, cell); ++position)
-    if (cell.slot() < shadow_.size()) look(cell.slot());
-  if (position != start) hints_.advance_head(start, position);
-  position_ = position;
+// Once, and, when ends were seen, once more: what was marked before them is then said, and they may be.
+void Writer::look_at_marks() {
+  for (int sweeps = 0; sweeps < 2; ++sweeps) {
+    if (!looking_) {
+      const bool awaited = segment_.header().journal_awaited.load(std::memory_order_seq_cst) != 0;
+      if (ends_.empty() && !awaited && !marks_.any()) return;
+      looking_ = true;
+      mark_line_ = 0;
+      // order(journal.looks): seq_cst; before the marks are taken: who has marked and then reads the number of a look
+      // that is over or under way waits for the next one.
+      segment_.header().journal_looks.store(++looks_, std::memory_order_seq_cst);
+    }
+    if (!sweep()) return;
+    looking_ = false;
+    position_ = looks_;
+    if (ends_.empty() || has_ended(ends_.back())) return;
+  }
+}
+
+// False when the batch is full before the last mark.
+bool Writer::sweep() {
+  shm::JournalMarks::Line line;
+  for (;;) {
+    for (; marked_next_ < marked_.size(); ++marked_next_) {
+      if (!room()) return false;
+      if (marked_next_ + kAhead < marked_.size())
+        __builtin_prefetch(&segment_.descriptor(marked_[marked_next_ + kAhead]), 0);
+      look(marked_[marked_next_]);
+    }
+    marked_.clear();
+    marked_next_ = 0;
+    if (!marks_.take(mark_line_, line)) return true;
+    for (std::uint32_t word = 0; word < line.size(); ++word)
+      for (std::uint64_t left = line[word]; left != 0; left &= left - 1) {
+        const std::uint32_t slot =
+            mark_line_ * shm::kMarkLineSlots + word * 64 + static_cast<std::uint32_t>(std::countr_zero(left));
+        if (slot < shadow_.size()) marked_.push_back(slot);
+      }
+    ++mark_line_;
+  }
 }
 
 void Writer::patrol(std::int64_t now_ns) {
@@ -58,6 +93,7 @@ void Writer::patrol(std::int64_t now_ns) {
   patrolled_ns_ = now_ns;
   for (std::uint32_t i = 0; i < std::min(share + 1, kPatrolStretch) && room(); ++i) {
     if (patrol_cursor_ >= used) {
+      if (!say_schedules()) break;
       patrol_cursor_ = 0;
       say_queues();
       break;
@@ -98,6 +134,7 @@ void Writer::compact() {
     if (said.generation != 0 && said.sequence <= compacting_) look(compact_cursor_, /*again=*/true);
   }
   if (compact_cursor_ < used) return;
+  if (!schedules_.again(filling_->batch, compacting_, [this] { return room(); })) return;
   // A task that changed under our eyes may have been left: then another round.
   const auto left = [this](std::uint32_t slot) {
     return shadow_.of(slot).generation != 0 && shadow_.of(slot).sequence <= compacting_;
@@ -113,10 +150,13 @@ void Writer::compact() {
 
 // Compares one slot with what was said of it. What its word can be:
 // (1) another life than the one that was said: that one is over; go on with this one.
-// (2) no task, a run, or of a queue without a journal: what was said of it is over.
-// (3) settling: acknowledged, with obligations; it stays what it was until they are done.
-// (4) a task that was never said, or only in doubt: its whole image.
-// (5) a task that has changed since: its state.
+// (2) a run that waits: its items become single tasks.
+// (3) over, but its result is kept: so is that.
+// (4) settling: acknowledged, with obligations; it stays what it was until they are done. One that was never said is,
+//     for who should meet them may be stopped half way.
+// (5) no task, or a run, or of a queue without a journal: what was said of it is over.
+// (6) a task that was never said, or only in doubt: its whole image.
+// (7) a task that has changed since: its state.
 void Writer::look(std::uint32_t slot, bool again) {
   const Descriptor& d = segment_.descriptor(slot);
   for (int attempt = 0; attempt < kLooks; ++attempt) {
@@ -128,10 +168,28 @@ void Writer::look(std::uint32_t slot, bool again) {
       continue;
     }
     const bool known = said.generation != 0;
-    if (word.state() == State::kSettling) return;  // who compacts comes back to it
-    const bool task = is_task(word.state()) && !engine::is_run(d) && queue < shm::queue_total(segment_) &&
-                      shm::durability_of(segment_, queue) != shm::Durability::kMemory;
+    const bool settling = word.state() == State::kSettling;
+    if (settling && known) return;  // who compacts comes back to it
+    const bool run = engine::is_run(d);
+    const bool ours =
+        queue < shm::queue_total(segment_) && shm::durability_of(segment_, queue) != shm::Durability::kMemory;
+    const bool task = ours && !run && is_task(word.state());
+    const bool result = ours && !run && word.state() == State::kDone;
     if (d.control.load() != word) continue;
+    if (ours && run && word.state() == State::kReady) {  // its items are marked, and looked at
+      if (known) end(slot);
+      (void)engine_.break_up(slot, word, base::monotonic_ns());
+      return;
+    }
+    if (settling) {
+      if (ours && !run) (void)say(slot, word, /*whole=*/true);
+      return;
+    }
+    if (result) {
+      const bool written = said.stamp == Said::kResult && !said.doubtful && !again;
+      if (!known || (said.stamp != Said::kEnding && !written)) end_with_result(slot, word, said);
+      return;
+    }
     if (!task) {
       if (known) end(slot);
       return;
@@ -150,15 +208,44 @@ bool Writer::say(std::uint32_t slot, ControlWord word, bool whole) {
     shadow_.state(slot, stamp_of(word));
     return true;
   }
-  if (!append_task(load.batch, engine_, slot, word, word.state(), clock_)) return false;
+  std::optional<engine::TickNote> tick;
+  if (!append_task(load.batch, engine_, slot, word, word.state(), clock_, &tick)) return false;
+  if (tick && tick->row < shm::kScheduleRows)
+    schedules_.tick(load.batch, static_cast<std::uint32_t>(tick->row), tick->planned_ns);
   shadow_.image(slot, word.generation(), stamp_of(word), load.batch.bytes() - before);
   load.images.push_back(slot);
   return true;
 }
 
 void Writer::end(std::uint32_t slot) {
-  ends_.push_back({{segment_.epoch(), slot, shadow_.of(slot).generation}, hints_.tail()});
+  ends_.push_back({{segment_.epoch(), slot, shadow_.of(slot).generation}, looks_});
   shadow_.forget(slot);
+}
+
+void Writer::end_with_result(std::uint32_t slot, ControlWord word, const Said& said) {
+  ends_.push_back({{segment_.epoch(), slot, word.generation()}, looks_, /*result=*/true});
+  if (said.generation == 0)
+    shadow_.image(slot, word.generation(), Said::kEnding, 0);
+  else
+    shadow_.state(slot, Said::kEnding);
+}
+
+// One whose result is gone meanwhile is left as it is: its end follows, or will be seen.
+void Writer::say_end(Load& load, const End& end) {
+  if (!end.result) return append_end(load.batch, end.key);
+  const std::uint32_t slot = end.key.slot;
+  const ControlWord word = segment_.descriptor(slot).control.load();
+  if (word.state() != State::kDone || word.generation() != end.key.generation) return;
+  say_names();
+  const std::uint64_t before = load.batch.bytes();
+  if (!append_result(load.batch, engine_, slot, word, clock_)) {
+    if (segment_.descriptor(slot).control.load() != word) return;
+    append_end(load.batch, end.key);  // it makes no sense: it must not run again for that
+    shadow_.state(slot, Said::kResult);
+    return;
+  }
+  shadow_.image(slot, word.generation(), Said::kResult, load.batch.bytes() - before);
+  load.images.push_back(slot);
 }
 
 // Names that have come since the last time. One that is only being made has no task yet; it is said again.
@@ -177,13 +264,18 @@ void Writer::say_names() {
 
 void Writer::say_queues() {
   const std::uint32_t queues = shm::queue_total(segment_);
-  durability_said_.resize(std::max<std::size_t>(durability_said_.size(), queues));
+  if (settings_said_.size() < queues) settings_said_.resize(queues, engine::QueueSettings{});
   for (std::uint32_t queue = 0; queue < queues; ++queue) {
-    const auto now = static_cast<std::uint8_t>(shm::durability_of(segment_, queue));
-    if (durability_said_[queue] == now) continue;
-    append_queue(filling_->batch, segment_, queue);
-    durability_said_[queue] = now;
+    const engine::QueueSettings now = engine::settings_of(segment_, queue);
+    const std::string_view name = shm::queue_name(segment_, queue);
+    if (settings_said_[queue] == now || name.empty()) continue;
+    append_settings(filling_->batch, name, now);
+    settings_said_[queue] = now;
   }
+}
+
+bool Writer::say_schedules() {
+  return schedules_.look(filling_->batch, [this] { return room(); });
 }
 
 }  // namespace stem::journal

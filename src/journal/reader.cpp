@@ -7,12 +7,16 @@
 namespace stem::journal {
 namespace {
 
+constexpr std::uint64_t kNoFence = ~std::uint64_t{0};
+
 class Reader {
  public:
   Reader(OnDamage on_damage, const std::function<bool(const Record&)>& visit) : on_damage_(on_damage), visit_(visit) {}
 
-  // False when the rest is not to be read.
-  bool file(std::uint64_t sequence, std::span<const std::byte> bytes);
+  // False when the rest is not to be read. `fence`: the first LSN of the next file, where that is known. What is not
+  // below it was still on its way when its writer was killed, and came after the next writer had read the journal: he
+  // has begun anew without it, and knows nothing of it.
+  bool file(std::uint64_t sequence, std::span<const std::byte> bytes, std::uint64_t fence);
 
   ReadReport report;
 
@@ -26,6 +30,7 @@ class Reader {
   OnDamage on_damage_;
   const std::function<bool(const Record&)>& visit_;
   bool any_ = false;  // a file has been read
+  std::uint64_t fence_ = kNoFence;
   // Where the last file ended, should the next one say that there was more.
   std::uint64_t ended_sequence_ = 0, ended_offset_ = 0;
 };
@@ -35,15 +40,17 @@ bool Reader::damaged(std::uint64_t sequence, std::uint64_t offset, std::string w
   return on_damage_ == OnDamage::kSkip;
 }
 
-bool Reader::file(std::uint64_t sequence, std::span<const std::byte> bytes) {
+bool Reader::file(std::uint64_t sequence, std::span<const std::byte> bytes, std::uint64_t fence) {
+  fence_ = fence;
   FileReport file{.sequence = sequence, .bytes = bytes.size()};
   const auto header = read_file_header(bytes);
   report.last.sequence = sequence;
-  if (!header || header->version != kFormatVersion || header->sequence != sequence) {
+  const bool other = header && (header->version < kOldestVersion || header->version > kFormatVersion);
+  if (!header || other || header->sequence != sequence) {
     report.files.push_back(file);
-    const bool other = header && header->version != kFormatVersion;
     return damaged(sequence, 0,
-                   other ? fmt::format("format version {}, this program knows {}", header->version, kFormatVersion)
+                   other ? fmt::format("format version {}, this program reads {} to {}: use the release that wrote it",
+                                       header->version, kOldestVersion, kFormatVersion)
                          : "the first page does not check",
                    report.last.lsn + 1);
   }
@@ -69,12 +76,16 @@ bool Reader::batches(const FileHeader& header, std::span<const std::byte> bytes,
   std::uint64_t expected = header.first_lsn;
   while (at < bytes.size()) {
     auto batch = read_batch(bytes.subspan(at), header.salt);
+    if (batch && batch->lsn >= fence_) {
+      file.torn = true;
+      break;
+    }
     if (!batch || batch->lsn != expected) {
       // (1) Nothing whole after it: the tail. Whether it is missed, only the next file can say.
       // (2) A later batch: this one was on disk before that was begun.
       BatchHeader later;
       const auto next = next_whole(header, bytes, at + kBlockBytes, later);
-      if (!next || later.lsn <= expected) {
+      if (!next || later.lsn <= expected || later.lsn >= fence_) {
         file.torn = looks_like_batch(bytes.subspan(at), header.salt);
         break;
       }
@@ -142,11 +153,18 @@ Result<ReadReport> read_journal(Store& store, OnDamage on_damage, const std::fun
     if (const auto sequence = sequence_of(name)) sequences.push_back(*sequence);
   std::sort(sequences.begin(), sequences.end());
   Reader reader(on_damage, visit);
-  for (const std::uint64_t sequence : sequences) {
-    auto contents = store.read(file_name(sequence));
-    if (!contents.ok()) return contents.error();  // what cannot be read is no torn tail
-    const bool go_on = reader.file(sequence, contents->span());
-    if (keep != nullptr) keep->push_back(std::move(*contents));
+  Contents next;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    Contents now = std::move(next);
+    for (const std::size_t ahead : {i, i + 1}) {  // the next one's first page says where this one ends
+      if (ahead >= sequences.size() || (ahead == i && i != 0)) continue;
+      auto contents = store.read(file_name(sequences[ahead]));
+      if (!contents.ok()) return contents.error();  // what cannot be read is no torn tail
+      (ahead == i ? now : next) = std::move(*contents);
+    }
+    const auto header = i + 1 < sequences.size() ? read_file_header(next.span()) : std::nullopt;
+    const bool go_on = reader.file(sequences[i], now.span(), header ? header->first_lsn : kNoFence);
+    if (keep != nullptr) keep->push_back(std::move(now));
     if (!go_on) break;
   }
   // Also after damage: a new file must not take the name of one that is there.

@@ -1,4 +1,6 @@
 // What the writer does first: read what there is, and bring back what the segment does not have.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/clock.hpp"
@@ -31,18 +33,25 @@ Result<Opened> Writer::open() {
   shm::Header& h = segment_.header();
   // The last sign of a writer before us stands: producers wait for us as long as they would have for him.
   h.journal_writer.store(engine_.self().incarnation() << 12 | engine_.self().owner(), std::memory_order_release);
-  if (!shm::commit_journal_hints(segment_))
-    return Error{Errc::kNoMemory, "no room in /dev/shm for the journal's hints"};
+  if (!shm::commit_journal_marks(segment_))
+    return Error{Errc::kNoMemory, "no room in /dev/shm for the journal's marks"};
   clock_.ns = base::realtime_ns() - base::monotonic_ns();
   LiveSet live;
   std::vector<Contents> contents;
   auto read = read_journal(
       store_, OnDamage::kStop, [&](const Record& record) { return live.apply(record); }, &contents);
-  if (!read.ok() || !read->damage.empty()) restore_queues(live);  // they refuse, rather than forget what they promised
+  if (!read.ok() || !read->damage.empty())
+    restore_queues(segment_, live);  // they refuse, rather than forget what they promised
   if (!read.ok()) return read.error();
   if (!read->damage.empty())
     return Error{Errc::kCorrupt,
                  describe(read->damage.front()) + "; `stem journal repair --dry-run` says what can be saved"};
+  for (const auto& [id, epoch] : live.epochs())
+    if (id != segment_.epoch() && options_.lives && options_.lives(id))
+      return Error{Errc::kRefused,
+                   fmt::format("another segment ({:08x}) that is in use keeps its journal here; give each "
+                               "its own STEM_JOURNAL_DIRECTORY",
+                               id)};
   log_.emplace(store_, options_.file_bytes, read->last);
   files_.clear();
   Opened opened;
@@ -53,27 +62,63 @@ Result<Opened> Writer::open() {
   }
   const auto own = live.epochs().find(segment_.epoch());
   const Epoch* own_epoch = own == live.epochs().end() ? nullptr : &own->second;
-  if (own_epoch == nullptr) restore_queues(live);
+  if (own_epoch == nullptr) {
+    restore_queues(segment_, live);
+    if (auto back = restore_schedules(live, opened); !back.ok()) return back.error();
+  }
+  expect_what_was_said(live);
   if (auto settled = settle_waiting(own_epoch); !settled.ok()) return settled.error();
   for (const bool dead : {true, false})  // a dead letter must not find its unique key with the living
     for (const auto& [id, epoch] : live.epochs()) {
       if (id == segment_.epoch()) continue;
       if (auto restored = restore_epoch(id, epoch, dead, opened); !restored.ok()) return restored.error();
     }
-  position_ = hints_.head();
+  looks_ = position_ = h.journal_looks.load(std::memory_order_acquire);
+  published_ = h.journal_durable.load(std::memory_order_acquire);
   begin_scan();
   rebuilding_ = true;
   return opened;
 }
 
-// A segment that this journal has never met is a new one: its queues are as they were.
-void Writer::restore_queues(const LiveSet& live) {
-  for (const auto& [name, durability] : live.queues()) {
-    if (durability == static_cast<std::uint32_t>(shm::Durability::kMemory)) continue;
-    const auto queue = shm::intern_queue(segment_, name);
-    if (!queue.ok() || shm::durability_of(segment_, *queue) != shm::Durability::kMemory) continue;
-    (void)engine::Control(engine_).set_durability(*queue, static_cast<shm::Durability>(durability));
+// A segment that this journal has never met is a new one: its queues are as they were, unless somebody has set them
+// anew.
+void restore_queues(shm::Segment& segment, const LiveSet& live) {
+  for (const auto& [name, settings] : live.queues()) {
+    if (settings == engine::QueueSettings{}) continue;
+    const auto queue = shm::intern_queue(segment, name);
+    if (!queue.ok() || engine::settings_of(segment, *queue) != engine::QueueSettings{}) continue;
+    if (!engine::apply_settings(segment, *queue, settings))
+      log::error("journal", {{"queue", name}, {"error", "no room in /dev/shm for the journal's marks"}});
   }
+}
+
+// An entry that this program cannot read is not worth all the others.
+Result<void> Writer::restore_schedules(const LiveSet& live, Opened& opened) {
+  beat::ScheduleStore store(engine_);
+  for (const auto& [id, schedule] : live.schedules()) {
+    if (schedule.definition.empty()) continue;
+    const auto back = store.restore(schedule.definition, schedule.fired_ns);
+    if (back.ok())
+      opened.schedules += *back == beat::Change::kNone ? 0 : 1;
+    else if (back.error().code == Errc::kCorrupt)
+      log::error("journal", {{"schedule", id}, {"error", back.error().message}});
+    else
+      return back.error();
+  }
+  return {};
+}
+
+// What the journal says of queues and schedules: what differs from it is said.
+void Writer::expect_what_was_said(const LiveSet& live) {
+  settings_said_.assign(shm::queue_total(segment_), engine::QueueSettings{});
+  for (std::uint32_t queue = 0; queue < settings_said_.size(); ++queue)
+    if (const auto said = live.queues().find(std::string(shm::queue_name(segment_, queue)));
+        said != live.queues().end())
+      settings_said_[queue] = said->second;
+  std::set<std::string> ids;
+  for (const auto& [id, schedule] : live.schedules())
+    if (!schedule.definition.empty()) ids.insert(id);
+  schedules_.expect(std::move(ids));
 }
 
 // What the journal knows of this segment's own tasks; and the tasks that a writer before us was restoring when it was
@@ -84,7 +129,8 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
     for (std::uint32_t slot = 0; slot < std::min<std::size_t>(own->slots.size(), shadow_.size()); ++slot) {
       const Life& life = own->slots[slot];
       if (life.alive())
-        shadow_.image(slot, life.began, Said::kNothing, life.image.size() + sizeof(RecordHeader), life.sequence);
+        shadow_.image(slot, life.began, life.over ? Said::kResult : Said::kNothing,
+                      life.image.size() + sizeof(RecordHeader), life.sequence);
     }
   }
   for (std::uint32_t slot = 0; slot < slots_used(); ++slot) {
@@ -142,14 +188,26 @@ Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImag
   back.spec.due_ns = std::max<std::int64_t>(0, clock_.to_monotonic(image.state.due_ns));
   back.spec.payload = image.payload;
   if ((image.head.flags & kHasExtras) != 0) back.spec.extras = &extras;
+  if (image.over()) {
+    back.outcome = static_cast<engine::OutcomeKind>(image.state.outcome);
+    back.kept_until_ns = clock_.to_monotonic(image.state.due_ns);
+    back.spec.payload = {};
+    back.spec.due_ns = 0;
+    if (back.kept_until_ns <= now) {
+      append_end(filling_->batch, old);
+      return {};
+    }
+    if (back.outcome == engine::OutcomeKind::kSucceeded) back.result = image.payload;
+  }
   back.tally = {image.state.attempts, image.state.deaths, image.state.releases, false};
   back.enqueued_ns = clock_.to_monotonic(image.head.enqueued_ns);
   engine::FailureRecord failure;
-  if (image.state.reason != 0) {
+  const bool failed = image.over() && !image.failure_kind.empty();
+  if (image.state.reason != 0 || failed) {
     failure = engine::make_failure_record({image.failure_kind, image.failure_message}, 0,
                                           clock_.to_monotonic(image.state.dead_ns), image.state.failure_attempts);
-    failure.mark_dead(static_cast<engine::DeadReason>(image.state.reason), *task);
-    back.failure = failure.bytes();
+    if (!failed) failure.mark_dead(static_cast<engine::DeadReason>(image.state.reason), *task);
+    (failed ? back.result : back.failure) = failure.bytes();
   }
   const engine::EnqueueResult made = engine_.restore(back, now);
   if (made.status != engine::EnqueueStatus::kOk && made.status != engine::EnqueueStatus::kDuplicate)
@@ -161,15 +219,22 @@ Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImag
     log::warn("a newer task has the unique key of one in the journal", {{"newer", engine::to_string(made.id)}});
     return {};
   }
-  ++opened.restored;
+  ++(image.over() ? opened.results : opened.restored);
   const std::uint32_t slot = made.id.slot();
   const ControlWord waiting = segment_.descriptor(slot).control.load();
+  const engine::TaskId last = engine::TaskId::make(old.epoch, old.slot, old.generation);
+  if (!engine::remember_former(segment_, slot, waiting.generation(),
+                               {image.former.first ? image.former.first : last, last}))
+    return Error{Errc::kNoMemory, "no room in /dev/shm for the ids from before"};
   restored_.emplace_back(slot, waiting);
   say_names();
   const std::uint64_t before = filling_->batch.bytes();
-  if (!append_task(filling_->batch, engine_, slot, waiting, engine_.restored_state(slot, waiting, now), clock_))
-    return Error{Errc::kCorrupt, "a restored task was changed by somebody"};
-  shadow_.image(slot, waiting.generation(), Said::kNothing, filling_->batch.bytes() - before);
+  const bool said = image.over() ? append_result(filling_->batch, engine_, slot, waiting, clock_)
+                                 : append_task(filling_->batch, engine_, slot, waiting,
+                                               engine_.restored_state(slot, waiting, now), clock_);
+  if (!said) return Error{Errc::kCorrupt, "a restored task was changed by somebody"};
+  shadow_.image(slot, waiting.generation(), image.over() ? Said::kResult : Said::kNothing,
+                filling_->batch.bytes() - before);
   filling_->images.push_back(slot);
   return {};
 }

@@ -46,16 +46,20 @@ class Rewriter {
   Rewriter(Store& store, std::uint64_t file_bytes, LogPosition last) : log_(store, file_bytes, last) {}
 
   Result<void> write(const LiveSet& live) {
-    for (const auto& [name, durability] : live.queues()) {
-      batch_.begin(static_cast<std::uint32_t>(RecordType::kQueue));
-      batch_.put(QueueHead{durability, static_cast<std::uint32_t>(name.size())});
-      batch_.put_bytes(bytes_of(name));
-      batch_.end();
+    live_ = &live;
+    put_settings();
+    for (const auto& [id, schedule] : live.schedules()) {
+      if (schedule.definition.empty()) continue;
+      append_schedule(batch_, id, schedule.definition);
+      if (schedule.fired_ns != 0) append_tick(batch_, id, schedule.fired_ns);
+      if (batch_.bytes() < kBatchBytes) continue;
+      if (auto flushed = flush(); !flushed.ok()) return flushed;
     }
     for (const auto& [id, epoch] : live.epochs())
       if (auto done = write_epoch(id, epoch); !done.ok()) return done;
     if (auto flushed = flush(); !flushed.ok()) return flushed;
     // An empty one behind them: damage to the last must not look like a torn tail.
+    batch_.clear();
     if (auto sealed = log_.start(batch_); !sealed.ok()) return sealed;
     return log_.finish();
   }
@@ -85,7 +89,7 @@ class Rewriter {
       if (!life.alive() || !has_names(epoch, life)) continue;
       if (!named) put_names(id, epoch);
       named = true;
-      put(RecordType::kTask, life.image);
+      put(life.over ? RecordType::kResult : RecordType::kTask, life.image);
       if (!life.state.empty()) put(RecordType::kState, life.state);
       if (batch_.bytes() < kBatchBytes) continue;
       if (auto flushed = flush(); !flushed.ok()) return flushed;
@@ -99,9 +103,15 @@ class Rewriter {
     if (auto started = log_.start(batch_); !started.ok()) return started;
     if (auto done = log_.finish(); !done.ok()) return done;
     batch_.clear();
+    put_settings();
     return {};
   }
 
+  void put_settings() {
+    for (const auto& [name, settings] : live_->queues()) append_settings(batch_, name, settings);
+  }
+
+  const LiveSet* live_ = nullptr;
   Log log_;
   Batch batch_;
 };

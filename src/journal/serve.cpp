@@ -12,13 +12,15 @@
 #include "base/log.hpp"
 #include "journal/disk_store.hpp"
 #include "shm/doorbell.hpp"
+#include "shm/journal_line.hpp"
 #include "shm/names.hpp"
 
 namespace stem::journal {
 namespace {
 
-constexpr std::int64_t kAskAgainNs = 50'000'000;      // for the lock: how long a killed writer stays unreplaced
-constexpr std::int64_t kOpenAgainNs = 1'000'000'000;  // after a refusal
+constexpr std::int64_t kAskAgainNs = 50'000'000;       // for the lock: how long a killed writer stays unreplaced
+constexpr std::int64_t kOpenAgainNs = 1'000'000'000;   // after a refusal
+constexpr std::int64_t kLongestEndNs = 1'000'000'000;  // a whole look and two batches, on a slow disk
 
 // Says a thing once, until it changes.
 class Complaint {
@@ -42,6 +44,17 @@ void pause(shm::Participant& self, std::int64_t ns) {
   self.beat();
 }
 
+// What was marked until now goes to disk, unless that takes too long.
+void write_the_rest(Writer& writer, shm::Participant& self) {
+  shm::Header& h = self.segment().header();
+  const std::uint64_t position = shm::journal_position(self.segment());
+  const std::int64_t until_ns = base::monotonic_ns() + kLongestEndNs;
+  while (h.journal_durable.load(std::memory_order_acquire) < position && base::monotonic_ns() < until_ns) {
+    h.journal_awaited.store(1, std::memory_order_seq_cst);
+    if (!writer.step(base::monotonic_ns()).ok()) return;
+  }
+}
+
 void write_until(Writer& writer, shm::Participant& self, const std::function<bool()>& stop, Complaint& complaint) {
   while (!stop() && self.still_ours()) {
     if (const auto done = writer.step(base::monotonic_ns()); !done.ok())
@@ -50,6 +63,7 @@ void write_until(Writer& writer, shm::Participant& self, const std::function<boo
       complaint.forget();
     writer.rest(base::monotonic_ns());
   }
+  if (self.still_ours() && writer.takes_work()) write_the_rest(writer, self);
 }
 
 }  // namespace
@@ -80,6 +94,10 @@ Result<void> serve(const ServeOptions& options, const std::function<bool()>& sto
   if (!self.ok()) return self.error();
   engine::Engine engine(**self);
   Complaint complaint;
+  const auto mark = SegmentMark::take(*directory, (*segment)->epoch());
+  if (!mark.ok()) return mark.error();
+  WriterOptions writing = options.writer;
+  writing.lives = [&directory](std::uint32_t epoch) { return SegmentMark::is_held(*directory, epoch); };
   std::optional<WriterLock> lock;
   while (!stop() && (*self)->still_ours()) {
     if (!lock) {
@@ -93,7 +111,7 @@ Result<void> serve(const ServeOptions& options, const std::function<bool()>& sto
     }
     auto store = open_disk_store(*directory);
     if (store.ok()) {
-      Writer writer(engine, **store, options.writer);
+      Writer writer(engine, **store, writing);
       if (const auto opened = writer.open(); opened.ok()) {
         complaint.forget();
         log::info("journal", {{"directory", *directory},
@@ -104,6 +122,7 @@ Result<void> serve(const ServeOptions& options, const std::function<bool()>& sto
         break;
       } else {
         complaint.say(opened.error().message);
+        if (opened.error().code == Errc::kRefused) lock.reset();  // for whoever may write it
       }
     } else {
       complaint.say(store.error().message);

@@ -21,7 +21,7 @@ Result<std::string> directory_of(const ServeOptions& options);
 // Whether there is a journal to bring back.
 bool has_files(const std::string& directory);
 
-// Returns when `stop` says so, or the segment has gone. What the disk or another writer refuses is logged, and tried
+// Returns when `stop` says so, with what had changed until then on disk, or when the segment has gone. What the disk or another writer refuses is logged, and tried
 // again.
 Result<void> serve(const ServeOptions& options, const std::function<bool()>& stop);
 

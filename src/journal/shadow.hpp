@@ -10,6 +10,8 @@ namespace stem::journal {
 
 struct Said {
   static constexpr std::uint32_t kNothing = ~0u;  // the image is there, its state may be old
+  static constexpr std::uint32_t kResult = ~1u;   // it is over, and its result is there
+  static constexpr std::uint32_t kEnding = ~2u;   // ... or will be, once what it left behind has been said
   static constexpr std::uint64_t kOnItsWay = ~std::uint64_t{0};
 
   std::uint64_t generation = 0;  // of the task whose image is in the journal; 0 = none

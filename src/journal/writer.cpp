@@ -20,10 +20,11 @@ Writer::Writer(engine::Engine& engine, Store& store, const WriterOptions& option
       segment_(engine.segment()),
       store_(store),
       options_(options),
-      hints_(shm::journal_hints(segment_)),
+      marks_(segment_),
       shadow_(segment_.geometry().slot_count),
       filling_(std::make_unique<Load>()),
-      flying_(std::make_unique<Load>()) {}
+      flying_(std::make_unique<Load>()),
+      schedules_(engine) {}
 
 Writer::~Writer() {
   shm::Header& h = segment_.header();
@@ -55,8 +56,7 @@ Result<void> Writer::step(std::int64_t now_ns) {
 
 // Decision list: reasons to wait, in order; the last writes.
 bool Writer::due(std::int64_t now_ns) const noexcept {
-  const bool ends_ready =
-      !ends_.empty() && !scanning_ && static_cast<std::int64_t>(position_ - ends_.front().after) >= 0;
+  const bool ends_ready = !ends_.empty() && !scanning_ && has_ended(ends_.front());
   if (filling_->batch.empty() && !ends_ready && !filling_->ends_scan && filling_->frees == 0)
     return !sealed_ && now_ns - landed_ns_ >= kSealAfterNs;  // what was written last must not look like a torn tail
   if (!room() || rebuilding_ || filling_->ends_scan) return true;
@@ -66,14 +66,16 @@ bool Writer::due(std::int64_t now_ns) const noexcept {
 
 Result<void> Writer::launch(std::int64_t now_ns) {
   Load& load = *filling_;
-  load.position = position_;
   // No more than a batch of them, behind what is there: a purge of millions must fit into a file.
-  while (!scanning_ && !ends_.empty() && load.batch.bytes() < 2 * kBatchBytes &&
-         static_cast<std::int64_t>(position_ - ends_.front().after) >= 0) {
-    append_end(load.batch, ends_.front().key);
+  while (!scanning_ && !ends_.empty() && load.batch.bytes() < 2 * kBatchBytes && has_ended(ends_.front())) {
+    say_end(load, ends_.front());
     load.ends.push_back(ends_.front());
     ends_.pop_front();
   }
+  // An end that is not written yet was marked before the look that saw it.
+  load.position = position_;
+  if (!ends_.empty() && ends_.front().seen <= position_)
+    load.position = std::max(published_, std::max<std::uint64_t>(ends_.front().seen, 1) - 1);
   sealed_ = load.batch.empty();
   if (auto started = start(load); !started.ok()) return fail(started.error(), now_ns);
   std::swap(filling_, flying_);
@@ -89,6 +91,7 @@ Result<void> Writer::start(Load& load) {
   }
   if (auto started = log_->start(load.batch); !started.ok()) return started;
   for (const std::uint32_t slot : load.images) shadow_.written(slot, log_->sequence());
+  schedules_.written(log_->sequence());
   return {};
 }
 
@@ -101,18 +104,17 @@ Result<void> Writer::begin_file() {
   append_names(first, segment_, NameKind::kQueue, 0, shm::queue_total(segment_));
   append_names(first, segment_, NameKind::kTask, 0, shm::task_total(segment_));
   for (std::uint32_t queue = 0; queue < shm::queue_total(segment_); ++queue)
-    if (shm::durability_of(segment_, queue) != shm::Durability::kMemory) append_queue(first, segment_, queue);
+    if (const engine::QueueSettings settings = engine::settings_of(segment_, queue);
+        settings != engine::QueueSettings{})
+      append_settings(first, shm::queue_name(segment_, queue), settings);
   if (first.empty()) return {};
   if (auto started = log_->start(first); !started.ok()) return started;
   return log_->finish();
 }
 
 Result<void> Writer::land(std::int64_t now_ns) {
+  if (auto done = log_->finish(); !done.ok()) return fail(done.error(), now_ns);
   in_flight_ = false;
-  if (auto done = log_->finish(); !done.ok()) {
-    for (auto it = flying_->ends.rbegin(); it != flying_->ends.rend(); ++it) ends_.push_front(*it);
-    return fail(done.error(), now_ns);
-  }
   landed_ns_ = now_ns;
   load_is_on_disk(*flying_);
   return {};
@@ -144,11 +146,13 @@ void Writer::publish_idle() {
 // alive is in memory, and is written again, to another file.
 Error Writer::fail(Error error, std::int64_t now_ns) {
   segment_.header().journal_alive_ns.store(0, std::memory_order_release);
-  for (auto it = filling_->ends.rbegin(); it != filling_->ends.rend(); ++it) ends_.push_front(*it);
+  ends_.insert(ends_.begin(), filling_->ends.begin(), filling_->ends.end());
+  if (in_flight_) ends_.insert(ends_.begin(), flying_->ends.begin(), flying_->ends.end());  // the older ones
   filling_->clear();
   in_flight_ = false;
   shadow_.doubt_all();
-  std::fill(durability_said_.begin(), durability_said_.end(), kNotSaid);
+  std::fill(settings_said_.begin(), settings_said_.end(), std::nullopt);
+  schedules_.doubt();
   compacting_ = 0;
   begin_scan();
   rebuilding_ = true;
@@ -158,15 +162,15 @@ Error Writer::fail(Error error, std::int64_t now_ns) {
 }
 
 void Writer::rest(std::int64_t now_ns) noexcept {
-  if (broken_) return shm::rest_journal(engine_.self(), hints_, shm::JournalRest::kAwake, kLongestRestNs);
-  if (in_flight_ || scanning_) return;
+  if (broken_) return shm::rest_journal(engine_.self(), marks_, shm::JournalRest::kAwake, kLongestRestNs);
+  if (in_flight_ || scanning_ || looking_) return;
   const bool filled = !filling_->batch.empty() || !ends_.empty();
   if (!filled && sealed_)
-    return shm::rest_journal(engine_.self(), hints_, shm::JournalRest::kUntilWork, kLongestRestNs);
+    return shm::rest_journal(engine_.self(), marks_, shm::JournalRest::kUntilWork, kLongestRestNs);
   const std::int64_t until = filled ? filling_since_ns_ + options_.commit_interval_ns : landed_ns_ + kSealAfterNs;
   const std::int64_t left = std::min(until - now_ns, kLongestRestNs);
   if (left > 0)
-    shm::rest_journal(engine_.self(), hints_, filled ? shm::JournalRest::kUntilCommit : shm::JournalRest::kUntilWork,
+    shm::rest_journal(engine_.self(), marks_, filled ? shm::JournalRest::kUntilCommit : shm::JournalRest::kUntilWork,
                       left);
 }
 

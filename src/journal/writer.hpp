@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "journal/image.hpp"
 #include "journal/live_set.hpp"
 #include "journal/log.hpp"
+#include "journal/schedules.hpp"
 #include "journal/shadow.hpp"
 
 namespace stem::journal {
@@ -21,6 +23,8 @@ namespace stem::journal {
 struct WriterOptions {
   std::uint64_t file_bytes = 64u << 20;
   std::int64_t commit_interval_ns = 5'000'000;  // how long a record of `journal` may wait for company
+  // Whether another segment, of this epoch, is in use. Empty: none is.
+  std::function<bool(std::uint32_t epoch)> lives = {};
 };
 
 // What open() found.
@@ -29,6 +33,8 @@ struct Opened {
   std::uint64_t torn_tails = 0;
   std::uint64_t restored = 0;  // tasks of segments that are gone
   std::uint64_t gave_way = 0;  // of these, not restored: a newer task has their unique key
+  std::uint64_t results = 0;   // of tasks that were over
+  std::uint64_t schedules = 0;
 };
 
 class Writer {
@@ -39,7 +45,8 @@ class Writer {
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Reads the journal and brings back what the segment does not have. kCorrupt, with the place, when it is damaged.
+  // Reads the journal and brings back what the segment does not have. kCorrupt, with the place, when it is damaged;
+  // kRefused when it is another segment's, and that is in use.
   Result<Opened> open();
   // Writes what is due. An error says that the journal takes nothing now; it tries again by itself.
   Result<void> step(std::int64_t now_ns);
@@ -51,18 +58,19 @@ class Writer {
   std::uint64_t files() const noexcept { return files_.size(); }
 
  private:
-  // A task that is over. Its end is written once all hints below `after` have been looked at: among them are those of
-  // the tasks that it enqueued.
+  // A task that is over. Its end is written once all marks have been looked at that were there when it was seen: among
+  // them are those of the tasks that it enqueued. They are, when a look that began after that one is over.
   struct End {
     TaskKey key;
-    std::uint64_t after;
+    std::uint64_t seen;   // in which look
+    bool result = false;  // it is over, and its result is kept
   };
   // A batch and what becomes true with it.
   struct Load {
     Batch batch;
     std::vector<std::uint32_t> images;  // slots
     std::vector<End> ends;
-    std::uint64_t position = 0;  // hints below it are looked at
+    std::uint64_t position = 0;  // what was marked before that look is in it, or before
     std::uint64_t frees = 0;     // file that is not needed any more; 0 = none
     bool ends_scan = false;      // with it every slot has been looked at
     void clear() {
@@ -79,11 +87,13 @@ class Writer {
   Result<void> restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened);
   Result<void> restore_one(TaskKey old, const Epoch& epoch, const TaskImage& image, Opened& opened);
   Result<void> commit_restored();
-  void restore_queues(const LiveSet& live);
+  void expect_what_was_said(const LiveSet& live);
+  Result<void> restore_schedules(const LiveSet& live, Opened& opened);
 
   // ---- looking
   void collect(std::int64_t now_ns);
-  void look_at_hints();
+  void look_at_marks();
+  bool sweep();
   void patrol(std::int64_t now_ns);
   void scan();
   void begin_scan() noexcept;
@@ -92,7 +102,11 @@ class Writer {
   bool say(std::uint32_t slot, shm::ControlWord word, bool whole);
   void say_names();
   void say_queues();
+  bool say_schedules();
   void end(std::uint32_t slot);
+  void end_with_result(std::uint32_t slot, shm::ControlWord word, const Said& said);
+  void say_end(Load& load, const End& end);
+  bool has_ended(const End& end) const noexcept { return position_ > end.seen; }
 
   // ---- writing
   bool due(std::int64_t now_ns) const noexcept;
@@ -107,13 +121,12 @@ class Writer {
   std::uint32_t slots_used() const noexcept;
 
   static constexpr std::uint64_t kBatchBytes = 256u << 10;
-  static constexpr std::uint8_t kNotSaid = 0xff;
 
   engine::Engine& engine_;
   shm::Segment& segment_;
   Store& store_;
   WriterOptions options_;
-  shm::Ring hints_;
+  shm::JournalMarks marks_;
   ClockShift clock_;
   std::optional<Log> log_;
   Shadow shadow_;
@@ -122,7 +135,13 @@ class Writer {
   std::unique_ptr<Load> filling_, flying_;
   bool in_flight_ = false;
   std::deque<End> ends_;
-  std::uint64_t position_ = 0;  // hints below it are looked at
+  // Looks at all marks are numbered, through all writers of a segment (Header::journal_looks).
+  std::uint64_t looks_ = 0;     // begun
+  std::uint64_t position_ = 0;  // over
+  bool looking_ = false;        // between the two
+  std::uint32_t mark_line_ = 0;
+  std::vector<std::uint32_t> marked_;  // slots of the line before that one
+  std::size_t marked_next_ = 0;
   std::uint64_t published_ = 0;
   std::int64_t filling_since_ns_ = 0;
   std::int64_t landed_ns_ = 0;
@@ -139,8 +158,13 @@ class Writer {
   std::uint64_t compacting_ = 0;  // file; 0 = none
   std::uint32_t compact_cursor_ = 0;
   std::uint32_t queues_said_ = 0, tasks_said_ = 0;
-  std::vector<std::uint8_t> durability_said_;
+  std::vector<std::optional<engine::QueueSettings>> settings_said_;  // empty = not known
+  Schedules schedules_;
   std::vector<std::pair<std::uint32_t, shm::ControlWord>> restored_;  // waiting for their batch
 };
+
+// Gives the queues of a segment that this journal has never met the settings that it remembers; those that somebody has
+// set anew are left alone.
+void restore_queues(shm::Segment& segment, const LiveSet& live);
 
 }  // namespace stem::journal

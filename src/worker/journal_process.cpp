@@ -20,8 +20,14 @@ namespace {
 constexpr std::int64_t kLookNs = 500'000'000;
 
 std::atomic<bool> g_stop{false};
+std::atomic<pid_t> g_supervisor{0};
 
-void on_terminate(int) { g_stop.store(true, std::memory_order_relaxed); }
+// Only the supervisor's own word counts, or its death: a signal to all processes at once (as systemd sends it) must not
+// end the writer before the workers have acknowledged what they have in hand.
+void on_terminate(int, siginfo_t* info, void*) {
+  const pid_t supervisor = g_supervisor.load(std::memory_order_relaxed);
+  if (info->si_pid == supervisor || ::getppid() != supervisor) g_stop.store(true, std::memory_order_relaxed);
+}
 
 journal::ServeOptions serve_options(const shm::Segment& segment) {
   return {.name_space = segment.name_space(),
@@ -33,11 +39,14 @@ journal::ServeOptions serve_options(const shm::Segment& segment) {
 [[noreturn]] void run_journal_process(const journal::ServeOptions& options, pid_t supervisor) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   ::prctl(PR_SET_NAME, "stem-journal");
+  g_supervisor.store(supervisor, std::memory_order_relaxed);
   struct sigaction action {};
-  action.sa_handler = on_terminate;
+  action.sa_flags = SA_SIGINFO;
+  action.sa_sigaction = on_terminate;
   ::sigaction(SIGTERM, &action, nullptr);
+  action = {};
   action.sa_handler = SIG_IGN;
-  for (const int signal : {SIGINT, SIGQUIT, SIGPIPE}) ::sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGQUIT, SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2}) ::sigaction(signal, &action, nullptr);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -65,6 +74,9 @@ bool JournalProcess::wanted() const {
 
 void JournalProcess::start() {
   const journal::ServeOptions options = serve_options(segment_);
+  if (const auto directory = journal::directory_of(options); !mark_ && directory.ok())
+    if (auto taken = journal::SegmentMark::take(*directory, segment_.epoch()); taken.ok())
+      mark_.emplace(std::move(*taken));
   const pid_t supervisor = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) run_journal_process(options, supervisor);

@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
+#include "journal/expect.hpp"
 #include "shm/names.hpp"
 #include "worker/autoscale.hpp"
 #include "worker/banner.hpp"
@@ -174,7 +175,7 @@ Result<void> run(const WorkerOptions& given, const HandlerTable& handlers) {
   if (options.queues.empty()) return Error{Errc::kInvalidArgument, "a worker needs a queue to serve"};
   if (handlers.entries().empty())
     return Error{Errc::kInvalidArgument, "a worker needs a handler: --app LIB.so or --exec 'NAME=COMMAND'"};
-  auto segment = shm::Segment::open_or_create(options.segment);
+  auto segment = journal::open_or_create(options.segment);
   if (!segment) return segment.error();
   for (const std::string& queue : options.queues)
     if (const auto id = shm::intern_queue(**segment, queue); !id) return id.error().within("queue " + queue);

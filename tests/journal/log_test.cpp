@@ -75,6 +75,33 @@ TEST(JournalLog, ABatchBeyondTheFileIsRefusedAndTheRestGoesOn) {
   EXPECT_EQ(read(store).numbers, std::vector<std::uint64_t>{2});
 }
 
+// A writer was killed with a write on its way, which arrives when the next one has read the journal: he does not know
+// what it says, and it must not count later.
+TEST(JournalLog, AWriteThatComesAfterItsSuccessorHasReadIsVoid) {
+  PowerStore store;
+  Log killed(store, 64 * kBlockBytes, {});
+  for (std::uint64_t i = 1; i <= 3; ++i) ASSERT_TRUE(append(killed, i).ok());
+  const LogPosition read_by_successor = read(store).report.last;
+  ASSERT_TRUE(append(killed, 100).ok());
+  ASSERT_TRUE(append(killed, 101).ok());
+  Log next(store, 64 * kBlockBytes, read_by_successor);
+  for (std::uint64_t i = 4; i <= 6; ++i) ASSERT_TRUE(append(next, i).ok());
+  std::vector<Contents> kept;
+  std::vector<std::uint64_t> seen;
+  const auto report = read_journal(
+      store, OnDamage::kStop,
+      [&](const Record& record) {
+        std::memcpy(&seen.emplace_back(), record.body.data(), sizeof(std::uint64_t));
+        return true;
+      },
+      &kept);
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(seen, count_to(6));
+  EXPECT_TRUE(report->damage.empty());
+  EXPECT_EQ(report->torn_tails(), 1u);
+  EXPECT_EQ(kept.size(), 2u);
+}
+
 // Every write, every name: whatever power loss leaves, each batch that was promised is read, none that was never
 // written, and nothing is taken for damage. Then the journal goes on from there.
 TEST(JournalLog, PowerIsLostAtEveryWrite) {

@@ -4,13 +4,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "base/clock.hpp"
 #include "engine/control.hpp"
+#include "journal/disk_store.hpp"
+#include "journal/expect.hpp"
 #include "journal/serve.hpp"
 #include "stem/client.hpp"
 #include "tests/journal/disk_directory.hpp"
@@ -125,8 +131,8 @@ class Reboot : public ::testing::Test {
   // What is acknowledged now will not run again, whatever happens: its end is on disk when this returns.
   std::map<std::uint64_t, int> over_for_good() {
     auto over = numbers(Entry::kAcknowledged);
-    const std::uint64_t tail = shm::journal_hints(*segment_).tail();
-    EXPECT_TRUE(test::wait_until([&] { return shm::await_journal(*segment_, tail, 1'000'000); }));
+    const std::uint64_t position = shm::journal_position(*segment_);
+    EXPECT_TRUE(test::wait_until([&] { return shm::await_journal(*segment_, position, 1'000'000); }));
     return over;
   }
 
@@ -224,6 +230,142 @@ TEST_F(Reboot, AStoppedWriterIsToldAndNotReplaced) {
   writers_.front().resume();
   ASSERT_TRUE(test::wait_until([this] { return runs(); }));
   EXPECT_TRUE(client->enqueue(work, Number{3}).ok());
+}
+
+// Whether a process has this file open.
+bool holds(pid_t pid, const std::string& path) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it("/proc/" + std::to_string(pid) + "/fd", error), end; !error && it != end;
+       it.increment(error)) {
+    std::error_code ignored;
+    if (std::filesystem::read_symlink(it->path(), ignored) == path) return true;
+  }
+  return false;
+}
+
+// Nobody writes yet, and nobody has read the journal: a queue that it keeps takes nothing that would not be written.
+TEST(NewSegment, RefusesUntilItsJournalIsWritten) {
+  const test::DiskDirectory disk;
+  const test::ScratchDirectory shm;
+  ASSERT_EQ(::setenv("STEM_JOURNAL_DIRECTORY", disk.path().c_str(), 1), 0);
+  const ServeOptions options{
+      .name_space = "test", .shm_directory = shm.path(), .directory = {}, .writer = {.file_bytes = 1u << 20}};
+  const auto writer = [&options] { return serve(options, [] { return false; }).ok() ? 0 : 1; };
+  constexpr Task<void(Number)> in_memory{"work", {.queue = "memory"}};
+  {
+    const auto segment = create(test::small_segment(shm));
+    ASSERT_TRUE(segment.ok()) << segment.error().message;
+    test::Attached self(*segment);
+    ASSERT_TRUE(engine::Control(*self).set_durability(test::must_queue(**segment, "durable"), shm::Durability::kSync));
+    test::Process writes(writer);
+    ASSERT_TRUE(test::wait_until([&] { return shm::journal_runs(**segment, base::monotonic_ns()); }));
+    auto client = Client::open("test", {.directory = shm.path()});
+    ASSERT_TRUE(client.ok());
+    ASSERT_TRUE(client->enqueue(work, Number{1}).ok());
+    writes.kill();
+  }
+  ASSERT_TRUE(shm::Segment::destroy("test", shm.path()).ok());
+  {
+    auto client = Client::open("test", {.directory = shm.path()});  // the first of all after the reboot
+    ASSERT_TRUE(client.ok()) << client.error().message;
+    const auto refused = client->enqueue(work, Number{2});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Errc::kNotDurable);
+    EXPECT_TRUE(client->enqueue(in_memory, Number{3}).ok());
+    test::Process writes(writer);
+    ASSERT_TRUE(test::wait_until([&] { return client->enqueue(work, Number{4}).ok(); }));
+    writes.kill();
+  }
+  // A journal that cannot be read says nothing: no segment, rather than one that forgets what was promised.
+  ASSERT_TRUE(shm::Segment::destroy("test", shm.path()).ok());
+  const auto directory = directory_of(options);
+  ASSERT_TRUE(directory.ok());
+  for (const auto& file : std::filesystem::directory_iterator(*directory))
+    if (sequence_of(file.path().filename().string())) std::filesystem::resize_file(file.path(), 100);
+  const auto none = create(test::small_segment(shm));
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.error().code, Errc::kCorrupt);
+  EXPECT_EQ(shm::Segment::attach("test", shm.path()).error().code, Errc::kNotFound);
+  ASSERT_EQ(::unsetenv("STEM_JOURNAL_DIRECTORY"), 0);
+}
+
+// Two containers with one home: each has a segment, both have one journal. As long as somebody stands for the first,
+// the second does not bring back what lives there.
+TEST(TwoSegments, OneJournalIsWrittenForOneOfThem) {
+  const test::DiskDirectory disk;
+  const test::ScratchDirectory shm[2];
+  std::vector<std::shared_ptr<shm::Segment>> segments;
+  for (const auto& directory : shm) segments.push_back(test::must_create(test::small_segment(directory)));
+  const auto writer = [&](int which) {
+    return test::Process([options = ServeOptions{.name_space = "test",
+                                                 .shm_directory = shm[which].path(),
+                                                 .directory = disk.path() + "/test",
+                                                 .writer = {.file_bytes = 1u << 20}}] {
+      return serve(options, [] { return false; }).ok() ? 0 : 1;
+    });
+  };
+  const auto runs = [&](int which) { return shm::journal_runs(*segments[which], base::monotonic_ns()); };
+  test::Attached self(segments[0]);
+  ASSERT_TRUE(engine::Control(*self).set_durability(test::must_queue(*segments[0], "durable"), shm::Durability::kSync));
+  test::Process first = writer(0);
+  ASSERT_TRUE(test::wait_until([&] { return runs(0); }));
+  auto client = Client::open("test", {.directory = shm[0].path()});
+  ASSERT_TRUE(client.ok());
+  ASSERT_TRUE(client->enqueue(work, Number{1}).ok());
+  test::Process second = writer(1);
+  for (int i = 0; i < 3; ++i) {
+    test::Process stands_by = writer(0);
+    const std::string mark =
+        disk.path() + "/test/segment-" + engine::to_string(engine::TaskId{segments[0]->epoch(), 0}).substr(0, 8);
+    ASSERT_TRUE(test::wait_until([&] { return std::filesystem::exists(mark) && holds(stands_by.pid(), mark); }));
+    const std::uint64_t before = segments[0]->header().journal_writer.load();
+    first.kill();
+    ASSERT_TRUE(test::wait_until([&] { return runs(0) && segments[0]->header().journal_writer.load() != before; }));
+    EXPECT_FALSE(runs(1));
+    EXPECT_EQ(test::slots_in(*segments[1], shm::State::kReady), 0u);
+    first = std::move(stands_by);
+  }
+  ASSERT_TRUE(client->enqueue(work, Number{2}).ok());
+  first.kill();  // now nobody does
+  ASSERT_TRUE(test::wait_until([&] { return runs(1); }));
+  EXPECT_EQ(test::slots_in(*segments[1], shm::State::kReady), 2u);
+}
+
+// Nothing reaches the disk, and nobody says that the writer is gone: a producer goes so far ahead and no further.
+TEST(FarAhead, AProducerWaitsForTheDisk) {
+  const test::ScratchDirectory shm;
+  auto options = test::small_segment(shm);
+  options.slot_count = 1u << 17;
+  const auto segment = test::must_create(options);
+  test::Attached self(segment);
+  ASSERT_TRUE(engine::Control(*self).set_durability(test::must_queue(*segment, "durable"), shm::Durability::kJournal));
+  segment->header().journal_alive_ns.store(INT64_MAX);
+  std::atomic<std::size_t> accepted{0};
+  std::atomic<bool> refused{false};
+  std::thread producer([&] {
+    auto client = Client::open("test", {.directory = shm.path()});
+    ASSERT_TRUE(client.ok());
+    std::vector<Number> many(1000);
+    while (client->enqueue(work, Number{0}).ok()) {
+      ++accepted;
+      // In batches too.
+      if (client->enqueue_many(work, std::span<const Number>(many)).error) break;
+      accepted += many.size();
+    }
+    refused = true;
+  });
+  constexpr std::size_t kMostAhead = 32768;
+  ASSERT_TRUE(
+      test::wait_until([&] { return accepted > kMostAhead / 2 && segment->header().journal_awaited.load() != 0; }));
+  EXPECT_LE(accepted.load(), kMostAhead);
+  // The older half is on disk: it goes on, as far again.
+  shm::publish_journal(*segment, shm::journal_position(*segment));
+  segment->header().journal_looks.fetch_add(1);
+  ASSERT_TRUE(test::wait_until([&] { return accepted > kMostAhead; }));
+  segment->header().journal_alive_ns.store(0);  // and is told when nobody writes any more
+  producer.join();
+  EXPECT_TRUE(refused);
+  EXPECT_LE(accepted.load(), 2 * kMostAhead);
 }
 
 }  // namespace

@@ -3,122 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <deque>
 #include <map>
 #include <set>
 
-#include "base/clock.hpp"
-#include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/links.hpp"
-#include "engine/query.hpp"
-#include "shm/names.hpp"
-#include "tests/journal/power_store.hpp"
-#include "tests/support/attached.hpp"
-#include "tests/support/scratch.hpp"
+#include "tests/journal/host.hpp"
 
 namespace stem::journal {
 namespace {
-
-using engine::EnqueueStatus;
-using engine::kSecondNs;
-using engine::TaskExtras;
-using engine::TaskId;
-using engine::TaskSpec;
-
-constexpr WriterOptions kLargeFiles{.file_bytes = 1u << 20};
-constexpr WriterOptions kSmallFiles{.file_bytes = 256u << 10};
-
-std::int64_t now() { return base::monotonic_ns(); }
-
-// A segment with a durable queue, a producer, a worker, and the writer's own engine.
-class Host {
- public:
-  explicit Host(int others = 0, shm::Durability durability = shm::Durability::kJournal)
-      : segment(test::must_create(test::small_segment(directory))),
-        producer(segment),
-        worker(segment),
-        writing(segment) {
-    for (int i = 0; i < others; ++i) (void)test::must_queue(*segment, "other-" + std::to_string(i));
-    queue = test::must_queue(*segment, "durable");
-    task = test::must_task(*segment, "work");
-    if (durability != shm::Durability::kMemory) {
-      EXPECT_TRUE(engine::Control(*producer).set_durability(queue, durability));
-    }
-  }
-
-  Result<Opened> open(Store& store, WriterOptions options = kSmallFiles) {
-    writer.reset();
-    writer = std::make_unique<Writer>(*writing, store, options);
-    return writer->open();
-  }
-  void must_open(Store& store, WriterOptions options = kSmallFiles) {
-    const auto opened = open(store, options);
-    ASSERT_TRUE(opened.ok()) << opened.error().message;
-    flush();
-  }
-  // Until everything there is to say has been said, and is on disk.
-  void flush() {
-    for (int quiet = 0; quiet < 4;) {
-      ASSERT_TRUE(writer->step(now_ns += 600'000'000).ok());
-      const bool done = segment->header().journal_durable.load() == shm::journal_hints(*segment).tail();
-      quiet = done ? quiet + 1 : 0;
-    }
-  }
-
-  template <class Change>
-  TaskId put(std::uint64_t number, Change change) {
-    test::Numbered n(queue, task, number);
-    TaskExtras extras;
-    n.spec.extras = &extras;
-    change(n.spec, extras);
-    const engine::EnqueueResult made = producer->enqueue(n.spec, now());
-    EXPECT_EQ(made.status, EnqueueStatus::kOk) << engine::to_string(made.status);
-    return made.id;
-  }
-  TaskId put(std::uint64_t number) {
-    test::Numbered n(queue, task, number);
-    const engine::EnqueueResult made = producer->enqueue(n.spec, now());
-    EXPECT_EQ(made.status, EnqueueStatus::kOk) << engine::to_string(made.status);
-    return made.id;
-  }
-  // Claims one task; false when there is none.
-  bool take(engine::Lease& lease, engine::TaskView& view) {
-    return worker->claim(queue, &lease, 1, now()) == 1 && worker->view(lease, view) &&
-           worker->begin(lease, view, now()) == engine::Begin::kStart;
-  }
-  // Runs everything that is ready; the numbers, in order.
-  std::vector<std::uint64_t> drain() {
-    std::vector<std::uint64_t> numbers;
-    engine::Lease lease;
-    engine::TaskView view;
-    while (take(lease, view)) {
-      numbers.push_back(test::number_of(view));
-      EXPECT_EQ(worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
-    }
-    return numbers;
-  }
-  // Numbers of all tasks of durable queues that are alive, in whatever state.
-  std::multiset<std::uint64_t> alive() {
-    std::multiset<std::uint64_t> numbers;
-    for (std::uint32_t slot = 0; slot < segment->header().slab_used.load(); ++slot) {
-      const shm::ControlWord word = segment->descriptor(slot).control.load();
-      if (word.state() == shm::State::kFree || word.state() == shm::State::kAlloc) continue;
-      const auto info = engine::Query(*producer).task(TaskId::make(segment->epoch(), slot, word.generation()));
-      if (!info || info->payload.size() != 8) continue;
-      std::uint64_t number = 0;
-      std::memcpy(&number, info->payload.data(), sizeof number);
-      numbers.insert(number);
-    }
-    return numbers;
-  }
-
-  test::ScratchDirectory directory;
-  std::shared_ptr<shm::Segment> segment;
-  test::Attached producer, worker, writing;
-  std::uint32_t queue = 0, task = 0;
-  std::unique_ptr<Writer> writer;
-  std::int64_t now_ns = base::monotonic_ns();
-};
 
 TEST(JournalWriter, WhatWasNotOverComesBack) {
   PowerStore store;
@@ -292,8 +187,7 @@ TEST(JournalWriter, ASuccessorWritesWhatTheLastOneDidNot) {
   host.flush();
   EXPECT_EQ(host.drain().size(), 10u);                   // their ends were never written,
   for (std::uint64_t i = 11; i <= 14; ++i) host.put(i);  // nor these,
-  shm::Ring hints = shm::journal_hints(*host.segment);
-  hints.advance_head(hints.head(), hints.tail());  // and the hints are gone
+  host.forget_marks();                                   // and the marks are gone
   host.must_open(store);
   Host after(0, shm::Durability::kMemory);
   after.must_open(store);
@@ -305,12 +199,36 @@ TEST(JournalWriter, ATaskWithoutAHintIsFound) {
   Host host;
   host.must_open(store);
   host.put(1);
-  shm::Ring hints = shm::journal_hints(*host.segment);
-  hints.advance_head(hints.head(), hints.tail());
+  host.forget_marks();
   for (int i = 0; i < 6; ++i) ASSERT_TRUE(host.writer->step(host.now_ns += 600'000'000).ok());
   Host after(0, shm::Durability::kMemory);
   after.must_open(store);
   EXPECT_EQ(after.alive(), std::multiset<std::uint64_t>{1});
+}
+
+// Acknowledged before the journal ever saw it, by a worker that is stopped before it has enqueued what follows: what it
+// owes is not lost with the power.
+TEST(JournalWriter, WhatIsOwedAfterAnAcknowledgementIsWritten) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  const std::uint32_t follow = test::must_task(*host.segment, "follow");
+  std::string link;
+  const TaskId id = host.put(1, [&](TaskSpec&, TaskExtras& extras) {
+    test::Numbered child(host.queue, follow, 33);
+    engine::append_link(link, child.spec);
+    extras.link = link;
+  });
+  engine::Lease lease;
+  engine::TaskView view;
+  ASSERT_TRUE(host.take(lease, view));
+  shm::ControlWord word = lease.word;
+  ASSERT_TRUE(host.segment->descriptor(id.slot()).control.change(
+      word, word.with(shm::State::kSettling, host.worker->self().owner())));
+  host.flush();
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_EQ(after.drain(), (std::vector<std::uint64_t>{1, 33}));
 }
 
 TEST(JournalWriter, QueuesInMemoryAreNotWritten) {
@@ -338,23 +256,28 @@ TEST(JournalWriter, QueuesInMemoryAreNotWritten) {
   EXPECT_EQ(shm::durability_of(*after.segment, after.queue), shm::Durability::kMemory);
 }
 
-TEST(JournalWriter, AFullHintRingLosesNothing) {
+TEST(JournalWriter, MoreChangesThanABatchHoldsAreAllWritten) {
   PowerStore store;
   Host host;
   host.must_open(store, {.file_bytes = 16u << 20});
   engine::Lease lease;
   engine::TaskView view;
-  for (std::uint64_t i = 0; i < (1u << shm::kJournalRingLog2); ++i) {  // two hints each
+  std::multiset<std::uint64_t> all;
+  for (std::uint64_t i = 0; i < 3500; ++i) {  // two changes each
     host.put(1'000'000 + i);
     ASSERT_TRUE(host.take(lease, view));
     ASSERT_EQ(host.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
   }
-  for (std::uint64_t i = 1; i <= 100; ++i) host.put(i);
-  EXPECT_NE(host.segment->header().journal_overflowed.load(), 0u);
+  const std::uint64_t before = host.writer->written_bytes();
+  for (std::uint64_t i = 1; i <= 3500; ++i) {
+    host.put(i);
+    all.insert(i);
+  }
   host.flush();
+  EXPECT_GT(host.writer->written_bytes() - before, 300'000u);  // more than one
   Host after(0, shm::Durability::kMemory);
   after.must_open(store, {.file_bytes = 16u << 20});
-  EXPECT_EQ(after.alive().size(), 100u);
+  EXPECT_EQ(after.alive(), all);
 }
 
 TEST(JournalWriter, CompactionKeepsWhatLives) {
@@ -380,6 +303,40 @@ TEST(JournalWriter, CompactionKeepsWhatLives) {
   Host after(0, shm::Durability::kMemory);
   after.must_open(store);
   EXPECT_EQ(after.alive(), backlog);
+}
+
+TEST(JournalWriter, RunsThatWaitWhenTheirQueueIsMadeDurableAreWrittenOneByOne) {
+  constexpr std::uint64_t kTasks = 40;  // two runs and more
+  PowerStore store;
+  TaskId known;
+  {
+    Host host(0, shm::Durability::kMemory);
+    host.must_open(store);
+    std::deque<test::Numbered> numbered;
+    for (std::uint64_t i = 1; i <= kTasks; ++i) numbered.emplace_back(host.queue, host.task, i);
+    std::vector<TaskSpec> specs;
+    for (const auto& n : numbered) specs.push_back(n.spec);
+    std::vector<TaskId> ids(kTasks);
+    std::size_t done = 0;
+    ASSERT_EQ(host.producer->enqueue_many(specs.data(), specs.size(), ids.data(), done, now()), EnqueueStatus::kOk);
+    ASSERT_NE(ids[0].item(), 0u) << "a run";
+    known = ids[1];
+    engine::Lease lease;
+    engine::TaskView view;
+    ASSERT_TRUE(host.take(lease, view));  // one of the first run is over already
+    ASSERT_EQ(host.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
+    ASSERT_TRUE(engine::Control(*host.producer).set_durability(host.queue, shm::Durability::kJournal));
+    host.flush();
+    EXPECT_EQ(test::broken_invariants(*host.producer), "");
+  }
+  Host after(0, shm::Durability::kMemory);
+  after.must_open(store);
+  EXPECT_TRUE(engine::Query(*after.producer).task(known)) << "by the id of the item";
+  auto back = after.drain();
+  std::sort(back.begin(), back.end());
+  ASSERT_EQ(back.size(), kTasks - 1);
+  EXPECT_EQ(back.front(), 2u);
+  EXPECT_EQ(std::adjacent_find(back.begin(), back.end()), back.end());
 }
 
 // EIO, a short write, a full disk: nothing is published that is not on disk, and everything is there afterwards.
@@ -511,14 +468,14 @@ TEST(JournalWriter, PowerIsLostUnderLoad) {
     for (std::uint64_t i = random.below(4); i > 0; --i) {
       host.put(++next);
       accepted.insert(next);
-      accepted_at[next] = shm::journal_hints(*host.segment).tail();
+      accepted_at[next] = shm::journal_position(*host.segment);
     }
     engine::Lease lease;
     engine::TaskView view;
     for (std::uint64_t i = random.below(4); i > 0 && host.take(lease, view); --i) {
       ASSERT_EQ(host.worker->succeed(lease, view, {}, now()), engine::Settled::kDone);
       ended.insert(test::number_of(view));
-      ended_at[test::number_of(view)] = shm::journal_hints(*host.segment).tail();
+      ended_at[test::number_of(view)] = shm::journal_position(*host.segment);
     }
     ASSERT_TRUE(host.writer->step(host.now_ns += 6'000'000).ok());
     Point point{.event = store.events(), .must = {}, .may = {}};

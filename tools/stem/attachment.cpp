@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "journal/expect.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/exit_code.hpp"
 #include "tools/stem/nearest.hpp"
@@ -38,7 +39,7 @@ Result<Attachment> Attachment::open(const Context& context) {
 Result<Attachment> Attachment::open_or_create(const Context& context, shm::Role role, const std::string& name) {
   shm::SegmentOptions options;
   options.name_space = context.namespace_name;
-  auto segment = shm::Segment::open_or_create(options);
+  auto segment = journal::open_or_create(options);
   if (!segment.ok()) return segment.error();
   return join(*segment, role, name);
 }

@@ -1,12 +1,14 @@
 // `stem journal info|verify|compact|repair|serve` (docs/journal.md).
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.hpp"
 #include "base/units.hpp"
 #include "journal/disk_store.hpp"
+#include "journal/expect.hpp"
 #include "journal/live_set.hpp"
 #include "journal/rewrite.hpp"
 #include "journal/serve.hpp"
@@ -33,7 +35,7 @@ Result<std::string> journal_directory(const Context& context) {
 struct Look {
   std::string directory;
   journal::ReadReport report;
-  std::uint64_t alive = 0;
+  std::uint64_t alive = 0, results = 0, schedules = 0;
 };
 
 Result<Look> look_at(const Context& context) {
@@ -47,7 +49,9 @@ Result<Look> look_at(const Context& context) {
   auto report = journal::read_journal(
       **store, journal::OnDamage::kSkip, [&](const journal::Record& r) { return live.apply(r); }, &contents);
   if (!report.ok()) return report.error();
-  return Look{*directory, std::move(*report), live.alive()};
+  const auto schedules = static_cast<std::uint64_t>(std::count_if(
+      live.schedules().begin(), live.schedules().end(), [](const auto& s) { return !s.second.definition.empty(); }));
+  return Look{*directory, std::move(*report), live.alive(), live.results(), schedules};
 }
 
 ordered_json damage_json(const std::vector<journal::Damage>& damage) {
@@ -87,6 +91,8 @@ ordered_json look_json(const Look& look) {
           {"records", all.records},
           {"lastLsn", look.report.last.lsn},
           {"alive", look.alive},
+          {"results", look.results},
+          {"schedules", look.schedules},
           {"tornTails", look.report.torn_tails()},
           {"damage", damage_json(look.report.damage)}};
 }
@@ -97,7 +103,7 @@ void print_look(const Look& look) {
   fmt::print("files         {}, {} of {} used\n", look.report.files.size(), base::human_size(all.used_bytes),
              base::human_size(all.bytes));
   fmt::print("batches       {}, {} records\n", all.batches, all.records);
-  fmt::print("alive         {} tasks\n", look.alive);
+  fmt::print("alive         {} tasks, {} results, {} schedules\n", look.alive, look.results, look.schedules);
   fmt::print("torn tails    {}\n", look.report.torn_tails());
   print_damage(look.report.damage);
 }
@@ -115,10 +121,9 @@ ordered_json segment_json(const shm::Segment& segment) {
     if (durability == 0 || durability >= std::size(kDurabilityNames)) continue;
     queues.push_back({{"queue", shm::queue_name(segment, queue)}, {"durability", kDurabilityNames[durability]}});
   }
-  const shm::Ring hints = shm::journal_hints(segment);
-  const std::uint64_t waiting = queues.empty() ? 0 : hints.tail() - segment.header().journal_durable.load();
+  const std::uint64_t waiting = queues.empty() ? 0 : shm::JournalMarks(segment).count();
   ordered_json document{
-      {"takesRecords", runs}, {"writerPid", nullptr}, {"hintsNotOnDisk", waiting}, {"queues", queues}};
+      {"takesRecords", runs}, {"writerPid", nullptr}, {"changesWaiting", waiting}, {"queues", queues}};
   if (participant != 0 && participant <= segment.geometry().participant_count)
     document["writerPid"] = segment.row(participant - 1).pid;
   return document;
@@ -226,7 +231,7 @@ int journal_serve(const Context& context) {
   Interrupts interrupts;
   shm::SegmentOptions options;
   options.name_space = context.namespace_name;
-  const auto segment = shm::Segment::open_or_create(options);
+  const auto segment = journal::open_or_create(options);
   if (!segment.ok()) return fail("journal serve", segment.error());
   const auto served = journal::serve({.name_space = context.namespace_name}, [&] { return interrupts.wait_ns(0); });
   return served.ok() ? kExitOk : fail("journal serve", served.error());

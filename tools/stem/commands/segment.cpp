@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/units.hpp"
+#include "journal/expect.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/attachment.hpp"
 #include "tools/stem/commands/engine_commands.hpp"
@@ -55,7 +56,7 @@ int create_segment(const CreateOptions& given, const Context& context) {
   set(options.task_count, given.task_names);
   set(options.participant_count, given.participants);
   if (given.block_bytes) options.block_bytes = *given.block_bytes;
-  const auto made = shm::Segment::create(options);
+  const auto made = journal::create(options);
   if (!made.ok()) return fail("segment create", made.error());
   const shm::Segment& segment = **made;
   if (context.json) {

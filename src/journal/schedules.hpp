@@ -1,0 +1,87 @@
+// What the journal last said of the schedules: the writer's memory of them, as the shadow is of the slots.
+//
+// Not thread-safe.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "beat/store.hpp"
+#include "journal/batch.hpp"
+
+namespace stem::journal {
+
+class Schedules {
+ public:
+  explicit Schedules(engine::Engine& engine) : store_(engine) {}
+
+  // The journal has entries of these ids: those that are gone meanwhile are said to be removed.
+  void expect(std::set<std::string> ids) { expected_ = std::move(ids); }
+  // Appends what differs, as long as `room()`; false when there was no room for all of it: to be called again. The mark
+  // of a tick is said once its call has been answered with true twice, with a look at every slot in between: by then
+  // the tick's task has been said, or is over.
+  template <class Room>
+  bool look(Batch& batch, const Room& room) {
+    for (; cursor_ < store_.row_total(); ++cursor_) {
+      if (!room()) return false;
+      look_at(batch, cursor_);
+      mark(batch, cursor_);
+    }
+    cursor_ = 0;
+    for (const std::string& id : expected_) remove(batch, id, kNobody);
+    expected_.clear();
+    complete_ = true;
+    return true;
+  }
+  // Of a tick whose task is being said: in the same batch, so that both survive or neither.
+  void tick(Batch& batch, std::uint32_t row, std::int64_t planned_ns);
+  // A write failed: everything is said again.
+  void doubt();
+
+  // ---- files
+  // What was appended since the last call lies in this file.
+  void written(std::uint64_t sequence);
+  // Says again what lies in this file or an older one, as long as `room()`; true when nothing does any more.
+  template <class Room>
+  bool again(Batch& batch, std::uint64_t sequence, const Room& room) {
+    if (!complete_) return false;
+    for (std::uint32_t row = 0; row < said_.size(); ++row) {
+      if (!said_[row].lies_in(sequence)) continue;
+      if (!room()) return false;
+      said_[row].word = 0;
+      look_at(batch, row);
+    }
+    return std::none_of(said_.begin(), said_.end(), [sequence](const Said& s) { return s.lies_in(sequence); });
+  }
+
+ private:
+  static constexpr std::uint32_t kNobody = ~0u;
+  static constexpr std::uint64_t kOnItsWay = ~std::uint64_t{0};
+  struct Said {
+    std::uint64_t word = 0;  // DefinitionWord; 0 = nothing was said
+    std::string id;
+    std::int64_t fired_ns = 0;  // the mark that was said
+    std::int64_t seen_ns = 0;   // the mark at the last look
+    std::uint64_t sequence = 0;
+
+    bool lies_in(std::uint64_t file) const { return !id.empty() && sequence <= file; }
+  };
+
+  void look_at(Batch& batch, std::uint32_t row);
+  void mark(Batch& batch, std::uint32_t row);
+  void say(Batch& batch, std::uint32_t row, shm::DefinitionWord word, const std::string& definition);
+  void remove(Batch& batch, const std::string& id, std::uint32_t row);
+
+  beat::ScheduleStore store_;
+  std::vector<Said> said_;                       // by row
+  std::map<std::string, std::uint32_t> row_of_;  // who said an id last: an entry may move to another row
+  std::set<std::string> expected_, removed_;
+  std::vector<std::uint32_t> on_their_way_;
+  std::uint32_t cursor_ = 0;
+  bool complete_ = false;  // each has been said
+};
+
+}  // namespace stem::journal
