@@ -116,6 +116,8 @@ Result<void> serve(const ServeOptions& options, const std::function<bool()>& sto
         complaint.forget();
         log::info("journal", {{"directory", *directory},
                               {"restored", opened->restored},
+                              {"results", opened->results},
+                              {"schedules", opened->schedules},
                               {"gave_way", opened->gave_way},
                               {"torn_tails", opened->torn_tails}});
         write_until(writer, **self, stop, complaint);

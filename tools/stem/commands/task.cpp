@@ -8,6 +8,7 @@
 #include "base/clock.hpp"
 #include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
+#include "engine/former.hpp"
 #include "engine/query.hpp"
 #include "stem/client.hpp"
 #include "stem/json_payload.hpp"
@@ -332,7 +333,7 @@ struct RetryOptions {
 Answer retry_one(TaskId id, std::int64_t delay_ns, const Attachment& attached) {
   engine::DeadLetters dead(attached.engine());
   engine::DeadFilter filter;
-  filter.id = id;
+  filter.id = engine::current_id(attached.segment(), id);
   const auto letters = dead.list(filter);
   if (!letters.empty()) {
     if (dead.replay(letters.front(), delay_ns, base::monotonic_ns())) {
