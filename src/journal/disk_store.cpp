@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kZerosBytes = 1u << 20;
+constexpr std::size_t kZerosBytes = 4u << 20;
 
 struct AlignedDelete {
   void operator()(std::byte* p) const { std::free(p); }
@@ -133,7 +133,10 @@ class DiskStore final : public Store {
   }
 
   Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
-    const int fd = ::open(path(name).c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    constexpr int kFlags = O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW;
+    // Past the page cache: nobody reads these zeros, and copying them is a quarter of a new journal's processor time.
+    int fd = ::open(path(name).c_str(), kFlags | O_DIRECT, 0600);
+    if (fd < 0 && errno == EINVAL) fd = ::open(path(name).c_str(), kFlags, 0600);
     if (fd < 0) return system_error("create " + path(name));
     const auto filled = fill_with_zeros(fd, bytes, path(name));
     ::close(fd);
@@ -192,9 +195,12 @@ class DiskStore final : public Store {
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
 
   static Result<void> fill_with_zeros(int fd, std::uint64_t bytes, const std::string& path) {
-    const std::vector<std::byte> zeros(kZerosBytes);
+    const std::unique_ptr<std::byte, AlignedDelete> zeros(
+        static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kZerosBytes)));
+    if (zeros == nullptr) return Error{Errc::kNoMemory, "no memory for the zeros of " + path};
+    std::memset(zeros.get(), 0, kZerosBytes);
     for (std::uint64_t at = 0; at < bytes;) {
-      const ssize_t wrote = ::write(fd, zeros.data(), std::min<std::uint64_t>(zeros.size(), bytes - at));
+      const ssize_t wrote = ::write(fd, zeros.get(), std::min<std::uint64_t>(kZerosBytes, bytes - at));
       if (wrote < 0 && errno == EINTR) continue;
       if (wrote < 0) return system_error("write " + path);
       at += static_cast<std::uint64_t>(wrote);
