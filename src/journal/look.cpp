@@ -241,7 +241,7 @@ void Writer::say_end(Load& load, const End& end) {
   if (!append_result(load.batch, engine_, slot, word, clock_)) {
     if (segment_.descriptor(slot).control.load() != word) return;
     append_end(load.batch, end.key);  // it makes no sense: it must not run again for that
-    shadow_.state(slot, Said::kResult);
+    shadow_.image(slot, word.generation(), Said::kResult, 0);
     return;
   }
   shadow_.image(slot, word.generation(), Said::kResult, load.batch.bytes() - before);

@@ -14,7 +14,10 @@ void Schedules::look_at(Batch& batch, std::uint32_t row) {
   const DefinitionWord word = store_.word_of(row);
   if (word.bits() == said.word) return;
   const auto definition = store_.definition(row, word);
-  if (!definition && word.has_entry()) return;  // it is being changed: the next look
+  if (!definition && word.has_entry()) {  // it is being changed: the next look
+    one_was_changing_ = true;
+    return;
+  }
   const auto id = definition ? beat::ScheduleStore::id_of(*definition) : std::nullopt;
   if (!said.id.empty() && id != said.id) remove(batch, said.id, row);
   if (!id || id->empty()) {
@@ -76,7 +79,7 @@ void Schedules::doubt() {
   on_their_way_.clear();
   for (const std::string& id : removed_) expected_.insert(id);
   cursor_ = 0;
-  complete_ = false;
+  one_was_changing_ = complete_ = false;
 }
 
 void Schedules::written(std::uint64_t sequence) {

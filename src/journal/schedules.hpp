@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "beat/store.hpp"
@@ -31,6 +32,7 @@ class Schedules {
       mark(batch, cursor_);
     }
     cursor_ = 0;
+    if (std::exchange(one_was_changing_, false)) return true;  // what was not read is not gone
     for (const std::string& id : expected_) remove(batch, id, kNobody);
     expected_.clear();
     complete_ = true;
@@ -81,7 +83,8 @@ class Schedules {
   std::set<std::string> expected_, removed_;
   std::vector<std::uint32_t> on_their_way_;
   std::uint32_t cursor_ = 0;
-  bool complete_ = false;  // each has been said
+  bool one_was_changing_ = false;  // and could not be read in this round
+  bool complete_ = false;          // each has been said
 };
 
 }  // namespace stem::journal
