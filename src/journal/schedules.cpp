@@ -14,8 +14,8 @@ void Schedules::look_at(Batch& batch, std::uint32_t row) {
   const DefinitionWord word = store_.word_of(row);
   if (word.bits() == said.word) return;
   const auto definition = store_.definition(row, word);
-  if (!definition && word.has_entry()) {  // it is being changed: the next look
-    one_was_changing_ = true;
+  if (!definition && word.has_entry()) {  // it is being changed: the next look; or makes no sense
+    one_was_changing_ |= store_.word_of(row).bits() != word.bits();
     return;
   }
   const auto id = definition ? beat::ScheduleStore::id_of(*definition) : std::nullopt;
