@@ -85,7 +85,8 @@ std::unique_ptr<Error> Producer::make_durable(std::uint32_t queue, std::span<con
     return nullptr;
   }
   return boxed(not_durable(segment, queue,
-                           kept == 0 ? "the journal stopped taking records, nothing was enqueued"
+                           kept == 0 ? "the journal stopped taking records; the task was taken back (only a power cut "
+                                       "before the journal is written again may bring it back)"
                                      : "the journal stopped taking records; the task runs already, and "
                                        "whether it survives a power cut is not known"));
 }
