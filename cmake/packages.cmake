@@ -36,6 +36,7 @@ set(CPACK_DEBIAN_LIBSTEM-DEV_PACKAGE_NAME libstem-dev)
 set(CPACK_DEBIAN_LIBSTEM-DEV_PACKAGE_SECTION libdevel)
 string(CONCAT CPACK_DEBIAN_LIBSTEM-DEV_PACKAGE_DEPENDS
   "libstem (= ${stem_deb_version}), libfmt-dev, libspdlog-dev, nlohmann-json3-dev, libxxhash-dev, liburing-dev,"
+  " libhowardhinnant-date-dev,"
   " pkg-config | pkgconf")
 set(CPACK_COMPONENT_LIBSTEM-DEV_DESCRIPTION "Development files: headers and static libraries for C++20, the header of the
 C interface, and files for find_package and pkg-config.")

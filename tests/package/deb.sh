@@ -46,6 +46,7 @@ for one in $wanted; do
     nlohmann_json) package=nlohmann-json3-dev ;;
     PkgConfig) package='pkg-config | pkgconf' ;;
     libxxhash | liburing) package=$one-dev ;;
+    date) package=libhowardhinnant-date-dev ;;
     *) fail "stemConfig.cmake looks for $one: say here which package brings it" ;;
   esac
   [[ ", $depends," == *", $package,"* ]] || fail "libstem-dev does not depend on $package: $depends"
