@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "base/clock.hpp"
+#include "base/histogram.hpp"
 #include "base/log.hpp"
 #include "engine/keeper.hpp"
 #include "federation/client_fence.hpp"
@@ -93,6 +94,7 @@ class Gateway {
   std::unique_ptr<shm::Participant> self_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<engine::Keeper> keeper_;
+  shm::GatewayFigures* figures_ = nullptr;  // /dev/shm may have no room for them
   std::unique_ptr<Transcript> transcript_;
   std::unique_ptr<Keys> keys_;
   std::vector<std::unique_ptr<Exporter>> exporters_;
@@ -140,6 +142,8 @@ Result<void> Gateway::attach() {
   transcript_ = std::make_unique<Transcript>(*segment_);
   keys_ = std::make_unique<Keys>(options_.redis_name_space, options_.cluster);
   if (auto alone = refuse_a_second(); !alone) return alone;
+  if (segment_->commit(segment_->layout().gateway, sizeof(shm::GatewayFigures)))
+    figures_ = segment_->at<shm::GatewayFigures>(segment_->layout().gateway);
   return sweep_predecessor();
 }
 
@@ -250,6 +254,14 @@ RedisEvents Gateway::events_of(std::size_t link) {
     status_.last_fault = reason;
     status_.last_fault_us = read_clocks().wall_now_us;
     status_at_ns_ = 0;
+  };
+  events.round_trip = [this](std::int64_t ns) {
+    if (figures_ == nullptr) return;
+    auto& count = figures_->round_trip[base::histogram_bucket(ns)];
+    count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    const std::uint64_t sum = figures_->round_trip_sum_ns.load(std::memory_order_relaxed);
+    figures_->round_trip_sum_ns.store(sum + static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 0)),
+                                      std::memory_order_relaxed);
   };
   return events;
 }

@@ -327,6 +327,7 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
   }
   if (const auto checked = check_signature(envelope); !checked) {
     ++stats_.unsigned_;
+    engine_.self().count(queue_, shm::Counter::kSignatureInvalid);
     return refuse(lane, id, "signature-invalid", envelope.view(), error_json(checked.error().message));
   }
   accept(lane, id, envelope, since_ns);

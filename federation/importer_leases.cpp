@@ -227,6 +227,7 @@ void Importer::bury_member(std::string_view member, std::string_view why) {
 
 void Importer::bury_unsigned(std::string_view member, const Envelope& envelope, const Error& why) {
   ++stats_.unsigned_;
+  engine_.self().count(queue_, shm::Counter::kSignatureInvalid);
   ++stats_.dead;
   std::string letter;
   append_dead_letter_json(letter, envelope.view(), "signature-invalid", error_json(why.message), clocks_.wall_now_us);

@@ -49,6 +49,7 @@ void Pipeline::push(std::string& out, std::span<const std::string_view> argv, Re
   const std::size_t before = out.size();
   append_command(out, argv);
   pushed_bytes_ += out.size() - before;
+  if (block_ns > 0) ++blocking_;
   waiting_.push_back({std::move(handler), pushed_bytes_, block_ns, {}});
   if (keeps_commands_) waiting_.back().command.assign(out, before);
 }
@@ -56,6 +57,7 @@ void Pipeline::push(std::string& out, std::span<const std::string_view> argv, Re
 void Pipeline::push(std::string& out, std::string_view command, ReplyHandler handler, std::int64_t block_ns) {
   out.append(command);
   pushed_bytes_ += command.size();
+  if (block_ns > 0) ++blocking_;
   waiting_.push_back({std::move(handler), pushed_bytes_, block_ns, {}});
   if (keeps_commands_) waiting_.back().command.assign(command);
 }
@@ -65,6 +67,7 @@ Pipeline::Answered Pipeline::pop() {
   Waiting& first = waiting_.front();
   Answered answered{std::move(first.handler), std::move(first.command), first.block_ns};
   answered_bytes_ = first.end;
+  if (first.block_ns > 0) --blocking_;
   waiting_.pop_front();
   return answered;
 }
@@ -72,6 +75,7 @@ Pipeline::Answered Pipeline::pop() {
 void Pipeline::abandon(std::uint64_t offered_bytes, std::string_view reason) {
   const std::deque<Waiting> abandoned = std::exchange(waiting_, {});
   answered_bytes_ = pushed_bytes_;
+  blocking_ = 0;
   const std::string lost = fmt::format("{}; whether the command was carried out is not known", reason);
   const std::string not_sent = fmt::format("{}; the command was not sent", reason);
   for (const Waiting& one : abandoned) {

@@ -46,6 +46,9 @@ class Pipeline {
   std::size_t bytes() const { return static_cast<std::size_t>(pushed_bytes_ - answered_bytes_); }
   // Ever pushed; what the transport has not been offered yet is at its end.
   std::uint64_t pushed_bytes() const { return pushed_bytes_; }
+  std::uint64_t answered_bytes() const { return answered_bytes_; }
+  // Whether the server may keep any of the replies back.
+  bool blocks() const { return blocking_ != 0; }
   // How long the server may keep the next reply back.
   std::int64_t block_ns() const { return waiting_.empty() ? 0 : waiting_.front().block_ns; }
 
@@ -60,6 +63,7 @@ class Pipeline {
   std::deque<Waiting> waiting_;
   std::uint64_t pushed_bytes_ = 0;
   std::uint64_t answered_bytes_ = 0;
+  std::size_t blocking_ = 0;
 };
 
 }  // namespace stem::federation

@@ -149,6 +149,8 @@ class RedisConnection::Impl {
   std::int64_t ready_ns_ = 0;
   std::int64_t progress_ns_ = 0;
   std::size_t progress_bytes_ = 0;
+  std::uint64_t timed_end_ = 0;  // Pipeline::pushed_bytes() with the command whose round trip is taken; 0 = none
+  std::int64_t timed_ns_ = 0;
   io::TimerId greeting_timer_;
   io::TimerId backoff_timer_;
   io::TimerId watch_timer_;
@@ -317,6 +319,11 @@ void RedisConnection::Impl::queue_raw(std::string_view command, ReplyHandler han
 }
 
 void RedisConnection::Impl::queued(bool first) {
+  // Not behind one that blocks: the wait would be the server's right.
+  if (timed_end_ == 0 && events_.round_trip && state == State::kReady && !pipeline.blocks()) {
+    timed_end_ = pipeline.pushed_bytes();
+    timed_ns_ = base::monotonic_ns();
+  }
   if (first && state == State::kReady) {
     progress_ns_ = base::monotonic_ns();
     tend_watch();
@@ -515,6 +522,10 @@ bool RedisConnection::Impl::take(const Reply& reply) {
     fault(fmt::format("the server sent a reply that nobody asked for{}", said));
   } else {
     Pipeline::Answered command = pipeline.pop();
+    if (timed_end_ != 0 && pipeline.answered_bytes() >= timed_end_) {
+      timed_end_ = 0;
+      events_.round_trip(base::monotonic_ns() - timed_ns_);
+    }
     if (nodes_ && reply.error == RedisError::kMoved) follow(reply);
     const bool elsewhere =
         nodes_ && options.follows_ask && reply.error == RedisError::kAsk && ask_elsewhere(reply, command);
@@ -552,6 +563,7 @@ void RedisConnection::Impl::fault(const std::string& given) {
   back_off(reason);
   room_wanted_ = false;
   close_aside(reason);
+  timed_end_ = 0;
   pipeline.abandon(offered, reason);
   if (was_ready && events_.lost) events_.lost(reason);
   if (events_.failed) events_.failed(reason);
@@ -581,6 +593,7 @@ void RedisConnection::Impl::stop() {
   state = State::kStopped;
   room_wanted_ = false;
   close_aside("the connection was stopped");
+  timed_end_ = 0;
   pipeline.abandon(offered, "the connection was stopped");
 }
 

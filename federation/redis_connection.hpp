@@ -73,6 +73,8 @@ struct RedisEvents {
   std::function<void(const std::string& reason)> failed;  // every fault, also of an attempt; after `lost`
   std::function<void()> room;                             // after kNoRoom: half of the limit is free
   std::function<void(const Reply&)> message;              // published on a channel we subscribed to
+  // From command() to its reply, of one command at a time that the server may not keep waiting.
+  std::function<void(std::int64_t ns)> round_trip;
 };
 
 enum class [[nodiscard]] Queued : std::uint8_t{

@@ -30,7 +30,16 @@ constexpr const char* kNames[] = {"none",
                                   "worker-child-shutdown",
                                   "worker-lost",
                                   "queue-paused",
-                                  "queue-resumed"};
+                                  "queue-resumed",
+                                  "worker-init",
+                                  "schedule-entry-failed",
+                                  "control-command-received",
+                                  "control-command-completed",
+                                  "schedule-entry-due",
+                                  "before-task-publish",
+                                  "task-received",
+                                  "task-postrun",
+                                  "worker-heartbeat"};
 static_assert(std::size(kNames) == kEventKinds);
 
 constexpr std::size_t kNameAt = 5;  // in words
@@ -169,11 +178,21 @@ std::vector<ReadEvent> EventReader::read() {
 }
 
 // Relaxed, as the look in EventWriter::followed(): whoever sees it late notes an event less.
-void follow_events(const Segment& segment, std::int64_t until_ns) noexcept {
-  std::atomic<std::int64_t>& until = segment.header().events_until_ns;
-  std::int64_t was = until.load(std::memory_order_relaxed);
-  while (was < until_ns && !until.compare_exchange_weak(was, until_ns, std::memory_order_relaxed)) {
-  }
+void follow_events(const Segment& segment, std::int64_t until_ns, EventDetail detail) noexcept {
+  const auto raise = [until_ns](std::atomic<std::int64_t>& until) {
+    std::int64_t was = until.load(std::memory_order_relaxed);
+    while (was < until_ns && !until.compare_exchange_weak(was, until_ns, std::memory_order_relaxed)) {
+    }
+  };
+  raise(segment.header().events_until_ns);
+  if (detail == EventDetail::kSteps) raise(segment.header().steps_until_ns);
+}
+
+bool Following::renew(std::int64_t now_ns) noexcept {
+  if (until_ns_ - now_ns >= kForNs / 2) return false;
+  until_ns_ = now_ns + kForNs;
+  follow_events(segment_, until_ns_, detail_);
+  return true;
 }
 
 }  // namespace stem::shm

@@ -4,7 +4,7 @@
 // For people and their tools, not for the protocol: nothing is decided by an event. One may be missing (its writer was
 // killed between the change and the note), and the oldest of a participant give way to its newest. What ends or
 // interrupts a task is always noted; what every task does (enqueued, started, succeeded) only while somebody follows,
-// who says so every few seconds in Header::events_until_ns.
+// and each step of it (EventDetail::kSteps) only while somebody follows those: class Following.
 #pragma once
 
 #include <cstdint>
@@ -47,16 +47,34 @@ enum class EventKind : std::uint8_t {
   kProcessLost,   // found dead, and what it held was made runnable
   kQueuePaused,
   kQueueResumed,
+  kWorkerInit,       // a supervisor begins; value = processes it will start
+  kScheduleFailed,   // a tick became no task; subject and value as kScheduled; text = "ID: why"
+  kControlReceived,  // of a worker or one of its processes; text = the command
+  kControlDone,      // ... and answered; text = "COMMAND: ANSWER"
+  // Only while somebody follows.
+  kScheduleDue,  // subject and value as kScheduled; text = the entry's id
+  // Only while somebody follows each step.
+  kPublishing,  // complete, and about to be accepted; otherwise as kEnqueued
+  kReceived,    // a worker has it in hand, and asks whether it may start; value = since it was enqueued, in ns
+  kPostrun,  // its handler is done, and so is what follows from that; value = run time in ns; text = what became of it
+  kHeartbeat,  // of a worker process; value = tasks in hand
 };
-inline constexpr std::uint32_t kEventKinds = static_cast<std::uint32_t>(EventKind::kQueueResumed) + 1;
+inline constexpr std::uint32_t kEventKinds = static_cast<std::uint32_t>(EventKind::kHeartbeat) + 1;
+
+// How much of what every task does is noted for who follows.
+enum class EventDetail : std::uint8_t { kTasks, kSteps };
 
 // "task-retry"; "unknown" for a number that names none.
 const char* event_name(EventKind kind) noexcept;
 bool parse_event_name(std::string_view text, EventKind& kind) noexcept;
 
 // Event::reason of kRedelivered: a signal that its worker died of, or one of these.
-inline constexpr std::uint8_t kSilent = 0;  // it gave no sign of life
-inline constexpr std::uint8_t kDied = 255;  // nobody saw of what: so does SIGKILL
+inline constexpr std::uint8_t kSilent = 0;        // it gave no sign of life
+inline constexpr std::uint8_t kFirstLoss = 128;   // below it are signals
+inline constexpr std::uint8_t kStopped = 252;     // killed on purpose, by a hard stop
+inline constexpr std::uint8_t kLeftBehind = 253;  // it left without giving it back
+inline constexpr std::uint8_t kLeaseOver = 254;   // the lease was not renewed (auto_renew off)
+inline constexpr std::uint8_t kDied = 255;        // nobody saw of what: so does SIGKILL
 
 inline constexpr std::uint16_t kNoName = 0xffff;     // neither queue nor task
 inline constexpr std::uint32_t kNobody = ~0u;        // no other participant, no schedule
@@ -82,23 +100,35 @@ class EventWriter {
  public:
   using Listener = std::function<void(const Event&)>;
 
-  explicit EventWriter(Participant& self) noexcept : self_(self), until_ns_(self.segment().header().events_until_ns) {}
+  explicit EventWriter(Participant& self) noexcept
+      : self_(self),
+        until_ns_(self.segment().header().events_until_ns),
+        steps_until_ns_(self.segment().header().steps_until_ns) {}
 
   // Whether somebody wants to know what every task does. A load of a word that is nearly always in the cache.
   bool followed(std::int64_t now_ns) const noexcept {
     return until_ns_.load(std::memory_order_relaxed) > now_ns || listener_;
   }
+  // Whether somebody wants to know each step, too. Who does is also followed().
+  bool stepped(std::int64_t now_ns) const noexcept {
+    return steps_until_ns_.load(std::memory_order_relaxed) > now_ns || listens_to_steps_;
+  }
   void write(const Event& event) noexcept;
   // Called in this process after each event, before write() returns, by whoever writes. It must not throw. To be set
   // before the first event.
-  void listen(Listener listener) { listener_ = std::move(listener); }
+  void listen(Listener listener, EventDetail detail = EventDetail::kTasks) {
+    listener_ = std::move(listener);
+    listens_to_steps_ = detail == EventDetail::kSteps;
+  }
 
  private:
   void put(const Event& event) noexcept;
 
   Participant& self_;
   const std::atomic<std::int64_t>& until_ns_;
+  const std::atomic<std::int64_t>& steps_until_ns_;
   Listener listener_;
+  bool listens_to_steps_ = false;
   std::mutex mutex_;
   bool committed_ = false;
 };
@@ -131,6 +161,22 @@ class EventReader {
 };
 
 // Somebody follows until then.
-void follow_events(const Segment& segment, std::int64_t until_ns) noexcept;
+void follow_events(const Segment& segment, std::int64_t until_ns, EventDetail detail = EventDetail::kTasks) noexcept;
+
+// The promise of one who follows: to be renewed as long as he reads. Killed, he is followed for three seconds more.
+class Following {
+ public:
+  // The segment outlives it.
+  Following(const Segment& segment, EventDetail detail) noexcept : segment_(segment), detail_(detail) {}
+  // To be called every second at least. True when the promise had to be renewed.
+  bool renew(std::int64_t now_ns) noexcept;
+
+ private:
+  static constexpr std::int64_t kForNs = 3'000'000'000;
+
+  const Segment& segment_;
+  const EventDetail detail_;
+  std::int64_t until_ns_ = 0;
+};
 
 }  // namespace stem::shm

@@ -51,6 +51,7 @@ Layout make_layout(const Geometry& g) noexcept {
   l.journal = take(mark_bytes(g.slot_count));
   l.former = take(std::uint64_t{g.slot_count} * sizeof(FormerRow));
   l.events = take(std::uint64_t{g.participant_count} * kEventCells * sizeof(EventCell));
+  l.gateway = take(sizeof(GatewayFigures));
   l.total_bytes = at;
   return l;
 }
@@ -82,6 +83,7 @@ std::uint64_t layout_signature() noexcept {
   fold(kMarkLineSlots);
   fold(sizeof(FormerRow));
   fold(kEventCells * sizeof(EventCell));
+  fold(sizeof(GatewayFigures));
   fold(kInboxLog2);
   fold(kReturnSlots << 16 | kDelayedRingLog2 << 8 | kBlockRingLog2);
   fold(kGenerationBits << 24 | kGrantBits << 16 | kOwnerBits << 8 | kStateBits);

@@ -4,7 +4,7 @@
 //
 //   header | queue keys | queues | task keys | tasks | roster | subscriptions | counters | wait histograms
 //   | task histograms | unique buckets | limiters | free rings | slab | ring arena | block arena | schedules
-//   | journal marks | former ids | events
+//   | journal marks | former ids | events | gateway figures
 //
 // A new segment is sparse: only pages that were used cost memory. A page is committed (fallocate) before
 // its first use, so that a full /dev/shm is an error code and never a SIGBUS.
@@ -74,6 +74,7 @@ struct alignas(kCacheLineBytes) Header {
   std::atomic<std::int64_t> keeper_due_ns;    // W: keeper: when it wakes next. R: producers of delayed tasks
   std::atomic<std::uint64_t> keeper_passes;   // W: keeper: completed patrol passes
   std::atomic<std::int64_t> events_until_ns;  // until then somebody follows what every task does. W: followers (CAS)
+  std::atomic<std::int64_t> steps_until_ns;   // until then somebody follows each step of it, too. W: followers (CAS)
 
   // One bit per participant that sleeps for work. W: sleeper sets, waker clears.
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> sleepers[kMaxParticipants / 64];
@@ -253,6 +254,18 @@ constexpr std::uint64_t acked_word(std::uint32_t slot, std::uint64_t generation,
 
 inline constexpr std::uint32_t kRevokeWords = 8;
 
+// Why a worker process had to be started again.
+enum class RestartCause : std::uint8_t {
+  kSignal,          // it was killed, or crashed
+  kExit,            // a handler ended the process
+  kHardTimeLimit,   // by its supervisor, for a handler that did not end
+  kRecycledTasks,   // --max-tasks-per-child
+  kRecycledMemory,  // --max-memory-per-child
+  kDetached,        // its row was taken from it
+  kNoRoom,          // it could not join the segment
+};
+inline constexpr std::uint32_t kRestartCauses = 8;  // one for later
+
 struct CrashRecord {
   std::atomic<std::uint64_t> task;  // generation << 24 | slot; 0 = none. W: crash handler, last
   std::uint64_t fault_address;
@@ -300,12 +313,15 @@ struct alignas(kCacheLineBytes) RosterRow {
   alignas(kCacheLineBytes) CrashRecord crash;
   std::atomic<std::uint64_t> events_next;  // of its ring of events, through all incarnations. W: the participant
 
+  // By RestartCause, of the worker processes under it; go on through all incarnations. W: a supervisor.
+  alignas(kCacheLineBytes) std::atomic<std::uint64_t> restarts[kRestartCauses];
+
   // Leases in hand, as slot + 1: a hint that makes redelivery quick. W: the participant.
   alignas(kCacheLineBytes) std::atomic<std::uint32_t> held[kHeldSlots];
 
   alignas(kCacheLineBytes) char name[64];  // worker name, for people. W: while joining
 };
-static_assert(sizeof(RosterRow) == 704);
+static_assert(sizeof(RosterRow) == 768);
 
 // ---- counters --------------------------------------------------------------------------------------
 
@@ -330,13 +346,25 @@ enum class Counter : std::uint8_t {
   kExported,      // handed over to another host, for good
   kImported,      // came from another host; counted as enqueued too
   kRateDegraded,  // starts by this host's own limits, while those kept with other hosts could not be asked for
+  kLeaseRenewed,  // by the worker's heartbeat while the task ran, or by its handler; added to, see Participant
+  kSignatureInvalid,
+  // Parts of kRedelivered, in the order of engine::LeaseEnd. Counted after the whole: one may be missing for each
+  // process that was killed between the two.
+  kRedeliveredFirst,
+  kRedeliveredLast = kRedeliveredFirst + 4,
+  // Parts of kDeadAdded, in the order of engine::DeadReason. The same.
+  kDeadAddedFirst,
+  kDeadAddedLast = kDeadAddedFirst + 7,
 };
-inline constexpr std::uint32_t kCounterCount = 24;  // some for later
+inline constexpr std::uint32_t kCounterCount = 40;  // some for later
+constexpr Counter counter_after(Counter first, std::uint32_t n) {
+  return static_cast<Counter>(static_cast<std::uint32_t>(first) + n);
+}
 
 struct alignas(kCacheLineBytes) CounterRow {
   std::atomic<std::uint64_t> value[kCounterCount];
 };
-static_assert(sizeof(CounterRow) == 192);
+static_assert(sizeof(CounterRow) == 320);
 
 // ---- limits and uniqueness -------------------------------------------------------------------------
 
@@ -452,13 +480,22 @@ struct alignas(32) FormerRow {
 };
 static_assert(sizeof(FormerRow) == 32);
 
+// ---- the gateway -----------------------------------------------------------------------------------
+
+// Behind memory once a gateway has been here; read like all statistics, through the file.
+struct alignas(kCacheLineBytes) GatewayFigures {
+  std::atomic<std::uint64_t> round_trip[base::kHistogramBuckets];  // of commands to Redis. W: the gateway
+  std::atomic<std::uint64_t> round_trip_sum_ns;                    // W: the gateway
+};
+static_assert(offsetof(GatewayFigures, round_trip_sum_ns) == 8 * base::kHistogramBuckets);
+
 // ---- sections --------------------------------------------------------------------------------------
 
 // Offsets of all sections, derived from a geometry alone.
 struct Layout {
   Offset queue_keys, queues, task_keys, tasks, roster, subscriptions, counters, wait_histograms, task_histograms,
       unique, limiters, limiter_calls, superblock_rows, block_rings, returns, inboxes, free_ring, delayed, slab, rings,
-      blocks, schedules, journal, former, events;
+      blocks, schedules, journal, former, events, gateway;
   std::uint64_t subscription_words;  // per participant
   std::uint32_t free_ring_log2;
   std::uint32_t superblock_count;

@@ -126,6 +126,14 @@ Result<std::unique_ptr<Participant>> Participant::join(std::shared_ptr<Segment> 
                                 "clears away those that were killed, or make the segment with more"};
 }
 
+std::unique_ptr<Participant> Participant::watch(std::shared_ptr<Segment> segment) {
+  std::unique_ptr<Participant> p(new Participant(std::move(segment)));
+  p->watcher_row_ = std::make_unique<RosterRow>();
+  p->row_ = p->watcher_row_.get();
+  p->index_ = p->segment_->geometry().participant_count;
+  return p;
+}
+
 bool Participant::hold_alive_mutex() noexcept {
   pthread_mutexattr_t attributes;
   pthread_mutexattr_init(&attributes);
@@ -140,7 +148,7 @@ bool Participant::hold_alive_mutex() noexcept {
 bool Participant::in_forked_child() const noexcept { return pid_ != ::getpid(); }
 
 Participant::~Participant() {
-  if (row_ == nullptr || in_forked_child()) return;
+  if (row_ == nullptr || watches() || in_forked_child()) return;
   drop_reserve();
   Header& h = segment_->header();
   const std::uint64_t bit = std::uint64_t{1} << (index_ % 64);
@@ -187,8 +195,8 @@ bool Participant::take_free(std::uint32_t slot) noexcept {
   if (word.state() != State::kFree || word.generation() == ControlWord::kLastGeneration) return false;
   const ControlWord mine = word.next_life(owner());
   if (!control.change(word, mine)) return false;
-  // order(control.recheck): release fence between the change and what the new life writes: who has copied any of that
-  // finds at his second look that the word has moved on. (The change alone is no wall for stores after it.)
+    // order(control.recheck): release fence between the change and what the new life writes: who has copied any of that
+    // finds at his second look that the word has moved on. (The change alone is no wall for stores after it.)
 #ifndef __SANITIZE_THREAD__
   std::atomic_thread_fence(std::memory_order_release);
 #endif
@@ -311,6 +319,13 @@ void Participant::switch_queue(std::uint32_t queue) noexcept {
   last_counters_ = there ? &row : &scratch_counters_;
   last_wait_ = there ? wait : scratch_histogram_.get();
   last_queue_ = queue;
+}
+
+void Participant::count_renewal_beside(std::uint32_t queue) noexcept {
+  if (queue >= segment_->geometry().queue_count) return;
+  CounterRow& row = segment_->counters(index_, queue);
+  if (!segment_->commit(segment_->offset_of(&row), sizeof row)) return;
+  row.value[static_cast<int>(Counter::kLeaseRenewed)].fetch_add(1, std::memory_order_relaxed);
 }
 
 void Participant::record_wait(std::uint32_t queue, std::int64_t wait_ns, std::uint32_t times) noexcept {

@@ -29,13 +29,17 @@ class Participant {
  public:
   // Takes a row. Rows of the dead that nobody has swept yet are passed over. kFull when none is free.
   static Result<std::unique_ptr<Participant>> join(std::shared_ptr<Segment> segment, const ParticipantOptions& options);
+  // For who only looks: no row, no lock, no sign of life, and nobody waits for it. The segment may be mapped read-only
+  // (Segment::watch()). All that changes anything is a programmer's error.
+  static std::unique_ptr<Participant> watch(std::shared_ptr<Segment> segment);
   ~Participant();
   Participant(const Participant&) = delete;
   Participant& operator=(const Participant&) = delete;
 
   Segment& segment() const noexcept { return *segment_; }
   const std::shared_ptr<Segment>& segment_ptr() const noexcept { return segment_; }
-  std::uint32_t index() const noexcept { return index_; }
+  std::uint32_t index() const noexcept { return index_; }  // of a watcher: beyond the last
+  bool watches() const noexcept { return watcher_row_ != nullptr; }
   std::uint32_t owner() const noexcept { return index_ + 1; }  // as in control words
   std::uint64_t incarnation() const noexcept { return incarnation_; }
   RosterRow& row() const noexcept { return *row_; }
@@ -110,6 +114,12 @@ class Participant {
     auto& value = counters(queue).value[static_cast<int>(counter)];
     value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
   }
+  // Renewed leases. Added to, not stored: a worker's pulse counts them beside its loop (count_renewal_beside()).
+  void count_renewal(std::uint32_t queue, std::uint64_t by = 1) noexcept {
+    counters(queue).value[static_cast<int>(Counter::kLeaseRenewed)].fetch_add(by, std::memory_order_relaxed);
+  }
+  // The same for another thread of this process. Costs a system call.
+  void count_renewal_beside(std::uint32_t queue) noexcept;
   // Histograms of this participant, committed on first use. `record` is a plain add.
   // `times` of them took that long.
   void record_wait(std::uint32_t queue, std::int64_t wait_ns, std::uint32_t times = 1) noexcept;
@@ -148,6 +158,7 @@ class Participant {
 
   std::shared_ptr<Segment> segment_;
   RosterRow* row_ = nullptr;
+  std::unique_ptr<RosterRow> watcher_row_;  // in nobody's memory but ours
   std::uint32_t index_ = 0;
   std::uint64_t incarnation_ = 0;
   int pid_ = 0;

@@ -134,12 +134,20 @@ bool Segment::commit(Offset offset, std::uint64_t bytes) const noexcept {
   return true;
 }
 
+// Not a hole of the file; as far as it was written, which is all that can be read of it.
+static bool has_memory(int fd, Offset offset) noexcept {
+  const Offset page = offset / kPageBytes * kPageBytes;
+  const off_t data = ::lseek(fd, static_cast<off_t>(page), SEEK_DATA);
+  return data >= 0 && static_cast<Offset>(data) < page + kPageBytes;
+}
+
 bool Segment::commit_row(Offset offset, std::uint64_t bytes) noexcept {
   const std::uint64_t page = (offset - layout_.unique) / kPageBytes;  // rows do not straddle pages
   std::atomic<std::uint64_t>& word = committed_rows_[page / 64];
   const std::uint64_t bit = std::uint64_t{1} << (page % 64);
   if ((word.load(std::memory_order_relaxed) & bit) != 0) return true;
-  if (!commit(offset, bytes)) return false;
+  // Who only looks puts no memory behind it, and sees the row when others have.
+  if ((::fcntl(fd_, F_GETFL) & O_ACCMODE) == O_RDONLY ? !has_memory(fd_, offset) : !commit(offset, bytes)) return false;
   word.fetch_or(bit, std::memory_order_relaxed);
   return true;
 }
@@ -169,7 +177,7 @@ std::uint64_t Segment::used_bytes() const noexcept {
 }
 
 Result<std::shared_ptr<Segment>> Segment::map(int fd, std::string path, std::string name_space,
-                                              const Geometry& geometry) {
+                                              const Geometry& geometry, Access access) {
   std::shared_ptr<Segment> segment(new Segment);
   segment->pid_ = ::getpid();
   segment->fd_ = fd;
@@ -177,7 +185,8 @@ Result<std::shared_ptr<Segment>> Segment::map(int fd, std::string path, std::str
   segment->geometry_ = geometry;
   segment->path_ = std::move(path);
   segment->name_space_ = std::move(name_space);
-  void* base = ::mmap(nullptr, segment->layout_.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* base = ::mmap(nullptr, segment->layout_.total_bytes,
+                      access == Access::kFull ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) return system_error("mmap " + segment->path_);
   const std::uint64_t row_pages = (segment->layout_.superblock_rows - segment->layout_.unique) / kPageBytes;
   segment->committed_rows_ = std::make_unique<std::atomic<std::uint64_t>[]>(row_pages / 64 + 1);
@@ -200,7 +209,7 @@ Result<std::shared_ptr<Segment>> Segment::create(const SegmentOptions& options) 
   const mode_t mode = options.group.empty() ? 0600 : 0660;
   const int fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
   if (fd < 0) return system_error("create a segment in " + directory);
-  auto mapped = map(fd, path, options.name_space, *geometry);
+  auto mapped = map(fd, path, options.name_space, *geometry, Access::kFull);
   if (!mapped) return mapped.error();
   Segment& s = **mapped;
   if (!options.group.empty()) {
@@ -292,9 +301,19 @@ Result<void> acceptable(const Header& h, const struct stat& st, const std::strin
 }  // namespace
 
 Result<std::shared_ptr<Segment>> Segment::attach(const std::string& name_space, const std::string& directory) {
+  return open(name_space, directory, Access::kFull);
+}
+
+Result<std::shared_ptr<Segment>> Segment::watch(const std::string& name_space, const std::string& directory) {
+  return open(name_space, directory, Access::kReading);
+}
+
+Result<std::shared_ptr<Segment>> Segment::open(const std::string& name_space, const std::string& directory,
+                                               Access access) {
   if (!good_name(name_space)) return bad_name(name_space);
   const std::string path = file_of(directory, name_space);
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int rights = access == Access::kFull ? O_RDWR : O_RDONLY;
+  const int fd = ::open(path.c_str(), rights | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) {
     if (errno == ENOENT)
       return Error{Errc::kNotFound, "no segment for namespace '" + name_space + "' (" + path +
@@ -323,7 +342,7 @@ Result<std::shared_ptr<Segment>> Segment::attach(const std::string& name_space, 
   if (auto good = acceptable(header, st, path); !good) return refuse(good.error());
   if (header.boot_id_hash != boot_id_hash())
     return refuse({Errc::kCorrupt, path + " was made during another boot of this host; destroy it"});
-  auto mapped = map(fd, path, name_space, header.geometry);
+  auto mapped = map(fd, path, name_space, header.geometry, access);
   if (!mapped) return mapped.error();
   (*mapped)->epoch_ = header.epoch;
   return mapped;

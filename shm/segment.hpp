@@ -48,6 +48,8 @@ class Segment {
   static Result<std::shared_ptr<Segment>> create(const SegmentOptions& options);
   // kNotFound, kNotReady, kWrongVersion, kWrongSignature, kWrongOwner, kTruncated, kCorrupt.
   static Result<std::shared_ptr<Segment>> attach(const std::string& name_space, const std::string& directory = {});
+  // The same, mapped read-only: whatever goes wrong here, nobody's task is touched. For Participant::watch().
+  static Result<std::shared_ptr<Segment>> watch(const std::string& name_space, const std::string& directory = {});
   static Result<std::shared_ptr<Segment>> open_or_create(const SegmentOptions& options);
   // Removes the name; the memory goes when the last participant has gone.
   static Result<void> destroy(const std::string& name_space, const std::string& directory = {});
@@ -120,8 +122,11 @@ class Segment {
 
  private:
   Segment() = default;
+  enum class Access : std::uint8_t { kFull, kReading };
+  static Result<std::shared_ptr<Segment>> open(const std::string& name_space, const std::string& directory,
+                                               Access access);
   static Result<std::shared_ptr<Segment>> map(int fd, std::string path, std::string name_space,
-                                              const Geometry& geometry);
+                                              const Geometry& geometry, Access access);
 
   int pid_ = 0;
   int fd_ = -1;

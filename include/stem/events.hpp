@@ -30,10 +30,16 @@ struct Event {
   std::string queue{};        // empty when it is of none
   std::uint32_t attempt = 0;  // from 0
   std::string by{};           // the participant who noted it: a worker process, a client
-  std::string text{};      // what went wrong; a worker's name; the traceparent of a task that was enqueued or started
+  std::string
+      text{};  // what went wrong; a worker's name; what became of a task (task-postrun); the traceparent of a task
+               // that was enqueued or started
   std::string reason{};    // of task-failed: as `stem dlq list` has it
   std::int64_t value = 0;  // docs/events.md: a duration in ns, or a number
 };
+
+// How much of what every task does is told: kTasks = enqueued, started, succeeded, ...; kSteps = also
+// before-task-publish, task-received, task-postrun and worker-heartbeat.
+enum class EventDetail : std::uint8_t { kTasks, kSteps };
 
 using OnEvent = std::function<void(const Event&)>;
 
@@ -42,7 +48,8 @@ using OnEvent = std::function<void(const Event&)>;
 class Events {
  public:
   // From now on. An empty name: $STEM_NAMESPACE, else "stem". kNotFound when there is no such segment.
-  static Result<Events> follow(std::string_view name_space = {}, const std::string& directory = {});
+  static Result<Events> follow(std::string_view name_space = {}, const std::string& directory = {},
+                               EventDetail detail = EventDetail::kTasks);
   Events(Events&&) noexcept;
   Events& operator=(Events&&) noexcept;
   ~Events();

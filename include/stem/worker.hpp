@@ -62,8 +62,8 @@ class Worker {
 
   // Called in each worker process for what happens there (docs/events.md), after it has happened, in the thread that
   // runs the tasks, between them: it should be quick. (task-timeout is not among them: the handler's stop token says
-  // so.) What it throws is logged. With it every task's start and end is noted.
-  void on_event(OnEvent listener);
+  // so.) What it throws is logged. With it every task's start and end is noted, with kSteps each step of it.
+  void on_event(OnEvent listener, EventDetail detail = EventDetail::kTasks);
 
   // Forks the worker processes and supervises them until it is told to stop (SIGTERM, SIGINT, SIGQUIT,
   // `stem worker shutdown`). The calling process must have one thread, so call it before starting others.

@@ -14,7 +14,6 @@ namespace stem {
 
 namespace {
 
-constexpr std::int64_t kFollowNs = 3'000'000'000;
 constexpr std::int64_t kLookNs = 5'000'000;
 
 // By the clocks of now: the wall clock may have been set since the segment was made.
@@ -56,10 +55,11 @@ void tell(const OnEvent& listener, const Event& event) noexcept {
 }  // namespace api
 
 struct Events::State {
-  explicit State(std::shared_ptr<shm::Segment> s) : segment(std::move(s)), reader(*segment, /*from_now=*/true) {}
+  State(std::shared_ptr<shm::Segment> s, shm::EventDetail detail)
+      : segment(std::move(s)), reader(*segment, /*from_now=*/true), following(*segment, detail) {}
   std::shared_ptr<shm::Segment> segment;
   shm::EventReader reader;
-  std::int64_t until_ns = 0;
+  shm::Following following;
 };
 
 Events::Events(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
@@ -67,7 +67,7 @@ Events::Events(Events&&) noexcept = default;
 Events& Events::operator=(Events&&) noexcept = default;
 Events::~Events() = default;
 
-Result<Events> Events::follow(std::string_view name_space, const std::string& directory) {
+Result<Events> Events::follow(std::string_view name_space, const std::string& directory, EventDetail detail) {
   std::string name(name_space);
   if (name.empty()) {
     const char* set = std::getenv("STEM_NAMESPACE");
@@ -75,9 +75,8 @@ Result<Events> Events::follow(std::string_view name_space, const std::string& di
   }
   auto segment = shm::Segment::attach(name, directory);
   if (!segment) return segment.error();
-  auto state = std::make_unique<State>(std::move(*segment));
-  state->until_ns = base::monotonic_ns() + kFollowNs;
-  shm::follow_events(*state->segment, state->until_ns);
+  auto state = std::make_unique<State>(std::move(*segment), api::to_shm(detail));
+  (void)state->following.renew(base::monotonic_ns());
   return Events(std::move(state));
 }
 
@@ -88,10 +87,7 @@ std::vector<Event> Events::wait(Duration timeout) {
   std::vector<Event> events;
   for (;;) {
     const std::int64_t now = base::monotonic_ns();
-    if (state_->until_ns - now < kFollowNs / 2) {
-      state_->until_ns = now + kFollowNs;
-      shm::follow_events(*state_->segment, state_->until_ns);
-    }
+    (void)state_->following.renew(now);
     for (const shm::ReadEvent& read : state_->reader.read()) {
       shm::Event event = read.event;
       event.text = read.text;

@@ -8,6 +8,7 @@
 #include "api/task_resolver.hpp"
 #include "api/worker_context.hpp"
 #include "api/worker_flags.hpp"
+#include "base/units.hpp"
 #include "worker/supervisor.hpp"
 
 namespace stem {
@@ -64,6 +65,17 @@ Result<Worker> Worker::open(std::string_view name_space, const WorkerOptions& op
   return Worker(std::move(state));
 }
 
+namespace {
+
+// Its leases are not what people expect of a worker that lives.
+std::string note_of(const TaskInfo& task) {
+  if (task.options.auto_renew) return {};
+  return "its leases end after " + base::human_duration(task.options.visibility_timeout.count()) +
+         " unless the handler extends them (auto_renew off)";
+}
+
+}  // namespace
+
 const Result<void>& Worker::add(const TaskInfo& task, detail::RawHandler handler, RetryDelay retry_delay) {
   if (auto good = api::check_task(task); !good) {
     if (state_->registered.ok()) state_->registered = good;
@@ -73,6 +85,7 @@ const Result<void>& Worker::add(const TaskInfo& task, detail::RawHandler handler
                                                   worker::TaskContext& context) mutable {
     return api::run_handler(handler, retry_delay, context);
   });
+  state_->handlers.note(task.name, note_of(task));
   return state_->registered;
 }
 
@@ -87,6 +100,7 @@ const Result<void>& Worker::add(const TaskInfo& task, detail::RawCoHandler handl
                             [shared](worker::TaskContext& context, std::optional<worker::Outcome>& into) {
                               return api::run_co_handler(*shared, context, into);
                             });
+  state_->handlers.note(task.name, note_of(task));
   return state_->registered;
 }
 
@@ -96,10 +110,12 @@ const Result<void>& Worker::on_raw(std::string_view task_name,
   return on(task, std::move(handler));
 }
 
-void Worker::on_event(OnEvent listener) {
-  state_->handlers.listen([listener = std::move(listener)](const shm::Event& event, const shm::Participant& self) {
-    api::tell(listener, api::to_event(event, self.row().name, self.segment()));
-  });
+void Worker::on_event(OnEvent listener, EventDetail detail) {
+  state_->handlers.listen(
+      [listener = std::move(listener)](const shm::Event& event, const shm::Participant& self) {
+        api::tell(listener, api::to_event(event, self.row().name, self.segment()));
+      },
+      api::to_shm(detail));
 }
 
 int Worker::run() {
@@ -122,8 +138,10 @@ void register_app(worker::HandlerTable& table, const std::function<void(Worker&)
       table.on_start(name, entry.start);
     else
       table.on(name, entry.run);
+    table.note(name, entry.note);
   }
-  if (worker.state_->handlers.listener()) table.listen(worker.state_->handlers.listener());
+  const worker::HandlerTable& made = worker.state_->handlers;
+  if (made.listener()) table.listen(made.listener(), made.detail_of_events());
 }
 
 int worker_main(int argc, char** argv, const std::function<void(Worker&)>& register_handlers) {

@@ -139,6 +139,8 @@ Scheduler::Next Scheduler::fire(Item& item, std::int64_t planned_ns, const Now& 
   using Kind = BeatEvent::Kind;
   const std::int64_t began_ns = options_.stopwatch_ns();
   const StoredEntry& stored = item.stored;
+  if (item.pause_ns == 0 && engine_.events().followed(now.monotonic_ns))
+    engine_.tell_schedule(shm::EventKind::kScheduleDue, stored.row, planned_ns, stored.entry.id, now.monotonic_ns);
   const FireResult result = board_->fire(stored, {stored.entry, planned_ns, lock_.token()}, now);
   switch (result.what) {
     case What::kStale: return Next::kPlan;
@@ -183,6 +185,8 @@ void Scheduler::tell(BeatEvent::Kind kind, const Item& item, std::int64_t planne
 
 Scheduler::Next Scheduler::fail(Item& item, std::int64_t planned_ns, const FireResult& result, const Now& now) {
   count(BeatCounter::kFailed);
+  engine_.tell_schedule(shm::EventKind::kScheduleFailed, item.stored.row, planned_ns,
+                        item.stored.entry.id + ": " + result.message, now.monotonic_ns);
   tell(BeatEvent::Kind::kFailed, item, planned_ns, result);
   if (result.what == FireResult::What::kNoTask) {
     item.passed_ns = planned_ns;

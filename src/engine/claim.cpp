@@ -205,6 +205,7 @@ void Engine::quarantine(const Lease& lease) noexcept {
 }
 
 Begin Engine::begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
+  tell_received(task, now_ns);
   if (task.has_extras && task.extras.expires_ns != 0 && task.extras.expires_ns <= now_ns) {
     const Failure expired{"expired", "not started before its expiry"};
     return cancel(lease, task, Counter::kExpired, expired, now_ns) == Settled::kDone ? Begin::kExpired : Begin::kLost;
@@ -218,7 +219,7 @@ Begin Engine::begin_single(const Lease& lease, TaskView& task, std::int64_t now_
   }
   if ((task.flags & shm::kNoRenew) != 0) {
     const std::int64_t visible = task.has_extras ? task.extras.visibility_ns : kDefaultVisibilityNs;
-    if (extend(lease, later_ns(now_ns, visible)) != Settled::kDone) return Begin::kLost;
+    if (set_lease_end(lease, later_ns(now_ns, visible)) != Settled::kDone) return Begin::kLost;
   }
   note_start(task, now_ns);
   if (task.tally.attempts + task.tally.releases == 0) self_.record_wait(task.queue, now_ns - task.enqueued_ns);

@@ -18,7 +18,7 @@ Engine::Engine(shm::Participant& self)
 
 // What is still held goes back untouched: the row may be somebody else's the next moment.
 Engine::~Engine() {
-  if (self_.in_forked_child()) return;
+  if (self_.watches() || self_.in_forked_child()) return;
   if (inbox_has_hints()) empty_inbox(self_.index());
   (void)commit_acks();
   for (HeldRun& run : runs_) record_waits(run);
@@ -70,6 +70,17 @@ constexpr const char* kReasonNames[] = {"",
                                         "signature-invalid",
                                         "payload-invalid",
                                         "delivery-limit"};
+}
+
+const char* to_string(LeaseEnd end) noexcept {
+  switch (end) {
+    case LeaseEnd::kDied: return "worker-death";
+    case LeaseEnd::kSilent: return "worker-silent";
+    case LeaseEnd::kExpired: return "lease-expired";
+    case LeaseEnd::kDetached: return "worker-left";
+    case LeaseEnd::kStopped: return "hard-stop";
+  }
+  return "unknown";
 }
 
 const char* to_string(DeadReason reason) noexcept {

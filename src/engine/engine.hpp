@@ -53,8 +53,25 @@ enum class DeadReason : std::uint8_t {
   kPayloadInvalid,
   kDeliveryLimit,
 };
+inline constexpr std::uint32_t kDeadReasons = 8;
+static_assert(static_cast<std::uint32_t>(DeadReason::kDeliveryLimit) == kDeadReasons);
+static_assert(kDeadReasons == static_cast<std::uint32_t>(shm::Counter::kDeadAddedLast) -
+                                  static_cast<std::uint32_t>(shm::Counter::kDeadAddedFirst) + 1);
 const char* to_string(DeadReason reason) noexcept;
 bool parse_dead_reason(std::string_view text, DeadReason& reason);
+
+// Why a lease ended without its holder's word.
+enum class LeaseEnd : std::uint8_t {
+  kDied,      // its process is gone
+  kSilent,    // its worker gave no sign of life for the task's visibility timeout
+  kExpired,   // not renewed by life signs (auto_renew off), its clock ran out
+  kDetached,  // its worker left without giving it back
+  kStopped,   // a hard stop: its worker is killed on purpose, and nobody is to blame
+};
+inline constexpr std::uint32_t kLeaseEnds = 5;
+static_assert(kLeaseEnds == static_cast<std::uint32_t>(shm::Counter::kRedeliveredLast) -
+                                static_cast<std::uint32_t>(shm::Counter::kRedeliveredFirst) + 1);
+const char* to_string(LeaseEnd end) noexcept;
 
 // What went wrong in an attempt. `kind` is a short class name, `message` the text.
 struct Failure {
@@ -189,7 +206,7 @@ class Engine {
   Begin begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
     HeldRun& run = runs_[lease.slot % kHeldRuns];
     if (lease.item == 0 || run.limited || !run.is_of(lease)) return begin_single(lease, task, now_ns);
-    note_start(task, now_ns);
+    note_start(task, now_ns, /*new_here=*/true);
     if (run.begun_ns != now_ns) {
       record_waits(run);
       run.begun_ns = now_ns;
@@ -232,7 +249,7 @@ class Engine {
                  std::int64_t now_ns) noexcept;
   // True while the lease is ours.
   bool holds(const Lease& lease) const noexcept { return segment_.descriptor(lease.slot).control.stands(lease.word); }
-  // For tasks whose lease ends by the clock (kNoRenew): a new end. For others a life sign.
+  // For tasks whose lease ends by the clock (kNoRenew): a new end. For others a life sign. Counted as a renewal.
   Settled extend(const Lease& lease, std::int64_t until_ns) noexcept;
 
   // ---- recovery (recovery.cpp)
@@ -240,9 +257,9 @@ class Engine {
   // signal is wrong. Returns how many tasks were redelivered.
   std::uint32_t redeliver_held(std::uint32_t participant, std::int64_t now_ns) noexcept;
   // Redelivers one lease that somebody lost, if it still is exactly `word`. `current` is what its holder
-  // said it was running (RosterRow::current): if that is this task, an attempt is used, and with `died` it
-  // counts towards the poison limit.
-  bool redeliver(std::uint32_t slot, shm::ControlWord word, std::uint64_t current, bool died,
+  // said it was running (RosterRow::current): if that is this task, an attempt is used (but not by kStopped), and by
+  // kDied it counts towards the poison limit.
+  bool redeliver(std::uint32_t slot, shm::ControlWord word, std::uint64_t current, LeaseEnd end,
                  std::int64_t now_ns) noexcept;
   // Sweeps a participant whose death is proved; false when it lives or somebody else sweeps it.
   bool sweep(std::uint32_t participant, std::int64_t now_ns) noexcept;
@@ -301,6 +318,14 @@ class Engine {
 
   // ---- events (events.cpp)
   void tell_queue(shm::EventKind kind, std::uint32_t queue, std::int64_t now_ns) noexcept;
+  // The handler of a task that begin() let start is done; `became` says what of the task. Once for each such task.
+  void tell_postrun(const TaskView& task, std::string_view became, std::int64_t now_ns) noexcept {
+    if (events_.stepped(now_ns)) [[unlikely]]
+      tell_done(task, became, now_ns);
+  }
+  // Of a schedule's tick that makes no task, or not yet; those that do are told by fire_tick().
+  void tell_schedule(shm::EventKind kind, std::uint32_t row, std::int64_t planned_ns, std::string_view text,
+                     std::int64_t now_ns) noexcept;
   // Of a worker or one of its processes (a roster row; shm::kNobody = the worker itself).
   void tell_worker(shm::EventKind kind, std::uint32_t process, std::int64_t value, std::string_view text,
                    std::int64_t now_ns) noexcept;
@@ -395,13 +420,15 @@ class Engine {
   }
   Begin begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept;
   // What is being run, for crash records, and that it was started.
-  void note_start(const TaskView& task, std::int64_t now_ns) noexcept {
+  void note_start(const TaskView& task, std::int64_t now_ns, bool new_here = false) noexcept {
     shm::RosterRow& row = self_.row();
     row.current.store(task.id.handle, std::memory_order_release);
     row.current_since_ns.store(now_ns, std::memory_order_relaxed);
     self_.count(task.queue, shm::Counter::kStarted);
-    if (events_.followed(now_ns)) [[unlikely]]
+    if (events_.followed(now_ns)) [[unlikely]] {
+      if (new_here) tell_received(task, now_ns);
       tell_started(task, now_ns);
+    }
   }
   void record_waits(HeldRun& run) noexcept;
   Settled succeed_first(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept;
@@ -426,7 +453,9 @@ class Engine {
   void bury_run(const Lease& run, std::int64_t now_ns) noexcept;
   bool carry_over(std::uint32_t slot, shm::ControlWord held, std::uint32_t items) noexcept;
   bool redeliver_run(std::uint32_t slot, shm::ControlWord word, std::uint32_t acked, std::uint32_t crashed_item,
-                     bool died, std::int64_t now_ns) noexcept;
+                     LeaseEnd end, std::int64_t now_ns) noexcept;
+  void count_redelivered(std::uint32_t queue, LeaseEnd end, std::uint64_t tasks) noexcept;
+  Settled set_lease_end(const Lease& lease, std::int64_t until_ns) noexcept;
 
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
                  std::int64_t now_ns) noexcept;
@@ -462,17 +491,21 @@ class Engine {
 
   struct LostLease {
     std::uint32_t queue = 0, task = 0, attempts = 0, items = 1;
-    bool died = false, started = false;
+    LeaseEnd end = LeaseEnd::kDied;
+    bool started = false;
   };
   void tell(shm::EventKind kind, const TaskView& task, std::int64_t value, std::int64_t now_ns) noexcept;
   void tell_failure(shm::EventKind kind, const TaskView& task, std::uint8_t reason, const Failure& failure,
                     std::int64_t value, std::int64_t now_ns) noexcept;
-  void tell_enqueued(const TaskSpec& spec, std::uint64_t handle, std::int64_t now_ns) noexcept;
+  void tell_enqueued(shm::EventKind kind, const TaskSpec& spec, std::uint64_t handle, std::int64_t now_ns) noexcept;
+  void tell_received(const TaskView& task, std::int64_t now_ns) noexcept;
+  void tell_done(const TaskView& task, std::string_view became, std::int64_t now_ns) noexcept;
   void tell_started(const TaskView& task, std::int64_t now_ns) noexcept;
   void tell_succeeded(const TaskView& task, std::int64_t started_ns, std::int64_t now_ns) noexcept;
   void tell_lost(std::uint32_t slot, shm::ControlWord word, std::uint32_t item, const LostLease& lost,
                  std::int64_t now_ns) noexcept;
   std::uint8_t death_of(std::uint32_t participant, std::uint64_t handle) const noexcept;
+  std::uint8_t loss_of(std::uint32_t participant, std::uint64_t handle, LeaseEnd end) const noexcept;
   void tell_tick(const TaskSpec& spec, std::uint64_t handle, const TickNote& tick, std::int64_t now_ns) noexcept;
   std::int64_t started_ns() const noexcept { return self_.row().current_since_ns.load(std::memory_order_relaxed); }
 

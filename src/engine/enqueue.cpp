@@ -164,6 +164,9 @@ EnqueueStatus Engine::fill_admitted(const TaskSpec& spec, std::int64_t now_ns, F
 // The linearization of "accepted".
 bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64_t now_ns) noexcept {
   const bool delayed = spec.due_ns > now_ns;
+  const std::uint64_t handle = TaskId::make(1, filled.slot, filled.word.generation()).handle;
+  if (events_.stepped(now_ns)) [[unlikely]]
+    tell_enqueued(shm::EventKind::kPublishing, spec, handle, now_ns);
   self_.begin_op(shm::OpKind::kPublish, filled.slot, filled.word.generation(), spec.queue, Counter::kEnqueued);
   ControlWord word = filled.word;
   const ControlWord next = filled.word.with(delayed ? State::kDelayed : State::kReady, 0);
@@ -171,7 +174,7 @@ bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64
   self_.count(spec.queue, Counter::kEnqueued);
   note_change(spec.queue, filled.slot);
   if (events_.followed(now_ns)) [[unlikely]]
-    tell_enqueued(spec, TaskId::make(1, filled.slot, filled.word.generation()).handle, now_ns);
+    tell_enqueued(shm::EventKind::kEnqueued, spec, handle, now_ns);
   return true;
 }
 

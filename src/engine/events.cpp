@@ -71,9 +71,21 @@ void Engine::tell_succeeded(const TaskView& task, std::int64_t started_ns, std::
   tell(EventKind::kSucceeded, task, std::max<std::int64_t>(0, now_ns - started_ns), now_ns);
 }
 
-void Engine::tell_enqueued(const TaskSpec& spec, std::uint64_t handle, std::int64_t now_ns) noexcept {
+void Engine::tell_received(const TaskView& task, std::int64_t now_ns) noexcept {
+  if (!events_.stepped(now_ns)) return;
+  tell(EventKind::kReceived, task, std::max<std::int64_t>(0, now_ns - task.enqueued_ns), now_ns);
+}
+
+void Engine::tell_done(const TaskView& task, std::string_view became, std::int64_t now_ns) noexcept {
+  Event event = event_of(EventKind::kPostrun, task, now_ns);
+  event.value = std::max<std::int64_t>(0, now_ns - started_ns());
+  event.text = became;
+  events_.write(event);
+}
+
+void Engine::tell_enqueued(EventKind kind, const TaskSpec& spec, std::uint64_t handle, std::int64_t now_ns) noexcept {
   Event event;
-  event.kind = EventKind::kEnqueued;
+  event.kind = kind;
   event.queue = static_cast<std::uint16_t>(spec.queue);
   event.task = static_cast<std::uint16_t>(spec.task);
   event.attempt = spec.attempt;
@@ -90,7 +102,18 @@ std::uint8_t Engine::death_of(std::uint32_t participant, std::uint64_t handle) c
   const shm::CrashRecord& crash = segment_.row(participant).crash;
   if (crash.task.load(std::memory_order_acquire) != handle) return shm::kDied;
   const int signal = crash.signal;
-  return signal > 0 && signal < shm::kDied ? static_cast<std::uint8_t>(signal) : shm::kDied;
+  return signal > 0 && signal < shm::kFirstLoss ? static_cast<std::uint8_t>(signal) : shm::kDied;
+}
+
+std::uint8_t Engine::loss_of(std::uint32_t participant, std::uint64_t handle, LeaseEnd end) const noexcept {
+  switch (end) {
+    case LeaseEnd::kDied: return death_of(participant, handle);
+    case LeaseEnd::kSilent: break;
+    case LeaseEnd::kExpired: return shm::kLeaseOver;
+    case LeaseEnd::kDetached: return shm::kLeftBehind;
+    case LeaseEnd::kStopped: return shm::kStopped;
+  }
+  return shm::kSilent;
 }
 
 // A lease was taken from whom it belonged to. Its descriptor is read again: whatever it says by now, the event is of
@@ -100,8 +123,7 @@ void Engine::tell_lost(std::uint32_t slot, shm::ControlWord word, std::uint32_t 
   Event event;
   event.kind = EventKind::kRedelivered;
   event.handle = item != 0 ? TaskId::make(1, slot, word.generation(), item).handle : known_handle(*this, slot, word);
-  event.reason =
-      lost.died ? death_of(word.owner() - 1, TaskId::make(1, slot, word.generation(), item).handle) : shm::kSilent;
+  event.reason = loss_of(word.owner() - 1, TaskId::make(1, slot, word.generation(), item).handle, lost.end);
   event.queue = static_cast<std::uint16_t>(lost.queue);
   event.task = static_cast<std::uint16_t>(lost.task);
   event.attempt = static_cast<std::uint16_t>(lost.attempts);
@@ -123,6 +145,17 @@ void Engine::tell_tick(const TaskSpec& spec, std::uint64_t handle, const TickNot
   event.handle = handle;
   event.subject = static_cast<std::uint32_t>(tick.row);
   event.value = tick.planned_ns;
+  events_.write(event);
+}
+
+void Engine::tell_schedule(EventKind kind, std::uint32_t row, std::int64_t planned_ns, std::string_view text,
+                           std::int64_t now_ns) noexcept {
+  Event event;
+  event.kind = kind;
+  event.at_ns = now_ns;
+  event.subject = row;
+  event.value = planned_ns;
+  event.text = text;
   events_.write(event);
 }
 

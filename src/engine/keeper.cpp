@@ -265,11 +265,12 @@ void Keeper::patrol_leased(std::uint32_t slot, ControlWord word, std::int64_t no
     over = until.grant() == word.grant() && (until.value() & Engine::kLeaseEnd) != 0 &&
            engine_.from_due_us(until.value()) <= now_ns;
   }
+  const LeaseEnd end = over ? LeaseEnd::kExpired : LeaseEnd::kSilent;
   // Also by the clock a worker that was stopped before it set the end must not keep the task.
   over = over || (pulse.silent_ns > kLeastSilenceNs && pulse.silent_ns > visibility_ns(slot, word));
   if (!over) return;
   const std::uint64_t current = segment_.row(participant).current.load(std::memory_order_acquire);
-  (void)engine_.redeliver(slot, word, current, /*died=*/false, now_ns);
+  (void)engine_.redeliver(slot, word, current, end, now_ns);
 }
 
 // Its owner's row is free: it detached without giving this back. (The row is read after the word, so the

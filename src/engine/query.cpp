@@ -58,10 +58,12 @@ void count_state(QueueStats& q, State state, std::uint64_t tasks, std::int64_t e
   }
 }
 
-std::string name_of_state(State state, const shm::Tally& tally, OutcomeKind outcome) {
+}  // namespace
+
+const char* name_of_state(State state, std::uint32_t attempts, OutcomeKind outcome) noexcept {
   switch (state) {
-    case State::kReady: return tally.attempts > 0 ? "retried" : "queued";
-    case State::kDelayed: return tally.attempts > 0 ? "retried" : "delayed";
+    case State::kReady: return attempts > 0 ? "retried" : "queued";
+    case State::kDelayed: return attempts > 0 ? "retried" : "delayed";
     case State::kWaiting: return "queued";
     case State::kLeased: return "running";
     case State::kSettling: return "succeeded";
@@ -75,8 +77,6 @@ std::string name_of_state(State state, const shm::Tally& tally, OutcomeKind outc
     default: return "unknown";
   }
 }
-
-}  // namespace
 
 std::uint64_t CounterTotals::ended() const {
   return (*this)[Counter::kSucceeded] + (*this)[Counter::kCancelled] + (*this)[Counter::kExpired] +
@@ -230,6 +230,7 @@ std::optional<TaskInfo> Query::task_in_slot(TaskId id) const {
     info.enqueued_ns = d.enqueued_ns;
     info.payload_bytes = d.payload_bytes;
     info.in_place = (d.flags & shm::kInPlace) != 0;
+    info.auto_renew = (d.flags & shm::kNoRenew) == 0;
     if (!is_run(d)) info.tally = tally_of(d, word.grant());
     if (word.state() == State::kDelayed) info.due_ns = engine_.due_ns(id.slot(), word);
     if (word.state() == State::kLeased && word.owner() <= segment_.geometry().participant_count) {
@@ -272,7 +273,7 @@ std::optional<TaskInfo> Query::task_in_slot(TaskId id) const {
       info.outcome = static_cast<OutcomeKind>(outcome.value() >> 32 & 15);
       if (word.state() == State::kDone && info.outcome == OutcomeKind::kSucceeded) info.result = bytes;
     }
-    info.state_name = name_of_state(word.state(), info.tally, info.outcome);
+    info.state_name = name_of_state(word.state(), info.tally.attempts, info.outcome);
     if (d.control.load() == word) return info;  // otherwise it moved while we looked: look again
   }
   return std::nullopt;

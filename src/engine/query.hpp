@@ -75,6 +75,7 @@ struct TaskInfo {
   std::string worker_name;
   std::uint32_t payload_bytes = 0;
   bool in_place = false;
+  bool auto_renew = true;
   std::vector<std::byte> payload;
   std::string headers, meta;
   bool has_extras = false;
@@ -85,6 +86,9 @@ struct TaskInfo {
   std::string progress_data;
   std::vector<std::byte> result;
 };
+
+// As in TaskInfo::state_name. `outcome`: of the grant that the task stands at.
+const char* name_of_state(shm::State state, std::uint32_t attempts, OutcomeKind outcome) noexcept;
 
 // Whose word counts for how many leases a worker holds: the slab's, all of which is read, or that of its last claim.
 enum class HeldBy : std::uint8_t { kSlab, kClaim };

@@ -59,12 +59,13 @@ void Engine::forget_settle(const Lease& of_another) noexcept {
   row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
 }
 
-bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, bool died,
+bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, LeaseEnd end,
                        std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
   const std::uint32_t name = d.task;
-  const bool started = (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
+  const bool started =
+      end != LeaseEnd::kStopped && (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
   const std::uint32_t owner = word.owner() - 1;
   if (owner >= segment_.geometry().participant_count) return false;
   forget_settle({slot, word});
@@ -73,25 +74,30 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
     const std::uint32_t running = started ? TaskId{1, current}.item() : 0;
     const bool over = running != 0 && (acked >> (running - 1) & 1) != 0;
     if (d.control.load() != word || queue >= shm::queue_total(segment_)) return false;
-    return redeliver_run(slot, word, acked, over ? 0 : running, died, now_ns);
+    return redeliver_run(slot, word, acked, over ? 0 : running, end, now_ns);
   }
   const std::uint32_t grant = word.grant();
   shm::Tally tally = tally_of(d, grant);
   if (d.control.load() != word || queue >= shm::queue_total(segment_)) return false;
   if (started) {
     ++tally.attempts;
-    if (died) ++tally.deaths;
+    if (end == LeaseEnd::kDied) ++tally.deaths;
   } else {
     ++tally.releases;
   }
-  const bool poison = died && started && tally.deaths >= kPoisonLimit;
+  const bool poison = end == LeaseEnd::kDied && started && tally.deaths >= kPoisonLimit;
   const bool exhausted = grant + 1 >= shm::kMaxGrant;
   if (poison || exhausted) return bury_lost(slot, word, tally, poison, now_ns);
   if (!regrant(slot, word, tally, 0, now_ns)) return false;
-  self_.count(queue, Counter::kRedelivered);
-  tell_lost(slot, word, 0, {queue, name, tally.attempts - (started ? 1 : 0), 1, died, started}, now_ns);
+  count_redelivered(queue, end, 1);
+  tell_lost(slot, word, 0, {queue, name, tally.attempts - (started ? 1 : 0), 1, end, started}, now_ns);
   if (started) hint_ahead(segment_, slot, word.generation(), queue);
   return true;
+}
+
+void Engine::count_redelivered(std::uint32_t queue, LeaseEnd end, std::uint64_t tasks) noexcept {
+  self_.count(queue, Counter::kRedelivered, tasks);
+  self_.count(queue, shm::counter_after(Counter::kRedeliveredFirst, static_cast<std::uint32_t>(end)), tasks);
 }
 
 // A lease that will not be redelivered: LEASED{dead} -> DEAD under the same grant.
@@ -131,7 +137,7 @@ std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now
     if (slot >= segment_.geometry().slot_count) continue;
     const ControlWord word = segment_.descriptor(slot).control.load();
     if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
-    if (redeliver(slot, word, current, /*died=*/true, now_ns)) ++redelivered;
+    if (redeliver(slot, word, current, LeaseEnd::kDied, now_ns)) ++redelivered;
   }
   // With coroutine handlers it held more than the row can name: its words can be found in the slab, and only it could
   // have made more of them.
@@ -140,7 +146,7 @@ std::uint32_t Engine::redeliver_held(std::uint32_t participant, std::int64_t now
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const ControlWord word = segment_.descriptor(slot).control.load();
     if (word.state() != State::kLeased || word.owner() != participant + 1) continue;
-    if (redeliver(slot, word, current, /*died=*/true, now_ns)) ++redelivered;
+    if (redeliver(slot, word, current, LeaseEnd::kDied, now_ns)) ++redelivered;
   }
   return redelivered;
 }
@@ -167,7 +173,7 @@ bool Engine::sweep(std::uint32_t participant, std::int64_t now_ns) noexcept {
     // Re-read after the word: the row may have been swept and taken anew by somebody quicker.
     if (row.status.load(std::memory_order_acquire) != shm::row_status(incarnation, shm::RowState::kDead)) return false;
     if (word.state() == State::kLeased) {
-      (void)redeliver(slot, word, current, /*died=*/true, now_ns);
+      (void)redeliver(slot, word, current, LeaseEnd::kDied, now_ns);
     } else {
       adopt(slot, word, now_ns);
     }
@@ -190,7 +196,7 @@ void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) no
     case State::kAlloc:  // in a reserve, or half filled; its block becomes an orphan
       if (d.control.change(word, word.with(State::kFree, 0))) self_.offer_free(slot);
       break;
-    case State::kLeased: (void)redeliver(slot, word, /*current=*/0, /*died=*/false, now_ns); break;
+    case State::kLeased: (void)redeliver(slot, word, /*current=*/0, LeaseEnd::kDetached, now_ns); break;
     case State::kSettling: {  // acknowledged: finish what was owed
       const ControlWord mine = word.with(State::kSettling, self_.owner());
       if (d.control.change(word, mine)) after_commit(slot, mine, now_ns);

@@ -89,13 +89,18 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   std::memcpy(d.inline_payload, &head, sizeof head);
 
   const std::uint32_t queue = specs[0].queue;
+  const auto tell_items = [&](shm::EventKind kind) {
+    for (std::uint32_t i = 0; i < count; ++i)
+      tell_enqueued(kind, specs[i], TaskId::make(1, filled.slot, generation, i + 1).handle, now_ns);
+  };
+  if (events_.stepped(now_ns)) [[unlikely]]
+    tell_items(shm::EventKind::kPublishing);
   self_.begin_op(shm::OpKind::kPublish, filled.slot, generation, queue, Counter::kEnqueued, count);
   ControlWord word = filled.word;
   if (!d.control.change(word, filled.word.with(State::kReady, 0))) return EnqueueStatus::kDetached;
   self_.count(queue, Counter::kEnqueued, count);
   if (events_.followed(now_ns)) [[unlikely]]
-    for (std::uint32_t i = 0; i < count; ++i)
-      tell_enqueued(specs[i], TaskId::make(1, filled.slot, generation, i + 1).handle, now_ns);
+    tell_items(shm::EventKind::kEnqueued);
   lanes_.push(queue, std::min<std::uint32_t>(specs[0].priority, shm::kPriorities - 1), generation, filled.slot);
   if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
   if (ids != nullptr)
@@ -520,7 +525,7 @@ void Engine::let_moved_go(std::uint32_t slot, ControlWord word) noexcept {
 // that it was running when its process died moves out, so that a poisonous one is counted by itself; the
 // rest stays together.
 bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t acked, std::uint32_t crashed_item,
-                           bool died, std::int64_t now_ns) noexcept {
+                           LeaseEnd end, std::int64_t now_ns) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
   const std::uint32_t name = d.task;
@@ -536,8 +541,8 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
   self_.row().held[held_next_++ % shm::kHeldSlots].store(slot + 1, std::memory_order_relaxed);
   if (carried != 0 && !carry_over(slot, word, carried)) return false;
   if (!d.control.change(expected, ready)) return false;
-  self_.count(queue, Counter::kRedelivered, static_cast<std::uint64_t>(std::popcount(pending)));
-  const LostLease lost{queue, name, 0, static_cast<std::uint32_t>(std::popcount(pending)), died, crashed_item != 0};
+  count_redelivered(queue, end, static_cast<std::uint64_t>(std::popcount(pending)));
+  const LostLease lost{queue, name, 0, static_cast<std::uint32_t>(std::popcount(pending)), end, crashed_item != 0};
   tell_lost(slot, word, crashed_item, lost, now_ns);
   expected = ready;
   if (!d.control.change(expected, mine)) return true;  // somebody runs it already
@@ -549,7 +554,7 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
   if (crashed_item != 0 && (over & item_bit(crashed_item)) == 0 && view_item(crashed, task)) {
     shm::Tally tally = task.tally;
     ++tally.attempts;
-    if (died) ++tally.deaths;
+    if (end == LeaseEnd::kDied) ++tally.deaths;
     if (move_out(crashed, task, task.tally, single) && regrant(single.slot, single.word, tally, 0, now_ns))
       hint_ahead(segment_, single.slot, single.word.generation(), queue);
   }

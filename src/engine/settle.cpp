@@ -354,6 +354,8 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
     return refuse_late(lease, task, now_ns);
   }
   self_.count(task.queue, Counter::kDeadAdded);
+  self_.count(task.queue, shm::counter_after(Counter::kDeadAddedFirst, static_cast<std::uint32_t>(reason) - 1));
+  if (reason == DeadReason::kSignatureInvalid) self_.count(task.queue, Counter::kSignatureInvalid);
   if (handler_failed(reason)) count_failure(task);
   if (previous != shm::kNoBlock && previous != block)
     blocks_.give_back(previous, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
@@ -416,8 +418,15 @@ Settled Engine::release(const Lease& lease, std::int64_t now_ns) noexcept {
 }
 
 Settled Engine::extend(const Lease& lease, std::int64_t until_ns) noexcept {
-  Descriptor& d = segment_.descriptor(lease.slot);
   self_.beat();
+  const std::uint32_t queue = segment_.descriptor(lease.slot).queue;
+  const Settled settled = set_lease_end(lease, until_ns);
+  if (settled == Settled::kDone) self_.count_renewal(queue);
+  return settled;
+}
+
+Settled Engine::set_lease_end(const Lease& lease, std::int64_t until_ns) noexcept {
+  Descriptor& d = segment_.descriptor(lease.slot);
   // The items of a run are renewed by life signs; their due word is the mask.
   if (lease.item != 0) return holds(lease) ? Settled::kDone : Settled::kFenced;
   const TaggedWord until(lease.word.grant(), kLeaseEnd | to_due_us(until_ns));

@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "io/due.hpp"
 
 namespace stem::co {
@@ -46,6 +48,33 @@ void Operation::depart(io::Loop& loop) {
     if (gives_fd && result >= 0 && scope().root().doomed()) ::close(result);  // nobody will take it
     arrive(result);
   });
+}
+
+io::WaitsFor Operation::waits_for() const noexcept {
+  using What = io::WaitsFor::What;
+  const auto what = [this] {
+    switch (request_.kind) {
+      case io::Request::Kind::kConnect: return What::kConnection;
+      case io::Request::Kind::kSend: return What::kSend;
+      case io::Request::Kind::kReceive: return What::kReceive;
+      case io::Request::Kind::kReadable: return What::kReadable;
+      case io::Request::Kind::kWritable: return What::kWritable;
+      case io::Request::Kind::kAccept: return What::kAccept;
+      case io::Request::Kind::kOpen: return What::kOpen;
+      case io::Request::Kind::kRead: return What::kRead;
+      case io::Request::Kind::kWrite: return What::kWrite;
+      case io::Request::Kind::kStat: return What::kStat;
+      case io::Request::Kind::kSync: return What::kSync;
+      case io::Request::Kind::kClose: return What::kClose;
+      case io::Request::Kind::kFutex: break;
+    }
+    return What::kOther;
+  };
+  return {.what = what(), .fd = request_.fd};
+}
+
+io::WaitsFor Sleep::waits_for() const noexcept {
+  return {.what = io::WaitsFor::What::kTime, .left_ns = std::max<std::int64_t>(0, due_ns_ - base::monotonic_ns())};
 }
 
 void Operation::call_off() noexcept { scope().root().loop().cancel(id_); }

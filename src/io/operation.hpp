@@ -49,6 +49,7 @@ class Wait : public Waiter {
 class Operation : public Wait {
  public:
   void call_off() noexcept final;
+  io::WaitsFor waits_for() const noexcept final;
 
  protected:
   explicit Operation(const io::Request& request) noexcept : request_(request) {}
@@ -66,6 +67,7 @@ class Sleep final : public Wait {
   explicit Sleep(std::int64_t due_ns) noexcept : due_ns_(due_ns) {}
   Result<void> await_resume() const;
   void call_off() noexcept override;
+  io::WaitsFor waits_for() const noexcept override;
 
  private:
   void depart(io::Loop& loop) override;
@@ -77,6 +79,7 @@ class Yield final : public Wait {
  public:
   Result<void> await_resume() const;
   void call_off() noexcept override {}  // it comes at once
+  io::WaitsFor waits_for() const noexcept override { return {}; }
 
  private:
   void depart(io::Loop& loop) override;

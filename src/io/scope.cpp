@@ -21,6 +21,13 @@ void Scope::cancel_all(Stop why, bool shielded_too) noexcept {
     static_cast<Waiter*>(waiter)->call_off();
 }
 
+const Waiter* Scope::first_waiter() const noexcept {
+  if (!waiters_.alone()) return static_cast<const Waiter*>(waiters_.next);
+  for (const Hook* child = children_.next; child != &children_; child = child->next)
+    if (const Waiter* waiter = static_cast<const Scope*>(child)->first_waiter()) return waiter;
+  return nullptr;
+}
+
 void Root::doom() noexcept {
   if (over_ || doomed_) return;
   doomed_ = true;

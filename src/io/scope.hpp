@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "io/loop.hpp"
+#include "io/waits_for.hpp"
 
 namespace stem::co {
 
@@ -47,6 +48,7 @@ class Waiter : public Hook {
  public:
   // Makes it resume soon. Never resumes it from in here.
   virtual void call_off() noexcept = 0;
+  virtual io::WaitsFor waits_for() const noexcept { return {.what = io::WaitsFor::What::kOther}; }
 
  protected:
   ~Waiter() = default;
@@ -65,6 +67,8 @@ class Scope : public Hook {
   // The first reason stays.
   void cancel(Stop why) noexcept;
   void add(Waiter& waiter) noexcept { waiter.insert_before(waiters_); }
+  // The first that waits, here or below; null when none does.
+  const Waiter* first_waiter() const noexcept;
 
  private:
   friend class Root;

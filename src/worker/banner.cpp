@@ -43,8 +43,9 @@ void print_banner(const WorkerOptions& options, const HandlerTable& handlers, co
   }
   name = "handlers";
   for (const auto& [task, entry] : handlers.entries()) {
-    line(name, entry.detail.empty() ? fmt::format("{} ({})", task, entry.kind)
-                                    : fmt::format("{} ({}: {})", task, entry.kind, entry.detail));
+    const std::string text = entry.detail.empty() ? fmt::format("{} ({})", task, entry.kind)
+                                                  : fmt::format("{} ({}: {})", task, entry.kind, entry.detail);
+    line(name, entry.note.empty() ? text : fmt::format("{}; {}", text, entry.note));
     name.clear();
   }
   line("prefetch", fmt::format("{} tasks per process", options.prefetch()));

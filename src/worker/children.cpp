@@ -201,7 +201,8 @@ void Children::kill_now(const Child& child, std::int64_t now_ns) {
   if (child.state == Child::State::kRunning) release_held(child, now_ns);
 }
 
-// What a worker that is being killed on purpose holds goes back as it came.
+// What a worker that is being killed on purpose holds goes back as it came; of what it ran, that is a redelivery: it
+// runs again.
 void Children::release_held(const Child& child, std::int64_t now_ns) {
   const shm::Segment& segment = engine_.segment();
   shm::RosterRow& row = segment.row(child.row);
@@ -209,7 +210,7 @@ void Children::release_held(const Child& child, std::int64_t now_ns) {
   const auto give_back = [&](std::uint32_t slot) {
     const shm::ControlWord word = segment.descriptor(slot).control.load();
     if (word.state() == shm::State::kLeased && word.owner() == child.row + 1)
-      (void)engine_.release({slot, word}, now_ns);
+      (void)engine_.redeliver(slot, word, /*current=*/0, engine::LeaseEnd::kStopped, now_ns);
   };
   for (const auto& entry : row.held) {
     const std::uint32_t slot = entry.load(std::memory_order_acquire) - 1;
@@ -274,6 +275,23 @@ void Children::on_exit(pid_t pid, int status, std::int64_t now_ns) {
   departed_.erase(it);
 }
 
+// Also of a place that is not wanted any more by now: what is told is why processes end that were not told to.
+void Children::count_restart(const Departed& departed, int status, ExitReason reason) noexcept {
+  shm::RestartCause cause = WIFSIGNALED(status) ? shm::RestartCause::kSignal : shm::RestartCause::kExit;
+  switch (reason) {
+    case ExitReason::kNone: break;
+    case ExitReason::kStopped:
+    case ExitReason::kShutDown: return;
+    case ExitReason::kRecycledCount: cause = shm::RestartCause::kRecycledTasks; break;
+    case ExitReason::kRecycledMemory: cause = shm::RestartCause::kRecycledMemory; break;
+    case ExitReason::kDetached: cause = shm::RestartCause::kDetached; break;
+    case ExitReason::kNoRoom: cause = shm::RestartCause::kNoRoom; break;
+  }
+  if (departed.hard_limit) cause = shm::RestartCause::kHardTimeLimit;
+  auto& count = engine_.self().row().restarts[static_cast<std::uint32_t>(cause)];
+  count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
 void Children::log_exit(const Departed& departed, int status, ExitReason reason) {
   std::string cause = to_string(reason);
   if (departed.hard_limit) {
@@ -284,7 +302,7 @@ void Children::log_exit(const Departed& departed, int status, ExitReason reason)
   } else if (reason == ExitReason::kNone) {
     cause = "exit-" + std::to_string(WEXITSTATUS(status));
   }
-  if (stop_ == StopMode::kNone) ++restarts_[cause];
+  if (stop_ == StopMode::kNone) count_restart(departed, status, reason);
   const auto level = reason == ExitReason::kNone ? log::Level::kWarn : log::Level::kInfo;
   engine_.tell_worker(shm::EventKind::kProcessEnded, departed.row, departed.pid, departed.name + ": " + cause,
                       base::monotonic_ns());

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,7 +59,6 @@ class Children {
   bool all_joined() const noexcept;
   const std::vector<Child>& all() const noexcept { return children_; }
   std::uint32_t running() const noexcept;
-  const std::map<std::string, std::uint64_t>& restarts() const noexcept { return restarts_; }
 
  private:
   // Dead, or as good as dead, but not yet reaped: a core dump may take long.
@@ -84,6 +82,7 @@ class Children {
   void release_held(const Child& child, std::int64_t now_ns);
   void reap(std::int64_t now_ns);
   void on_exit(pid_t pid, int status, std::int64_t now_ns);
+  void count_restart(const Departed& departed, int status, ExitReason reason) noexcept;
   void log_exit(const Departed& departed, int status, ExitReason reason);
 
   const WorkerOptions& options_;
@@ -95,7 +94,6 @@ class Children {
   std::uint32_t target_ = 0;
   StopMode stop_ = StopMode::kNone;
   bool paused_ = false;
-  std::map<std::string, std::uint64_t> restarts_;  // by cause
 };
 
 }  // namespace stem::worker

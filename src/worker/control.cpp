@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <climits>
+#include <cstdio>
 
 #include "base/clock.hpp"
 #include "base/random.hpp"
@@ -19,6 +20,22 @@ constexpr std::uint32_t kIncarnationMask = 0xfff;
 bool asks(std::uint32_t number, std::uint64_t status) noexcept {
   return ((number ^ static_cast<std::uint32_t>(shm::row_incarnation(status))) & kIncarnationMask) == 0;
 }
+
+const char* name_of(Command command) noexcept {
+  switch (command) {
+    case Command::kNone: break;
+    case Command::kPing: return "ping";
+    case Command::kShutdown: return "shutdown";
+    case Command::kPause: return "pause";
+    case Command::kResume: return "resume";
+    case Command::kResize: return "resize";
+    case Command::kWhere: return "where";
+  }
+  return "unknown";
+}
+
+// Every `stem worker status` asks each worker: what is worth remembering must not give way to that.
+bool is_question(Command command) noexcept { return command == Command::kPing || command == Command::kWhere; }
 
 }  // namespace
 
@@ -65,6 +82,21 @@ bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept {
 void answer(shm::RosterRow& row, const ControlRequest& request, Answer what, std::uint32_t value) noexcept {
   // order(remote.reply): release; pairs with the acquire in read_reply(): what was asked for is done.
   row.control_reply.store(ControlReply{request.number, value, what}.pack(), std::memory_order_release);
+}
+
+void tell_received(engine::Engine& engine, const ControlRequest& request, std::int64_t now_ns) noexcept {
+  if (is_question(request.command) && !engine.events().stepped(now_ns)) return;
+  engine.tell_worker(shm::EventKind::kControlReceived, engine.self().index(), request.argument,
+                     name_of(request.command), now_ns);
+}
+
+void tell_answered(engine::Engine& engine, const ControlRequest& request, Answer what, std::int64_t now_ns) noexcept {
+  if (is_question(request.command) && !engine.events().stepped(now_ns)) return;
+  char text[64];
+  const int n =
+      std::snprintf(text, sizeof text, "%s: %s", name_of(request.command), what == Answer::kDone ? "done" : "refused");
+  engine.tell_worker(shm::EventKind::kControlDone, engine.self().index(), request.argument,
+                     std::string_view(text, static_cast<std::size_t>(n)), now_ns);
 }
 
 }  // namespace stem::worker

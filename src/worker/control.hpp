@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "engine/engine.hpp"
 #include "shm/segment.hpp"
 
 namespace stem::worker {
@@ -20,6 +21,7 @@ enum class Command : std::uint8_t {
   kPause,     // takes no more tasks until resumed
   kResume,
   kResize,  // supervisors: argument = worker processes wanted
+  kWhere,   // argument: the slot of a task with a coroutine handler; value: io::WaitsFor. By the loop, not the pulse
 };
 
 enum class Answer : std::uint8_t { kNone = 0, kDone, kRefused, kLeft };  // kLeft: gone before it answered
@@ -67,5 +69,9 @@ bool read_reply(const shm::Segment& segment, std::uint32_t row, std::uint32_t nu
 // Worker side: takes the request that has not been answered yet; false when there is none.
 bool take_request(const shm::RosterRow& row, ControlRequest& request) noexcept;
 void answer(shm::RosterRow& row, const ControlRequest& request, Answer what, std::uint32_t value) noexcept;
+
+// As events (docs/events.md) of whoever answers.
+void tell_received(engine::Engine& engine, const ControlRequest& request, std::int64_t now_ns) noexcept;
+void tell_answered(engine::Engine& engine, const ControlRequest& request, Answer what, std::int64_t now_ns) noexcept;
 
 }  // namespace stem::worker

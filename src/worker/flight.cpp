@@ -11,9 +11,10 @@
 namespace stem::worker {
 namespace {
 
-// A handler on the processor cannot be ended from within; its process is killed when it stays there so long after its
-// hard limit. Not at once: others are under way in the process.
-constexpr std::int64_t kOnProcessorGraceNs = 250'000'000;
+// A handler on the processor cannot be ended from within, and neither can one whose operation the kernel does not give
+// back; its process is killed when that lasts so long after its hard limit. Not at once: others are under way in the
+// process.
+constexpr std::int64_t kGraceNs = 250'000'000;
 
 }  // namespace
 
@@ -61,7 +62,11 @@ void Flight::arm_limits(std::int64_t now_ns) {
   if (task_.extras.hard_limit_ns != 0) {
     hard_deadline_ns_ = engine::later_ns(now_ns, task_.extras.hard_limit_ns);
     hard_ = loop().call_at(hard_deadline_ns_, [this] {
-      hard_ = {};
+      // For an operation that does not come back. Twice half the time: what has come back while nobody turned the loop
+      // is seen between the two.
+      hard_ = loop().call_at(base::monotonic_ns() + kGraceNs / 2, [this] {
+        hard_ = loop().call_at(base::monotonic_ns() + kGraceNs / 2, [this] { owner_.end_process_for(*this); });
+      });
       end_ = End::kHardLimit;
       (void)stop_.request_stop();
       doom();
@@ -106,7 +111,7 @@ void Flight::entering() noexcept {
   row.current_since_ns.store(started_ns(), std::memory_order_relaxed);
   if (hard_deadline_ns_ == 0) [[likely]]
     return;
-  owner_.page_.hard_deadline_ns.store(std::max(hard_deadline_ns_, base::monotonic_ns()) + kOnProcessorGraceNs,
+  owner_.page_.hard_deadline_ns.store(std::max(hard_deadline_ns_, base::monotonic_ns()) + kGraceNs,
                                       std::memory_order_relaxed);
   owner_.page_.hard_task.store(task_.id.handle, std::memory_order_seq_cst);
 }

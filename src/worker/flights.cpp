@@ -1,5 +1,7 @@
 #include "worker/flights.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <string>
 
@@ -9,6 +11,7 @@
 #include "base/units.hpp"
 #include "engine/control.hpp"
 #include "shm/doorbell.hpp"
+#include "worker/control.hpp"
 #include "worker/flight.hpp"
 #include "worker/settle.hpp"
 
@@ -61,6 +64,7 @@ void Flights::launch(const HandlerEntry& handler, const engine::Lease& lease, co
   auto* const flight = new Flight(*this, lease, task, now_ns);
   flight->insert_before(flights_);
   ++size_;
+  note_lease(task, /*more=*/true);
   // Asked for between the claim and here, nobody would see it again.
   if (engine::Control::revoke_requested(engine_.self().row(), task.id)) flight->ask(Flight::End::kRevoked);
   if (stopping_) flight->ask(Flight::End::kStopped);
@@ -69,6 +73,7 @@ void Flights::launch(const HandlerEntry& handler, const engine::Lease& lease, co
 
 bool Flights::turn(std::int64_t timeout_ns) {
   obey_revokes();
+  answer_where();
   const auto ran = loop_->run_once(timeout_ns);
   if (!ran.ok()) log::error("the kernel refuses the loop of coroutine handlers", {{"error", ran.error().message}});
   STEM_CHECK(ran.ok());  // the process is replaced, and what it held runs elsewhere
@@ -76,7 +81,25 @@ bool Flights::turn(std::int64_t timeout_ns) {
   const std::int64_t now = base::monotonic_ns();
   if (now - turned_ns_ > kLongAwayNs) look_at_leases();
   turned_ns_ = now;
+  count_renewals();
   return *ran != 0;
+}
+
+// Each heartbeat since the last look renews what is under way.
+void Flights::count_renewals() {
+  const std::uint64_t beats = engine_.self().row().heartbeat.load(std::memory_order_relaxed);
+  if (beats == beats_seen_) [[likely]]
+    return;
+  beats_seen_ = beats;
+  for (std::uint32_t queue = 0; queue < renewing_.size(); ++queue)
+    if (renewing_[queue] != 0) engine_.self().count_renewal(queue, renewing_[queue]);
+}
+
+// `more`: it has begun; otherwise it is over.
+void Flights::note_lease(const engine::TaskView& task, bool more) {
+  if ((task.flags & shm::kNoRenew) != 0) return;
+  if (task.queue >= renewing_.size()) renewing_.resize(task.queue + 1);
+  renewing_[task.queue] += more ? 1 : -1;
 }
 
 // We have been stopped, or somebody kept the processor: leases may be over, and what runs under them would be for
@@ -116,13 +139,44 @@ void Flights::obey_revokes() {
   }
 }
 
+// Somebody asks what a handler waits for (`stem why`). Of several items of one run the first is told.
+void Flights::answer_where() {
+  shm::RosterRow& row = engine_.self().row();
+  ControlRequest request;
+  if (!take_request(row, request) || request.command != Command::kWhere) [[likely]]
+    return;
+  for (co::Hook* at = flights_.next; at != &flights_; at = at->next) {
+    Flight& flight = *static_cast<Flight*>(at);
+    if (flight.lease().slot != request.argument) continue;
+    const co::Waiter* waiter = flight.scope().first_waiter();
+    const io::WaitsFor waits = waiter == nullptr ? io::WaitsFor{} : waiter->waits_for();
+    return answer(row, request, Answer::kDone, waits.pack());
+  }
+  answer(row, request, Answer::kRefused, 0);
+}
+
 void Flights::land(Flight& flight) {
   flight.destroy_frames();  // first: what it undoes at its end is done when the task is settled
   const std::int64_t now = base::monotonic_ns();
   settle_flight(flight, now);
   engine_.self().record_duration(flight.task().task, std::max<std::int64_t>(0, now - flight.started_ns()), 1);
   --size_;
+  note_lease(flight.task(), /*more=*/false);
   delete &flight;
+}
+
+// Its hard limit is over, and what it waits for cannot be called off: a thread that the kernel holds, a file server that
+// is gone. The supervisor is told as by a handler that stays on the processor, and ends the process; the others under way
+// run again. Nothing else runs meanwhile, so that nobody takes the word back. Without a supervisor the pulse ends an
+// orphan.
+void Flights::end_process_for(const Flight& flight) {
+  log::warn("an operation cannot be called off at its handler's hard limit: the process ends",
+            {{"task", engine::to_string(flight.task().id)}});
+  page_.hard_deadline_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+  page_.hard_task.store(flight.task().id.handle, std::memory_order_seq_cst);
+  const std::uint64_t supervisor = engine_.self().row().supervisor.load(std::memory_order_relaxed) & 0xfff;
+  if (supervisor != 0) shm::ring(engine_.segment(), static_cast<std::uint32_t>(supervisor) - 1);
+  for (;;) ::pause();
 }
 
 void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {
@@ -133,11 +187,13 @@ void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {
     outcome.emplace(Outcome::discard("revoked while it ran"));
   } else if (!outcome) {  // by force
     settle_hard_limit(engine_, lease, task, now_ns);
+    engine_.tell_postrun(task, "hard-time-limit", now_ns);
     return;
   } else if (flight.end() == Flight::End::kStopped && gave_up(*outcome)) {
     // It gave up because this worker stops: as it came.
     if (engine_.release(lease, now_ns) == engine::Settled::kFenced)
       log::warn("lease lost while the task ran", {{"task", engine::to_string(task.id)}});
+    engine_.tell_postrun(task, "given-back", now_ns);
     return;
   }
   settle(engine_, lease, task, *outcome, Acknowledge::kNow, now_ns);

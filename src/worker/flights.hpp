@@ -47,8 +47,12 @@ class Flights {
   Flights(engine::Engine& engine, ChildPage& page, std::uint32_t slots, std::unique_ptr<io::Loop> loop);
   void listen();
   void obey_revokes();
+  void answer_where();
   void look_at_leases();
+  void count_renewals();
+  void note_lease(const engine::TaskView& task, bool more);
   void land(Flight& flight);
+  [[noreturn]] void end_process_for(const Flight& flight);
   void settle_flight(Flight& flight, std::int64_t now_ns);
 
   engine::Engine& engine_;
@@ -59,7 +63,9 @@ class Flights {
   co::Hook flights_;
   std::uint32_t size_ = 0;
   bool stopping_ = false;
-  std::int64_t turned_ns_ = 0;  // when the last turn was over
+  std::int64_t turned_ns_ = 0;           // when the last turn was over
+  std::vector<std::uint32_t> renewing_;  // by queue: under way, with leases that heartbeats renew
+  std::uint64_t beats_seen_ = 0;
   std::uint64_t revokes_seen_[shm::kRevokeWords] = {};
 };
 

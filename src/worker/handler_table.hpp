@@ -33,6 +33,7 @@ struct HandlerEntry {
   CoStart start;                  // or this
   std::string kind = "function";  // for the banner: "function", "app", "exec"
   std::string detail;             // the file, the command
+  std::string note;               // what else people should know of it
 };
 
 // Hears what happens in a worker process; must not throw.
@@ -41,10 +42,17 @@ using EventListener = std::function<void(const shm::Event&, const shm::Participa
 class HandlerTable {
  public:
   // A second handler of the same name replaces the first.
-  void on(std::string name, Handler run) { entries_[std::move(name)] = {std::move(run), {}, kind_, detail_}; }
+  void on(std::string name, Handler run) { entries_[std::move(name)] = {std::move(run), {}, kind_, detail_, {}}; }
   void on(std::string name, CoHandler handler) { on_start(std::move(name), start_of(std::move(handler))); }
-  void on_start(std::string name, CoStart start) { entries_[std::move(name)] = {{}, std::move(start), kind_, detail_}; }
+  void on_start(std::string name, CoStart start) {
+    entries_[std::move(name)] = {{}, std::move(start), kind_, detail_, {}};
+  }
   void on(std::string name, HandlerEntry entry) { entries_[std::move(name)] = std::move(entry); }
+
+  // For the banner, of a handler that is there.
+  void note(std::string_view name, std::string text) {
+    if (const auto it = entries_.find(name); it != entries_.end()) it->second.note = std::move(text);
+  }
 
   const HandlerEntry* find(std::string_view name) const {
     const auto it = entries_.find(name);
@@ -55,8 +63,10 @@ class HandlerTable {
   }
   const std::map<std::string, HandlerEntry, std::less<>>& entries() const noexcept { return entries_; }
 
-  // One for the program: of several apps each has its own, called one after the other.
-  void listen(EventListener listener) {
+  // One for the program: of several apps each has its own, called one after the other, with what the most curious of
+  // them asks for.
+  void listen(EventListener listener, shm::EventDetail detail = shm::EventDetail::kTasks) {
+    detail_of_events_ = std::max(detail_of_events_, detail);
     if (!listener_) {
       listener_ = std::move(listener);
       return;
@@ -68,6 +78,7 @@ class HandlerTable {
     };
   }
   const EventListener& listener() const noexcept { return listener_; }
+  shm::EventDetail detail_of_events() const noexcept { return detail_of_events_; }
 
   // What the banner says of handlers added from now on.
   void describe_next(std::string kind, std::string detail) {
@@ -80,6 +91,7 @@ class HandlerTable {
   std::string kind_ = "function";
   std::string detail_;
   EventListener listener_;
+  shm::EventDetail detail_of_events_ = shm::EventDetail::kTasks;
 };
 
 // Loads a shared object and lets it register; it stays loaded.

@@ -29,8 +29,15 @@ std::uint64_t own_rss_bytes() noexcept {
   return got == 2 ? resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) : 0;
 }
 
-Pulse::Pulse(engine::Engine& engine, ChildPage& page, const WorkerOptions& options, int supervisor_pid)
-    : engine_(engine), self_(engine.self()), page_(page), options_(options), supervisor_pid_(supervisor_pid) {
+Pulse::Pulse(engine::Engine& engine, ChildPage& page, const WorkerOptions& options, int supervisor_pid, Renews renews,
+             AnswersWhere answers_where)
+    : engine_(engine),
+      self_(engine.self()),
+      page_(page),
+      options_(options),
+      supervisor_pid_(supervisor_pid),
+      renews_(renews),
+      answers_where_(answers_where) {
   // Signals are for the loop's thread, whose sleep they must end.
   sigset_t all, before;
   sigfillset(&all);
@@ -84,13 +91,27 @@ void Pulse::beat(std::int64_t now_ns) {
   self_.beat();
   self_.row().rss_bytes.store(own_rss_bytes(), std::memory_order_relaxed);
   next_beat_ns_ = now_ns + kBeatNs;
+  if (renews_ == Renews::kCurrent) count_renewal();
+  if (engine_.events().stepped(now_ns))
+    engine_.tell_worker(shm::EventKind::kHeartbeat, self_.index(), self_.row().inflight.load(std::memory_order_relaxed),
+                        {}, now_ns);
   // PR_SET_PDEATHSIG is lost when the supervisor dies between fork and prctl, and is bound to a thread.
   if (::getppid() != supervisor_pid_) page_.raise_stop(StopMode::kWarm);
+}
+
+// With this beat the lease of what runs goes on.
+void Pulse::count_renewal() {
+  const std::uint64_t current = self_.row().current.load(std::memory_order_acquire);
+  if (current == 0) return;
+  const shm::Descriptor& d = self_.segment().descriptor(engine::TaskId{1, current}.slot());
+  if ((d.flags & shm::kNoRenew) == 0) self_.count_renewal_beside(d.queue);
 }
 
 void Pulse::answer_control() {
   ControlRequest request;
   if (!take_request(self_.row(), request)) return;
+  if (request.command == Command::kWhere && answers_where_ == AnswersWhere::kLoop) return;
+  tell_received(engine_, request, base::monotonic_ns());
   Answer what = Answer::kDone;
   switch (request.command) {
     case Command::kPing: break;
@@ -105,6 +126,7 @@ void Pulse::answer_control() {
   std::uint32_t value = page_.paused.load(std::memory_order_relaxed) != 0 ? kPausedValue : 0;
   if (page_.stop_mode() != StopMode::kNone) value |= kStoppingValue;
   answer(self_.row(), request, what, value);
+  tell_answered(engine_, request, what, base::monotonic_ns());
   shm::ring(self_.segment(), self_.index());  // the loop may be parked
 }
 

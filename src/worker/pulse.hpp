@@ -22,7 +22,13 @@ std::uint64_t own_rss_bytes() noexcept;
 
 class Pulse {
  public:
-  Pulse(engine::Engine& engine, ChildPage& page, const WorkerOptions& options, int supervisor_pid);
+  // Whose leases its beats renew, as far as it counts them: those of coroutine handlers count their own (flights.hpp).
+  enum class Renews : std::uint8_t { kCurrent, kNothing };
+  // What coroutine handlers wait for only the loop knows.
+  enum class AnswersWhere : std::uint8_t { kNobody, kLoop };
+
+  Pulse(engine::Engine& engine, ChildPage& page, const WorkerOptions& options, int supervisor_pid, Renews renews,
+        AnswersWhere answers_where);
   ~Pulse();
 
   // The loop's side. The token for the next task; fires at `soft_deadline_ns` (0 = only when stopped).
@@ -47,12 +53,15 @@ class Pulse {
   std::int64_t fire_soft_limit(std::int64_t now_ns);
   void fire_revoke();
   void beat(std::int64_t now_ns);
+  void count_renewal();
 
   engine::Engine& engine_;  // only for its events: leases are the loop's
   shm::Participant& self_;
   ChildPage& page_;
   const WorkerOptions& options_;
   const int supervisor_pid_;
+  const Renews renews_;
+  const AnswersWhere answers_where_;
 
   // Of the loop.
   std::stop_token token_;

@@ -25,9 +25,6 @@ bool WorkerProcess::board_flights() {
     return false;
   }
   flights_ = *std::move(flights);
-  const auto& entries = setup_.handlers->entries();
-  only_coroutines_ =
-      std::all_of(entries.begin(), entries.end(), [](const auto& named) { return bool{named.second.start}; });
   return true;
 }
 

@@ -20,8 +20,11 @@ std::string demangled(const std::type_info* type) {
   return status == 0 && name ? name.get() : type->name();
 }
 
-void settle_failure(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
-                    const Outcome& outcome, std::int64_t delay_ns, std::int64_t now_ns) {
+// What became of the task, as all of these say it.
+constexpr std::string_view kFenced = "fenced";
+
+std::string_view settle_failure(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
+                                const Outcome& outcome, std::int64_t delay_ns, std::int64_t now_ns) {
   bool retried = false;
   const auto settled = engine.fail(lease, task, {outcome.error_kind(), outcome.message()}, delay_ns, now_ns, retried);
   log::info(settled == engine::Settled::kFenced ? "lease lost while the task ran: its failure is void"
@@ -31,14 +34,14 @@ void settle_failure(engine::Engine& engine, const engine::Lease& lease, const en
              {"attempt", task.tally.attempts},
              {"kind", outcome.error_kind()},
              {"error", outcome.message()}});
+  return settled == engine::Settled::kFenced ? kFenced : retried ? "retried" : "failed";
 }
 
-}  // namespace
-
-void settle(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task, const Outcome& outcome,
-            Acknowledge how, std::int64_t now_ns) {
+std::string_view settle_outcome(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
+                                const Outcome& outcome, Acknowledge how, std::int64_t now_ns) {
   using Kind = Outcome::Kind;
   engine::Settled settled = engine::Settled::kDone;
+  std::string_view became = "succeeded";
   switch (outcome.kind()) {
     case Kind::kSuccess:
       settled = how == Acknowledge::kTogether && outcome.result().empty()
@@ -47,8 +50,12 @@ void settle(engine::Engine& engine, const engine::Lease& lease, const engine::Ta
       break;
     case Kind::kRetry: return settle_failure(engine, lease, task, outcome, outcome.delay_ns(), now_ns);
     case Kind::kFail: return settle_failure(engine, lease, task, outcome, -1, now_ns);
-    case Kind::kSnooze: settled = engine.snooze(lease, task, outcome.delay_ns(), now_ns); break;
+    case Kind::kSnooze:
+      became = "snoozed";
+      settled = engine.snooze(lease, task, outcome.delay_ns(), now_ns);
+      break;
     case Kind::kFailPermanently: {
+      became = "failed";
       // A kind that is a reason of its own (payload-invalid, signature-invalid) is filed under it.
       engine::DeadReason reason = engine::DeadReason::kPermanentFailure;
       (void)engine::parse_dead_reason(outcome.error_kind(), reason);
@@ -58,11 +65,23 @@ void settle(engine::Engine& engine, const engine::Lease& lease, const engine::Ta
       break;
     }
     case Kind::kDiscard:
+      became = "cancelled";
       settled = engine.cancel(lease, task, shm::Counter::kCancelled, {outcome.error_kind(), outcome.message()}, now_ns);
       break;
   }
-  if (settled == engine::Settled::kFenced)
-    log::warn("lease lost while the task ran: its outcome is void", {{"task", engine::to_string(task.id)}});
+  if (settled != engine::Settled::kFenced) return became;
+  log::warn("lease lost while the task ran: its outcome is void", {{"task", engine::to_string(task.id)}});
+  return kFenced;
+}
+
+}  // namespace
+
+// One place for all outcomes, so that each run of a handler is told once, whatever becomes of it: the end of a run's
+// last item may bring a refusal that concerns the items before it, too, and they have been told.
+void settle(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task, const Outcome& outcome,
+            Acknowledge how, std::int64_t now_ns) {
+  const std::string_view became = settle_outcome(engine, lease, task, outcome, how, now_ns);
+  engine.tell_postrun(task, became, now_ns);
 }
 
 void settle_hard_limit(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,

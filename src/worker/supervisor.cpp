@@ -46,6 +46,8 @@ class Supervisor {
   }
 
   void run() {
+    engine_.tell_worker(shm::EventKind::kWorkerInit, shm::kNobody, options_.concurrency, options_.node,
+                        base::monotonic_ns());
     children_.set_target(options_.concurrency, base::monotonic_ns());
     for (;;) {
       const std::uint32_t bell = self_.row().doorbell.load(std::memory_order_acquire);
@@ -76,6 +78,7 @@ class Supervisor {
     raise_stop(signals_.wanted(), now_ns);
     ControlRequest request;
     if (!take_request(self_.row(), request)) return;
+    tell_received(engine_, request, now_ns);
     Answer what = Answer::kDone;
     switch (request.command) {
       case Command::kPing: break;
@@ -98,6 +101,7 @@ class Supervisor {
     }
     children_.set_paused(paused_);
     answer(self_.row(), request, what, (paused_ ? kPausedValue : 0) | (stop_ != StopMode::kNone ? kStoppingValue : 0));
+    tell_answered(engine_, request, what, base::monotonic_ns());
   }
 
   std::int64_t scale(std::int64_t now_ns) {

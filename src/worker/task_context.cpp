@@ -14,7 +14,9 @@ std::int64_t TaskContext::deadline_ns() const noexcept {
 
 bool TaskContext::heartbeat() noexcept {
   engine_.self().beat();
-  return engine_.holds(lease_);
+  if (!engine_.holds(lease_)) return false;
+  engine_.self().count_renewal(task_.queue);
+  return true;
 }
 
 bool TaskContext::extend_lease(std::int64_t by_ns) noexcept {

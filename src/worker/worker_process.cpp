@@ -48,11 +48,19 @@ bool WorkerProcess::join() {
   install_crash_handler(*self_, setup_.supervisor);
   engine_ = std::make_unique<engine::Engine>(*self_);
   if (const auto& listener = setup_.handlers->listener())
-    engine_->events().listen([&listener, this, loop = std::this_thread::get_id()](const shm::Event& event) {
-      // What the pulse writes it must not be held up by.
-      if (std::this_thread::get_id() == loop) listener(event, *self_);
-    });
-  pulse_ = std::make_unique<Pulse>(*engine_, page_, options_, setup_.supervisor_pid);
+    engine_->events().listen(
+        [&listener, this, loop = std::this_thread::get_id()](const shm::Event& event) {
+          // What the pulse writes it must not be held up by.
+          if (std::this_thread::get_id() == loop) listener(event, *self_);
+        },
+        setup_.handlers->detail_of_events());
+  const auto& entries = setup_.handlers->entries();
+  only_coroutines_ =
+      std::all_of(entries.begin(), entries.end(), [](const auto& named) { return bool{named.second.start}; });
+  pulse_ = std::make_unique<Pulse>(
+      *engine_, page_, options_, setup_.supervisor_pid,
+      only_coroutines_ ? Pulse::Renews::kNothing : Pulse::Renews::kCurrent,
+      setup_.handlers->has_coroutines() ? Pulse::AnswersWhere::kLoop : Pulse::AnswersWhere::kNobody);
   if (setup_.handlers->has_coroutines() && !board_flights()) return false;
   page_.row.store(self_->incarnation() << 12 | self_->owner(), std::memory_order_release);
   engine_->tell_worker(shm::EventKind::kProcessReady, self_->index(), ::getpid(), setup_.name, base::monotonic_ns());

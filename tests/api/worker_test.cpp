@@ -178,6 +178,27 @@ TEST_F(WorkerTest, EventsAreHeardInTheWorkerAndFollowedFromOutside) {
   EXPECT_EQ(Events::follow("nowhere").error().code, Errc::kNotFound);
 }
 
+TEST_F(WorkerTest, EachStepIsFollowedByWhoAsksForIt) {
+  auto events = Events::follow("w", {}, EventDetail::kSteps);
+  ASSERT_TRUE(events.ok()) << events.error().message;
+  WorkerProgram worker(kTwo);
+  EXPECT_EQ(*client_.enqueue(retried_by_us, 1)->get(20s), 2);
+  std::vector<std::string> followed;
+  bool heartbeat = false;
+  for (int i = 0; i < 4000 && !heartbeat; ++i)
+    for (const Event& e : events->wait(5ms)) {
+      if (e.task == retried_by_us.name)
+        followed.push_back(std::string(e.name) + (e.name == "task-postrun" ? ": " + e.text : ""));
+      heartbeat = heartbeat || e.name == "worker-heartbeat";
+    }
+  EXPECT_TRUE(heartbeat);
+  EXPECT_EQ(worker.stop(), 0);
+  EXPECT_EQ(followed, (std::vector<std::string>{"before-task-publish", "after-task-publish", "task-received",
+                                                "task-prerun", "task-retry", "task-postrun: retried", "task-received",
+                                                "task-prerun", "task-retry", "task-postrun: retried", "task-received",
+                                                "task-prerun", "task-succeeded", "task-postrun: succeeded"}));
+}
+
 TEST_F(WorkerTest, ATraceGoesOnInWhatAHandlerEnqueues) {
   auto events = Events::follow("w");
   ASSERT_TRUE(events.ok()) << events.error().message;

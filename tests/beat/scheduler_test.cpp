@@ -211,6 +211,19 @@ TEST_F(SchedulerTest, AnEntryThatMakesNoTaskHoldsUpNoOther) {
   run({a.get()}, 300 * kMs);
   EXPECT_THAT(planned(), ElementsAre(100, 200, 300));
   EXPECT_EQ(a->events[Kind::kFailed], 3);
+  // In the event log, too: failures always, what is due while somebody follows.
+  const auto told = [this](shm::EventKind kind) {
+    std::vector<std::string> texts;
+    for (const shm::ReadEvent& e : shm::EventReader(*segment_, /*from_now=*/false).read())
+      if (e.event.kind == kind) texts.push_back(e.text);
+    return texts;
+  };
+  EXPECT_THAT(told(shm::EventKind::kScheduleFailed),
+              ElementsAre("a: makes no task", "a: makes no task", "a: makes no task"));
+  EXPECT_THAT(told(shm::EventKind::kScheduleDue), ElementsAre());
+  shm::follow_events(*segment_, now_.monotonic_ns + kSecondNs);
+  run({a.get()}, 100 * kMs);
+  EXPECT_THAT(told(shm::EventKind::kScheduleDue), ::testing::UnorderedElementsAre("a", "b"));
 }
 
 TEST_F(SchedulerTest, TheWallClockIsSetBackAndForward) {

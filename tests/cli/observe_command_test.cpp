@@ -189,7 +189,7 @@ TEST(Observe, MetricsAreInPrometheusForm) {
   }
   EXPECT_EQ(values["stem_tasks_enqueued_total,queue=\"work\""], 14);
   EXPECT_EQ(values["stem_tasks_succeeded_total,queue=\"work\""], 10);
-  EXPECT_EQ(values["stem_dlq_added_total,queue=\"work\""], 1);
+  EXPECT_EQ(values["stem_dlq_added_total,queue=\"work\",reason=\"permanent-failure\""], 1);
   EXPECT_EQ(values["stem_queue_depth,queue=\"work\""], 2);
   EXPECT_EQ(values["queue_depth_ready,queue=\"work\""], 2);
   EXPECT_EQ(values["stem_queue_delayed,queue=\"work\""], 1);

@@ -53,6 +53,15 @@ TEST(SegmentCommand, MadeDescribedProvedListedRemoved) {
     size += section["sizeBytes"].get<std::uint64_t>();
   }
   EXPECT_EQ(size, info["geometry"]["totalBytes"]);
+  const auto section = [&info](std::string_view name) {
+    for (const json& one : info["sections"])
+      if (one["name"] == name) return one;
+    return json();
+  };
+  EXPECT_EQ(section("events")["room"], 20) << "a ring for each participant";
+  EXPECT_EQ(section("events")["used"], 0) << "and nobody has noted anything";
+  for (const char* name : {"schedules", "journal hints", "inboxes", "limiter calls", "gateway figures"})
+    EXPECT_FALSE(section(name).is_null()) << name;
   EXPECT_LE(written, info["memoryBytes"]);
   EXPECT_THAT(scene.run({"segment", "info"}).out, HasSubstr("none: delayed tasks"));
 

@@ -147,6 +147,10 @@ TEST_F(Workers, InspectAndStatsSayWhatTheyRunAndHaveDone) {
 TEST_F(Workers, PausedOnesTakeNothingUntilTheyAreResumed) {
   EXPECT_THAT(names(scene_.run_json({"worker", "pause", "-w", "beta"})), ElementsAre("beta", "beta-1"));
   EXPECT_EQ(row_of(scene_.run_json({"worker", "status"}), "beta-1")["state"], "paused");
+  const Outcome told =
+      scene_.run({"events", "--json", "--kind", "control-command-received", "--kind", "control-command-completed"});
+  EXPECT_THAT(told.out, HasSubstr(R"("event":"control-command-received")"));
+  EXPECT_THAT(told.out, HasSubstr(R"("command":"pause","answer":"done")"));
   EXPECT_EQ(row_of(scene_.run_json({"worker", "status"}), "alpha-1")["state"], "idle");
   const std::string waiting = scene_.enqueue({"quick", "-q", "other"});
   const std::string elsewhere = scene_.enqueue({"quick", "-q", "mail"});

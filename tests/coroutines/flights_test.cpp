@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -330,7 +331,10 @@ TEST_F(FlightsTest, AHardStopGivesBackMoreThanARowCanName) {
     EXPECT_EQ(fleet.task(id)->tally.attempts, 0u);
     EXPECT_EQ(fleet.task(id)->tally.deaths, 0u);
   }
-  EXPECT_EQ(fleet.count(shm::Counter::kRedelivered), 0u);
+  EXPECT_EQ(fleet.count(shm::counter_after(shm::Counter::kRedeliveredFirst,
+                                           static_cast<std::uint32_t>(engine::LeaseEnd::kStopped))),
+            fleet.count(shm::Counter::kRedelivered))
+      << "by the stop, and nobody is charged for a death";
 }
 
 TEST_F(FlightsTest, ARevokeReachesTheOneHandlerAmongMany) {
@@ -620,6 +624,30 @@ TEST_F(FlightsTest, WhereTheKernelRefusesIoUringEpollServes) {
   EXPECT_EQ(tally->epoll, 1);
   fleet.supervisor().signal(SIGTERM);
   EXPECT_EQ(fleet.supervisor().wait(), 0);
+}
+
+// With epoll files are done by threads, and one that the kernel holds cannot be called off.
+TEST_F(FlightsTest, AStuckFileOperationEndsWithTheProcessAtTheHardLimit) {
+  add_until_go();
+  const std::string fifo = fleet.directory() + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  fleet.handlers.on("stuck", CoHandler([fifo](TaskContext&) -> Co<Outcome> {
+                      auto file = co_await File::open(fifo, O_RDONLY);  // nobody opens it to write
+                      co_return file ? Outcome::success() : Outcome::fail("open", file.error().message);
+                    }));
+  fleet.before_run = [] { refuse_io_uring(); };
+  fleet.start();
+  put_many(10);
+  ASSERT_TRUE(wait_begun(10));
+  engine::TaskExtras extras;
+  extras.hard_limit_ns = 50'000'000;
+  const auto id = fleet.put("stuck", {}, &extras);
+  ASSERT_TRUE(wait_until([&] { return state_of(id) == "dead"; }, kPatience));
+  EXPECT_EQ(static_cast<engine::DeadReason>(fleet.task(id)->failure->reason), engine::DeadReason::kHardTimeLimit);
+  EXPECT_TRUE(wait_until([&] { return fleet.restarts(shm::RestartCause::kHardTimeLimit) == 1; }, kPatience));
+  ASSERT_TRUE(wait_begun(20)) << "the others run again";
+  tally->go = 1;
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 10));
 }
 
 TEST_F(FlightsTest, EveryFrameIsFreed) {

@@ -67,6 +67,20 @@ TEST_F(DeadLetterTest, LookAlikesShareAFingerprint) {
   EXPECT_EQ(list(same).size(), 2u);
 }
 
+TEST_F(DeadLetterTest, EachIsCountedUnderItsReason) {
+  kill(1);
+  kill(2, DeadReason::kPayloadInvalid);
+  kill(3, DeadReason::kSignatureInvalid);
+  kill(4, DeadReason::kPayloadInvalid);
+  std::string by;
+  for (std::uint32_t i = 0; i < kDeadReasons; ++i)
+    if (const auto n = count(shm::counter_after(shm::Counter::kDeadAddedFirst, i)); n != 0)
+      by += std::string(to_string(static_cast<DeadReason>(i + 1))) + ' ' + std::to_string(n) + ' ';
+  EXPECT_EQ(by, "permanent-failure 1 signature-invalid 1 payload-invalid 2 ");
+  EXPECT_EQ(count(shm::Counter::kDeadAdded), 4u);
+  EXPECT_EQ(count(shm::Counter::kSignatureInvalid), 1u);
+}
+
 TEST_F(DeadLetterTest, FiltersTakeTheirPart) {
   const TaskId first = kill(1);
   pass(kSecondNs);

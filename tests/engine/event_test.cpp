@@ -44,6 +44,46 @@ TEST_F(EventTest, WhatEveryTaskDoesIsToldOnlyToWhoFollows) {
   EXPECT_EQ(last().participant, worker_.index());
 }
 
+TEST_F(EventTest, EachStepIsToldOnlyToWhoFollowsSteps) {
+  shm::follow_events(*segment_, now_ + kHourNs, shm::EventDetail::kSteps);
+  const TaskId id = put(1);
+  now_ += 5 * kMillisecondNs;
+  auto task = start();
+  ASSERT_TRUE(task);
+  EXPECT_EQ(succeed(*task), Settled::kDone);
+  EXPECT_EQ(told_of(id), "before-task-publish after-task-publish task-received task-prerun task-succeeded");
+  const std::vector<TaskId> ids = put_many(0, 15);
+  Lease leases[15];
+  ASSERT_EQ(worker_->claim(queue_, leases, 15, now_), 15u);
+  for (const Lease& lease : leases) {
+    TaskView view;
+    ASSERT_TRUE(worker_->view(lease, view));
+    ASSERT_EQ(worker_->begin(lease, view, now_), Begin::kStart);
+    EXPECT_EQ(worker_->succeed_later(lease, view, now_), Settled::kDone);
+  }
+  for (const TaskId item : ids)
+    EXPECT_EQ(told_of(item), "before-task-publish after-task-publish task-received task-prerun task-succeeded");
+  // Of a task that may not start: it was received all the same.
+  const TaskId expired = put(2, [this](TaskSpec&, TaskExtras& extras) { extras.expires_ns = now_ + kSecondNs; });
+  now_ += 2 * kSecondNs;
+  drain();
+  EXPECT_EQ(told_of(expired), "before-task-publish after-task-publish task-received task-expired");
+}
+
+TEST_F(EventTest, AFollowerOfStepsWhoIsGoneCostsNothingAfterHisTime) {
+  shm::Following steps(*segment_, shm::EventDetail::kSteps);
+  EXPECT_TRUE(steps.renew(now_));
+  EXPECT_FALSE(steps.renew(now_)) << "it still stands";
+  EXPECT_TRUE(worker_->events().stepped(now_));
+  EXPECT_TRUE(worker_->events().followed(now_));
+  now_ += 10 * kSecondNs;
+  EXPECT_FALSE(worker_->events().stepped(now_));
+  EXPECT_FALSE(worker_->events().followed(now_));
+  EXPECT_TRUE(shm::Following(*segment_, shm::EventDetail::kTasks).renew(now_));
+  EXPECT_TRUE(worker_->events().followed(now_));
+  EXPECT_FALSE(worker_->events().stepped(now_));
+}
+
 TEST_F(EventTest, EveryItemOfARunIsTold) {
   follow();
   const std::vector<TaskId> ids = put_many(0, 15);
@@ -153,6 +193,33 @@ TEST_F(EventTest, AListenerHearsWhatItsEngineWrites) {
   drain();
   EXPECT_EQ(heard, (std::vector{shm::EventKind::kStarted, shm::EventKind::kSucceeded}))
       << "nobody follows, and a listener hears everything all the same";
+}
+
+TEST_F(EventTest, AListenerMayAskForSteps) {
+  std::vector<shm::EventKind> heard;
+  worker_->events().listen([&heard](const shm::Event& event) { heard.push_back(event.kind); },
+                           shm::EventDetail::kSteps);
+  put(1);
+  drain();
+  EXPECT_EQ(heard, (std::vector{shm::EventKind::kReceived, shm::EventKind::kStarted, shm::EventKind::kSucceeded}));
+}
+
+TEST_F(EventTest, WhyALeaseEndedIsTold) {
+  const auto reason_after = [this](LeaseEnd end) {
+    put(1);
+    auto held = start();
+    EXPECT_TRUE(held);
+    EXPECT_TRUE(keeping_->redeliver(held->lease.slot, held->lease.word, held->view.id.handle, end, now_));
+    const std::uint8_t reason = last().event.reason;
+    drain();
+    now_ += kSecondNs;
+    return reason;
+  };
+  EXPECT_EQ(reason_after(LeaseEnd::kSilent), shm::kSilent);
+  EXPECT_EQ(reason_after(LeaseEnd::kExpired), shm::kLeaseOver);
+  EXPECT_EQ(reason_after(LeaseEnd::kDetached), shm::kLeftBehind);
+  EXPECT_EQ(reason_after(LeaseEnd::kStopped), shm::kStopped);
+  EXPECT_EQ(reason_after(LeaseEnd::kDied), shm::kDied);
 }
 
 TEST_F(EventTest, ATraceTravelsWithItsTask) {

@@ -5,7 +5,12 @@
 namespace stem::engine {
 namespace {
 
-using LeaseTest = VirtualHost;
+class LeaseTest : public VirtualHost {
+ protected:
+  std::uint64_t redelivered_by(LeaseEnd end) {
+    return count(shm::counter_after(shm::Counter::kRedeliveredFirst, static_cast<std::uint32_t>(end)));
+  }
+};
 
 TEST_F(LeaseTest, LifeSignsKeepItForAsLongAsTheHandlerRuns) {
   put(1);
@@ -32,6 +37,7 @@ TEST_F(LeaseTest, SilenceEndsItAfterTheVisibilityTimeout) {
   pass(26 * kSecondNs);
   EXPECT_FALSE(worker_->holds(long_one->lease));
   EXPECT_EQ(count(shm::Counter::kRedelivered), 2u);
+  EXPECT_EQ(redelivered_by(LeaseEnd::kSilent), 2u);
   // It wakes up, and is refused.
   EXPECT_EQ(succeed(*short_one), Settled::kFenced);
   EXPECT_EQ(succeed(*long_one), Settled::kFenced);
@@ -75,6 +81,9 @@ TEST_F(LeaseTest, WithoutRenewalTheClockEndsIt) {
   EXPECT_TRUE(worker_->holds(task->lease));
   pass(2 * kSecondNs);
   EXPECT_FALSE(worker_->holds(task->lease)) << "although its worker beats";
+  EXPECT_EQ(redelivered_by(LeaseEnd::kExpired), 1u);
+  EXPECT_EQ(count(shm::Counter::kRedelivered), 1u);
+  EXPECT_EQ(count(shm::Counter::kLeaseRenewed), 0u) << "its first end is no renewal";
   EXPECT_EQ(succeed(*task), Settled::kFenced);
   auto again = start();
   ASSERT_TRUE(again);

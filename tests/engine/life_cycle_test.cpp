@@ -66,7 +66,7 @@ class Late : public VirtualHost {
     id_ = put(1, change);
     auto late = start();
     EXPECT_TRUE(late);
-    EXPECT_TRUE(keeping_->redeliver(late->lease.slot, late->lease.word, late->view.id.handle, false, now_));
+    EXPECT_TRUE(keeping_->redeliver(late->lease.slot, late->lease.word, late->view.id.handle, LeaseEnd::kSilent, now_));
     auto now = start(other_);
     EXPECT_TRUE(now);
     holder_ = *now;

@@ -242,7 +242,7 @@ TEST_F(Retry, NeitherRetriesNorReleasesNorRedeliveriesAreEndless) {
       switch (test::number_of(view)) {
         case 1: ASSERT_EQ(worker_->fail(leases[i], view, {"error", "no"}, 0, now_, retried), Settled::kDone); break;
         case 2: ASSERT_EQ(worker_->release(leases[i], now_), Settled::kDone); break;
-        default: ASSERT_TRUE(keeping_->redeliver(leases[i].slot, leases[i].word, 0, false, now_)); break;
+        default: ASSERT_TRUE(keeping_->redeliver(leases[i].slot, leases[i].word, 0, LeaseEnd::kSilent, now_)); break;
       }
     }
   }

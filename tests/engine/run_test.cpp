@@ -177,7 +177,7 @@ TEST_F(RunTest, WhatALateHolderAcknowledgesIsRefusedItemByItem) {
   ASSERT_TRUE(worker_->view(late[0], view));
   EXPECT_EQ(worker_->succeed(late[0], view, {}, kNow), Settled::kDone);
   // Its lease ends; another worker takes the five that are left.
-  ASSERT_TRUE(producer_->redeliver(late[0].slot, late[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(late[0].slot, late[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   Attached other(segment_, shm::Role::kWorker);
   Lease leases[16];
   ASSERT_EQ(other->claim(queue_, leases, 16, kNow), 5u);
@@ -344,7 +344,7 @@ TEST_F(SharedAck, WhatWasOverIsCarriedOver) {
 TEST_F(SharedAck, WhatWasOverIsNotForgottenWhenTheRunGoesBackUnseen) {
   Attached victim(segment_, shm::Role::kWorker);
   start(victim, 8, 3);
-  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   const std::uint32_t other = must_queue(*segment_, "other");
   producer_->lanes().push(other, 5, leases_[0].word.generation(), leases_[0].slot);
   Lease none[16];
@@ -357,13 +357,13 @@ TEST_F(SharedAck, WhatWasOverIsNotForgottenWhenTheRunGoesBackUnseen) {
 TEST_F(SharedAck, WhatWasOverIsCarriedOverTwice) {
   Attached victim(segment_, shm::Role::kWorker);
   start(victim, 8, 3);
-  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   Attached second(segment_, shm::Role::kWorker);
   Lease leases[16];
   ASSERT_EQ(second->claim(queue_, leases, 16, kNow), 5u);
   ASSERT_TRUE(second->view(leases[0], view_));
   EXPECT_EQ(second->succeed_later(leases[0], view_, kNow), Settled::kDone);
-  ASSERT_TRUE(producer_->redeliver(leases[0].slot, leases[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(leases[0].slot, leases[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   EXPECT_EQ(drain(worker_, 16).size(), 4u);
   EXPECT_EQ(succeeded(), 8u);
   EXPECT_EQ(broken_invariants(*producer_), "");
@@ -383,7 +383,7 @@ TEST_F(SharedAck, ProgressDoesNotOverwriteWhatIsCarriedOver) {
 TEST_F(SharedAck, ALateHolderIsRefused) {
   Attached late(segment_, shm::Role::kWorker);
   start(late, 8, 3);
-  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(leases_[0].slot, leases_[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   EXPECT_EQ(drain(worker_, 16).size(), 5u);
   EXPECT_EQ(late->commit_acks(), Settled::kFenced);
   EXPECT_FALSE(late->view(leases_[4], view_));
@@ -431,7 +431,7 @@ TEST_F(RunTest, ALateHolderIsRefusedWhenTheTagOfTheMaskHasComeRound) {
   ASSERT_TRUE(worker_->view(late[0], view));
   ASSERT_EQ(worker_->begin(late[0], view, kNow), Begin::kStart);
   ASSERT_EQ(worker_->succeed_later(late[0], view, kNow), Settled::kDone);
-  ASSERT_TRUE(producer_->redeliver(late[0].slot, late[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(late[0].slot, late[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   Attached other(segment_, shm::Role::kWorker);
   EXPECT_EQ(drain(other, 16).size(), 3u);
   producer_.participant->drop_reserve();
@@ -471,7 +471,7 @@ TEST_F(RunTest, AnItemDoesNotMoveToACopyThatIsNotFinished) {
   ASSERT_EQ(engine::Unique(*segment_, late->blocks()).acquire(extras.unique_key, loan.slot, loan.word, kNow).status,
             engine::UniqueStatus::kAcquired);
   // Its lease ends; the item fails with the next holder.
-  ASSERT_TRUE(producer_->redeliver(leases[0].slot, leases[0].word, 0, false, kNow));
+  ASSERT_TRUE(producer_->redeliver(leases[0].slot, leases[0].word, 0, engine::LeaseEnd::kSilent, kNow));
   ASSERT_EQ(worker_->claim(queue_, leases, 16, kNow), 4u);
   TaskView view;
   ASSERT_TRUE(worker_->view(leases[2], view));

@@ -35,6 +35,8 @@ TEST_F(GatewayTest, WorkGoesWhereTheWorkersAreAndNothingIsLeft) {
   EXPECT_EQ(ledger.extra(), 0u);
   EXPECT_EQ(a.counter(Counter::kExported), 1000u);
   EXPECT_EQ(b.counter(Counter::kImported), 1000u);
+  EXPECT_GT(a.round_trips(), 0u);
+  EXPECT_GT(b.round_trips(), 0u);
   // Nobody waits for their results: Redis keeps only which ones have ended, for an hour.
   EXPECT_TRUE(ask({"KEYS", "*:result:*"}).elements.empty());
   std::int64_t ended = 0;

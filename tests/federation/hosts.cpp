@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <numeric>
 
 #include <cstring>
 #include <new>
@@ -170,6 +171,12 @@ std::vector<engine::TaskId> Host::enqueue_many(std::uint64_t from, std::uint64_t
 }
 
 std::uint64_t Host::counter(shm::Counter counter) { return total(**attached_, queue_, counter); }
+
+std::uint64_t Host::round_trips() const {
+  std::uint64_t counts[base::kHistogramBuckets] = {};
+  if (!segment_->read(segment_->layout().gateway, counts, sizeof counts)) return 0;
+  return std::accumulate(std::begin(counts), std::end(counts), std::uint64_t{0});
+}
 
 void Host::sweep() { (void)(*attached_)->sweep_all(base::monotonic_ns()); }
 

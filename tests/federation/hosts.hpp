@@ -63,6 +63,7 @@ class Host {
   Attached& engine() { return *attached_; }
   shm::Segment& segment() { return *segment_; }
   std::uint64_t counter(shm::Counter counter);
+  std::uint64_t round_trips() const;  // to Redis, that its gateway has timed
   std::uint32_t queue() const { return queue_; }
   // Of the queue, on this host.
   void limit(engine::Rate rate, std::uint32_t at_once);

@@ -116,6 +116,7 @@ TEST_F(SignedHosts, RefuseWhatIsNotSigned) {
   }
   EXPECT_TRUE(wait_until([&] { return ask({"XLEN", keys.stream("q", 0)}).integer == 0; }, kLong));
   for (const int n : {2, 3, 4, 5, 6}) EXPECT_EQ(ledger.runs(static_cast<std::uint64_t>(n)), 0u) << n;
+  EXPECT_EQ(b.counter(shm::Counter::kSignatureInvalid), 4u);
 }
 
 TEST_F(SignedHosts, DelayedTasksAreVerifiedAndStayAsTheyWereSigned) {
@@ -134,6 +135,7 @@ TEST_F(SignedHosts, DelayedTasksAreVerifiedAndStayAsTheyWereSigned) {
   EXPECT_EQ(refused[0].reason, "signature-invalid");
   EXPECT_EQ(refused[1].reason, "signature-invalid");
   EXPECT_EQ(ask({"ZCARD", keys.delayed("q")}).integer, 0);
+  EXPECT_EQ(b.counter(shm::Counter::kSignatureInvalid), 2u);
   EXPECT_EQ(state_of("t-2"), "failed");
   EXPECT_EQ(ledger.runs(2) + ledger.runs(3), 0u);
 }

@@ -77,6 +77,30 @@ TEST_F(ParticipantTest, AllRowsTaken) {
   EXPECT_TRUE(Participant::join(segment, {Role::kClient, "late"}));
 }
 
+TEST_F(ParticipantTest, AWatcherSeesAndNobodySeesIt) {
+  const auto seen = Segment::watch("test", scratch.path());
+  ASSERT_TRUE(seen.ok()) << seen.error().message;
+  const std::uint32_t rows = segment->rows_used();
+  {
+    const auto watcher = Participant::watch(*seen);
+    EXPECT_TRUE(watcher->watches());
+    EXPECT_EQ(watcher->index(), segment->geometry().participant_count);
+    watcher->beat();
+    EXPECT_EQ(segment->rows_used(), rows);
+    segment->header().keeper_passes.store(42);
+    EXPECT_EQ((*seen)->header().keeper_passes.load(), 42u);
+  }
+  const Segment& s = **seen;
+  const Offset unused = s.layout().events;
+  EXPECT_FALSE(s.commit(unused, 1)) << "it may put no memory anywhere";
+  // Rows that others have memory behind are seen, and no others.
+  const Offset limiter = s.layout().limiters;
+  EXPECT_FALSE((*seen)->commit_row(limiter, sizeof(LimiterRow)));
+  ASSERT_TRUE(segment->commit_row(limiter, sizeof(LimiterRow)));
+  EXPECT_TRUE((*seen)->commit_row(limiter, sizeof(LimiterRow)));
+  EXPECT_EQ(Segment::watch("nobody", scratch.path()).error().code, Errc::kNotFound);
+}
+
 TEST_F(ParticipantTest, OutOfDescriptorsIsNotOutOfRows) {
   test::Process child([&] {
     const auto mine = test::must_attach("test", scratch.path());

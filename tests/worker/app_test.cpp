@@ -37,6 +37,7 @@ TEST(Banner, SaysWhatTheWorkerWillDo) {
   fleet.options.print_banner = true;
   fleet.options.queues = {"default", "mail"};
   fleet.handlers.on("send", [](worker::TaskContext&) { return worker::Outcome::success(); });
+  fleet.handlers.note("send", "its leases end");
   const std::string file = fleet.directory() + "/banner";
   Process supervisor([&] {
     if (std::freopen(file.c_str(), "w", stdout) == nullptr) return 2;
@@ -50,7 +51,8 @@ TEST(Banner, SaysWhatTheWorkerWillDo) {
         return text.ends_with("ready\n");
       },
       kPatience));
-  for (const char* word : {"node-1", "default, mail", "send (function)", "core ", "spins for 50us", "this supervisor"})
+  for (const char* word :
+       {"node-1", "default, mail", "send (function); its leases end", "core ", "spins for 50us", "this supervisor"})
     EXPECT_NE(text.find(word), std::string::npos) << word << "\n" << text;
   EXPECT_NE(text.find(fleet.segment().path()), std::string::npos);
   supervisor.signal(SIGTERM);

@@ -117,7 +117,26 @@ TEST(Worker, KilledWhileItHoldsATaskItRunsElsewhere) {
   EXPECT_EQ(fleet.notes().size(), 2u);
   EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kRedelivered) == 1u; }, kPatience));
   EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kSucceeded) == 1u; }, kPatience));
+  EXPECT_EQ(fleet.count(shm::Counter::kRedeliveredFirst), 1u) << "by death";
   EXPECT_TRUE(wait_until([&] { return fleet.workers().size() == 2; }, kPatience)) << "the dead one was not replaced";
+  EXPECT_TRUE(wait_until([&] { return fleet.restarts(shm::RestartCause::kSignal) == 1u; }, kPatience));
+}
+
+TEST(Worker, HeartbeatsRenewTheLeaseOfWhatRuns) {
+  Fleet fleet;
+  fleet.handlers.on("long", [&](TaskContext&) {
+    while (fleet.notes_of("go") == 0) ::usleep(1'000);
+    return Outcome::success();
+  });
+  fleet.start();
+  const auto id = fleet.put("long");
+  EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kLeaseRenewed) >= 2; }, kPatience));
+  fleet.note("go");
+  ASSERT_TRUE(wait_until([&] { return succeeded(fleet, id); }, kPatience));
+  const std::uint64_t renewed = fleet.count(shm::Counter::kLeaseRenewed);
+  const std::uint64_t beats = fleet.workers().at(0).heartbeat;
+  EXPECT_TRUE(wait_until([&] { return fleet.workers().at(0).heartbeat >= beats + 2; }, kPatience));
+  EXPECT_EQ(fleet.count(shm::Counter::kLeaseRenewed), renewed) << "nothing runs any more";
 }
 
 TEST(Worker, StoppedPastItsLeaseIsRefusedWhenItGoesOn) {

@@ -53,6 +53,13 @@ engine::TaskId Fleet::put(const std::string& task, std::string_view payload, con
   return engine().enqueue(spec, base::monotonic_ns()).id;
 }
 
+std::uint64_t Fleet::restarts(shm::RestartCause cause) const {
+  std::uint64_t sum = 0;
+  for (std::uint32_t i = 0; i < segment_->rows_used(); ++i)
+    sum += segment_->row(i).restarts[static_cast<std::uint32_t>(cause)].load();
+  return sum;
+}
+
 std::vector<engine::WorkerStats> Fleet::workers() {
   auto all = engine::Query(engine()).workers();
   std::erase_if(all, [this](const engine::WorkerStats& w) {

@@ -39,7 +39,8 @@ class Fleet {
   shm::Segment& segment() { return *segment_; }
   std::optional<engine::TaskInfo> task(engine::TaskId id) { return engine::Query(engine()).task(id); }
   std::uint64_t count(shm::Counter counter) { return total(engine(), queue_, counter); }
-  std::vector<engine::WorkerStats> workers();  // live worker processes
+  std::uint64_t restarts(shm::RestartCause cause) const;  // as supervisors have counted them
+  std::vector<engine::WorkerStats> workers();             // live worker processes
   // The pid of the process that runs something; 0 when none does.
   pid_t busy_pid();
   const std::string& directory() const { return directory_.path(); }

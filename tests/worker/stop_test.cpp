@@ -85,6 +85,12 @@ TEST_F(Stop, HardGivesBackWhatIsHeldWithoutUsingAnAttempt) {
   EXPECT_EQ(state_of(fleet, running), "queued");
   EXPECT_EQ(fleet.task(running)->tally.attempts, 0u);
   EXPECT_EQ(fleet.task(running)->tally.deaths, 0u);
+  const auto by = [&](engine::LeaseEnd end) {
+    return fleet.count(shm::counter_after(shm::Counter::kRedeliveredFirst, static_cast<std::uint32_t>(end)));
+  };
+  EXPECT_EQ(by(engine::LeaseEnd::kStopped), 1u) << "it runs twice, and somebody may ask why";
+  EXPECT_EQ(by(engine::LeaseEnd::kDied), 0u);
+  EXPECT_EQ(fleet.restarts(shm::RestartCause::kSignal), 0u);
 }
 
 TEST_F(Stop, SoftBecomesHardWhenAHandlerDoesNotListen) {
@@ -128,6 +134,7 @@ TEST(Recycling, ByCountRunsEveryTaskOnce) {
   notes.erase(std::unique(notes.begin(), notes.end()), notes.end());
   EXPECT_EQ(notes.size(), 3u) << "processes that ran them";
   EXPECT_EQ(fleet.count(shm::Counter::kRedelivered), 0u);
+  EXPECT_TRUE(wait_until([&] { return fleet.restarts(shm::RestartCause::kRecycledTasks) >= 2; }, kPatience));
 }
 
 TEST(Pinning, IsReadBackFromTheKernel) {

@@ -20,20 +20,35 @@ Error with_nearest(Error error, std::string_view name, const std::vector<std::st
   return error;
 }
 
-}  // namespace
-
-Result<std::shared_ptr<shm::Segment>> attach_segment(const Context& context) {
-  auto segment = shm::Segment::attach(context.namespace_name);
+Result<std::shared_ptr<shm::Segment>> opened(Result<std::shared_ptr<shm::Segment>> segment, const Context& context) {
   if (segment.ok() || segment.error().code != Errc::kNotFound) return segment;
   std::vector<std::string> names;
   for (const auto& entry : shm::Segment::list()) names.push_back(entry.name_space);
   return with_nearest(segment.error(), context.namespace_name, names);
 }
 
+}  // namespace
+
+Result<std::shared_ptr<shm::Segment>> attach_segment(const Context& context) {
+  return opened(shm::Segment::attach(context.namespace_name), context);
+}
+
 Result<Attachment> Attachment::open(const Context& context) {
   auto segment = attach_segment(context);
   if (!segment.ok()) return segment.error();
   return join(*segment, shm::Role::kTool, "stem");
+}
+
+Result<Attachment> Attachment::watch(const Context& context) {
+  const auto segment = opened(shm::Segment::watch(context.namespace_name), context);
+  if (!segment.ok()) return segment.error();
+  return of(shm::Participant::watch(*segment));
+}
+
+Result<Attachment> Attachment::ask(const Context& context) {
+  const auto segment = attach_segment(context);
+  if (!segment.ok()) return segment.error();
+  return of(shm::Participant::watch(*segment));
 }
 
 Result<Attachment> Attachment::open_or_create(const Context& context, shm::Role role, const std::string& name) {
@@ -47,8 +62,12 @@ Result<Attachment> Attachment::open_or_create(const Context& context, shm::Role 
 Result<Attachment> Attachment::join(std::shared_ptr<shm::Segment> segment, shm::Role role, const std::string& name) {
   auto participant = shm::Participant::join(std::move(segment), {.role = role, .name = name});
   if (!participant.ok()) return participant.error();
+  return of(*std::move(participant));
+}
+
+Attachment Attachment::of(std::unique_ptr<shm::Participant> participant) {
   Attachment attachment;
-  attachment.participant_ = std::move(*participant);
+  attachment.participant_ = std::move(participant);
   attachment.engine_ = std::make_unique<engine::Engine>(*attachment.participant_);
   return attachment;
 }

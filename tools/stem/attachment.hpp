@@ -19,6 +19,10 @@ class Attachment {
  public:
   // kNotFound, with the nearest namespace that exists; what Segment::attach and Participant::join say.
   static Result<Attachment> open(const Context& context);
+  // The same for who only looks: takes no row in the roster, and maps the segment read-only.
+  static Result<Attachment> watch(const Context& context);
+  // The same for who looks and asks workers (a word in their rows): no row either, but the mapping can be written.
+  static Result<Attachment> ask(const Context& context);
   // The same, and makes the segment when there is none: for what may come before every other process.
   static Result<Attachment> open_or_create(const Context& context, shm::Role role, const std::string& name);
 
@@ -28,6 +32,7 @@ class Attachment {
 
  private:
   Attachment() = default;
+  static Attachment of(std::unique_ptr<shm::Participant> participant);
   static Result<Attachment> join(std::shared_ptr<shm::Segment> segment, shm::Role role, const std::string& name);
 
   std::unique_ptr<shm::Participant> participant_;

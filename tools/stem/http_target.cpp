@@ -81,6 +81,15 @@ void hold_off_sigpipe() {
   ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
 }
 
+void FaultLog::note(const std::string& fault) {
+  if (fault == fault_) return;
+  if (fault.empty())
+    log::info(what_ + " are taken again", {{"by", by_}});
+  else
+    log::warn(what_ + " were not taken", {{"by", by_}, {"why", fault}});
+  fault_ = fault;
+}
+
 JsonPoster::JsonPoster(HttpTarget target, std::size_t most_waiting)
     : target_(std::move(target)), most_waiting_(most_waiting), thread_([this] { run(); }) {}
 
@@ -139,16 +148,12 @@ bool JsonPoster::pause(std::int64_t ns) {
 
 void JsonPoster::run() {
   hold_off_sigpipe();
-  std::string fault;
+  FaultLog faults("events", target_.host);
   for (std::string body; take(body);) {
     for (std::int64_t pause_ns = kFirstPauseNs;; pause_ns = std::min(2 * pause_ns, kLongestPauseNs)) {
       const PostAnswer answer = post_json(target_, body);
-      // Said when it changes, not at every try.
-      if (answer.fault != fault && !answer.fault.empty())
-        log::warn("not taken", {{"by", target_.host}, {"why", answer.fault}});
-      if (answer.fault != fault && answer.fault.empty()) log::info("taken again", {{"by", target_.host}});
-      fault = answer.fault;
-      if (fault.empty()) break;
+      faults.note(answer.fault);
+      if (answer.fault.empty()) break;
       if (!answer.again) {
         const std::lock_guard lock(mutex_);
         ++dropped_;

@@ -32,6 +32,21 @@ PostAnswer post_json(const HttpTarget& target, const std::string& body);
 // For a thread that writes to sockets by libraries which know no MSG_NOSIGNAL.
 void hold_off_sigpipe();
 
+// Says in the log that somebody does not take what is sent, and that he takes it again: when that changes, not at every
+// try.
+class FaultLog {
+ public:
+  // `what` as "metrics": "metrics were not taken".
+  FaultLog(std::string what, std::string by) : what_(std::move(what)), by_(std::move(by)) {}
+  // Of each try; empty = it was taken.
+  void note(const std::string& fault);
+  bool faulty() const noexcept { return !fault_.empty(); }
+
+ private:
+  const std::string what_, by_;
+  std::string fault_;
+};
+
 // Sends bodies one after the other from a thread of its own, each until it is taken, with growing pauses; what is refused
 // for good is dropped. When more wait than it may hold (by number, or 64 MiB) the oldest go. What is dropped is counted.
 class JsonPoster {

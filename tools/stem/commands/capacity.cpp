@@ -92,7 +92,7 @@ bool wanted(const CapacityOptions& options, const std::string& queue) {
 
 // Fills in what was not given.
 Result<void> measure(const CapacityOptions& options, const Context& context, Load& load) {
-  const auto attached = Attachment::open(context);
+  const auto attached = Attachment::watch(context);
   if (!attached.ok()) return attached.error();
   for (const std::string& name : options.queues)
     if (const auto id = queue_named(attached->segment(), name); !id.ok()) return id.error();

@@ -71,7 +71,7 @@ void print_list(const SelectedLetters& selected, const DeadSelection& selection,
 
 int list_letters(DeadSelection selection, const Context& context) {
   if (!selection.limit) selection.limit = kListed;
-  const auto attached = Attachment::open(context);
+  const auto attached = Attachment::watch(context);
   if (!attached.ok()) return fail("dlq list", attached.error());
   const auto selected = select(selection, *attached);
   if (!selected.ok()) return fail("dlq list", selected.error());
@@ -104,7 +104,7 @@ int show_letters(const DeadSelection& selection, const Context& context) {
   if (selection.ids.empty()) {
     return fail("dlq show", {Errc::kInvalidArgument, "ID is missing; 'stem dlq list' has them"});
   }
-  const auto attached = Attachment::open(context);
+  const auto attached = Attachment::watch(context);
   if (!attached.ok()) return fail("dlq show", attached.error());
   const auto selected = select(selection, *attached);
   if (!selected.ok()) return fail("dlq show", selected.error());

@@ -25,10 +25,9 @@ using shm::EventKind;
 using shm::ReadEvent;
 
 constexpr std::int64_t kLookNs = 20'000'000;
-constexpr std::int64_t kFollowNs = 3'000'000'000;  // who is killed is followed for so long
 
 struct EventsOptions {
-  bool follow = false;
+  bool follow = false, steps = false;
   std::vector<std::string> kinds, queues, tasks, ids;
   std::optional<std::int64_t> since_ns;  // CLOCK_REALTIME
   std::string webhook, otlp;
@@ -187,19 +186,17 @@ int show_events(const EventsOptions& options, const Context& context) {
   const auto wanted = wanted_of(options, **segment);
   if (!wanted.ok()) return fail("events", wanted.error());
   Interrupts interrupts;  // before there are threads, so that none of them takes the signals
+  if (options.steps && !options.follow)
+    return fail("events", {Errc::kInvalidArgument, "--steps goes with --follow: what nobody follows is not noted"});
   auto senders = Senders::open(options, **segment);
   if (!senders.ok()) return fail("events", senders.error());
   const bool from_now = options.follow && !options.since_ns;
   shm::EventReader reader(**segment, from_now);
   MissedCount missed;
-  std::int64_t follow_until_ns = 0;
+  shm::Following following(**segment, options.steps ? shm::EventDetail::kSteps : shm::EventDetail::kTasks);
   do {
-    const std::int64_t now_ns = base::monotonic_ns();
-    if (options.follow && follow_until_ns - now_ns < kFollowNs / 2) {
-      follow_until_ns = now_ns + kFollowNs;
-      shm::follow_events(**segment, follow_until_ns);
-      if (!is_named(**segment)) return fail("events", {Errc::kNotFound, "the segment was destroyed"});
-    }
+    if (options.follow && following.renew(base::monotonic_ns()) && !is_named(**segment))
+      return fail("events", {Errc::kNotFound, "the segment was destroyed"});
     const Moment now = Moment::now();
     for (const ReadEvent& event : reader.read()) {
       const bool shown = (*wanted)(event.event);
@@ -218,6 +215,8 @@ int show_events(const EventsOptions& options, const Context& context) {
 Run build_events(CommandLine& line) {
   auto options = std::make_shared<EventsOptions>();
   line.flag("--follow", &options->follow, "go on with what happens from now on");
+  line.flag("--steps", &options->steps,
+            "each step of a task, too: before it is published, received, its handler done; and heartbeats");
   line.texts("--kind", &options->kinds, "only events of this kind, as task-failed").named("EVENT");
   line.texts("-q,--queue", &options->queues, "only of this queue").named("QUEUE");
   line.texts("--task", &options->tasks, "only of tasks of this name").named("TASK");

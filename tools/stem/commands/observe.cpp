@@ -64,7 +64,7 @@ int observe(const View& view, const ObserveOptions& options, const Context& cont
   if (options.interval_ns <= 0) {
     return fail(view.command, {Errc::kInvalidArgument, "--interval: must be above 0"});
   }
-  const auto attached = Attachment::open(context);
+  const auto attached = Attachment::watch(context);
   if (!attached.ok()) return fail(view.command, attached.error());
   if (auto good = check_queues(options, attached->segment()); !good.ok()) {
     return fail(view.command, good.error());

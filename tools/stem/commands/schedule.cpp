@@ -133,7 +133,7 @@ int apply(const ApplyFlags& flags, const Context& context) {
     for (const std::string& error : file.errors) fmt::print(stderr, "stem: schedule apply: {}\n", error);
     return kExitUsage;
   }
-  const auto store = open_schedules(flags.store, context, context.dry_run ? OpenFor::kReading : OpenFor::kChanging);
+  const auto store = open_schedules(flags.store, context, context.dry_run ? OpenFor::kLooking : OpenFor::kMaking);
   if (!store.ok() && context.dry_run && store.error().code == Errc::kNotFound) {
     print_plan(plan_of({}, file.entries, flags.prune), context);  // trying makes no segment
     return kExitOk;
@@ -192,7 +192,7 @@ void print_changes(const std::vector<std::pair<std::string, Change>>& changes, s
 }
 
 int delete_schedules(const Ids& ids, const StoreFlags& flags, const Context& context) {
-  const auto store = open_schedules(flags, context, OpenFor::kReading);
+  const auto store = open_schedules(flags, context, OpenFor::kChanging);
   if (!store.ok()) return fail("schedule delete", store.error());
   if (const auto found = find_all(**store, ids); !found.ok()) return fail("schedule delete", found.error());
   switch (ask_consent(context, fmt::format("delete {}", printable(fmt::format("{}", fmt::join(ids, ", ")))))) {
@@ -212,7 +212,7 @@ int delete_schedules(const Ids& ids, const StoreFlags& flags, const Context& con
 
 int enable_schedules(const Ids& ids, bool enabled, const StoreFlags& flags, const Context& context) {
   const std::string_view command = enabled ? "schedule enable" : "schedule disable";
-  const auto store = open_schedules(flags, context, OpenFor::kReading);
+  const auto store = open_schedules(flags, context, OpenFor::kChanging);
   if (!store.ok()) return fail(command, store.error());
   const auto found = find_all(**store, ids);
   if (!found.ok()) return fail(command, found.error());

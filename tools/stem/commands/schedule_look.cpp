@@ -23,7 +23,7 @@ using nlohmann::ordered_json;
 // ---- list
 
 int list_schedules(const StoreFlags& store, const Context& context) {
-  const auto schedules = open_schedules(store, context, OpenFor::kReading);
+  const auto schedules = open_schedules(store, context, OpenFor::kLooking);
   if (!schedules.ok()) return fail("schedule list", schedules.error());
   const std::int64_t now_ns = base::realtime_ns();
   const auto read = (*schedules)->list();
@@ -84,7 +84,7 @@ std::string compact(const nlohmann::json& value) {
 }
 
 int show_schedule(const std::string& id, const StoreFlags& store, const Context& context) {
-  const auto schedules = open_schedules(store, context, OpenFor::kReading);
+  const auto schedules = open_schedules(store, context, OpenFor::kLooking);
   if (!schedules.ok()) return fail("schedule show", schedules.error());
   const auto stored = (*schedules)->named(id);
   if (!stored.ok()) return fail("schedule show", stored.error());
@@ -145,7 +145,7 @@ Result<beat::StoredEntry> entry_of(const DryRunFlags& flags, const Context& cont
   if (flags.id.has_value() == flags.spec.has_value())
     return Error{Errc::kInvalidArgument, "give the ID of a schedule, or a spec with --spec"};
   if (flags.id) {
-    const auto schedules = open_schedules(flags.store, context, OpenFor::kReading);
+    const auto schedules = open_schedules(flags.store, context, OpenFor::kLooking);
     if (!schedules.ok()) return schedules.error();
     return (*schedules)->named(*flags.id);
   }

@@ -52,12 +52,13 @@ struct Targets {
   std::optional<federation::TaskSearch> search;  // with it
 
   // Without a Redis all ids must be ones of this host.
-  static Result<Targets> open(const IdArguments& arguments, const Context& context) {
+  static Result<Targets> open(const IdArguments& arguments, const Context& context,
+                              Result<Attachment> (*attach)(const Context&) = Attachment::open) {
     Targets targets;
     const bool has_redis = !redis_url(arguments.redis, context).empty();
     if (!has_redis)
       if (const auto ids = parse_ids(arguments.texts); !ids.ok()) return ids.error();
-    auto attached = Attachment::open(context);
+    auto attached = attach(context);
     // With a Redis it may be done from a host without tasks of its own.
     if (!attached.ok() && !(has_redis && attached.error().code == Errc::kNotFound)) return attached.error();
     if (attached.ok()) targets.attached.emplace(*std::move(attached));
@@ -103,7 +104,7 @@ int show_elsewhere(const std::string& id, federation::TaskSearch& search, const 
 }
 
 int show_tasks(const IdArguments& arguments, const Context& context) {
-  auto targets = Targets::open(arguments, context);
+  auto targets = Targets::open(arguments, context, Attachment::watch);
   if (!targets.ok()) return fail("task show", targets.error());
   ordered_json rows = ordered_json::array();
   int code = kExitOk;

@@ -104,8 +104,15 @@ class Session {
     return fmt::format("Replay the {} dead letters of queue {}? y/n", queue().dead, name);
   }
 
+  // The screen only looks: to act, a row in the roster is wanted, for as long as that takes.
   void act() {
-    engine::Control control(attachment_.engine());
+    const auto attached = Attachment::open(context_);
+    if (!attached.ok()) {
+      notice_ = attached.error().message;
+      return;
+    }
+    if (attached->segment().epoch() != attachment_.segment().epoch()) return;  // made anew: the screen ends soon
+    engine::Control control(attached->engine());
     const std::uint32_t id = queue().id;
     const std::int64_t now_ns = base::monotonic_ns();
     if (asked_ == Key::kPause) {
@@ -114,7 +121,7 @@ class Session {
     } else if (asked_ == Key::kDrain) {
       notice_ = fmt::format("{} tasks cancelled", control.purge(id, now_ns));
     } else {
-      engine::DeadLetters dead(attachment_.engine());
+      engine::DeadLetters dead(attached->engine());
       std::uint64_t replayed = 0;
       for (const auto& letter : dead.list({.queue = id})) replayed += dead.replay(letter, 0, now_ns) ? 1 : 0;
       notice_ = fmt::format("{} dead letters run again", replayed);
@@ -167,7 +174,7 @@ int run_top(const TopOptions& options, const Context& context) {
   if (!options.once && !terminal) {
     return fail("top", {Errc::kInvalidArgument, "wants a terminal; --once prints one frame"});
   }
-  const auto attached = Attachment::open(context);
+  const auto attached = Attachment::watch(context);
   if (!attached.ok()) return fail("top", attached.error());
   Session session(*attached, context);
   if (options.once) {

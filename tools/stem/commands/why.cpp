@@ -18,9 +18,12 @@ int show_why(const std::string& text, const Context& context) {
                 {Errc::kInvalidArgument, fmt::format("'{}' is no task id; one looks like 1f2e3d4c-00000000abc00012",
                                                      shortened(printable(text), 60))});
   }
-  const auto attached = Attachment::open(context);
+  const auto attached = Attachment::watch(context);
   if (!attached.ok()) return fail("why", attached.error());
-  const WhyTask task = why(*attached, id);
+  const WhyTask task = why(*attached, id, [&context](const engine::TaskInfo& running) -> std::string {
+    const auto segment = attach_segment(context);
+    return segment.ok() ? ask_where(**segment, running) : std::string();
+  });
   if (context.json)
     print_json(why_json(task, *attached));
   else

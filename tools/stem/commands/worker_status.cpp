@@ -215,7 +215,7 @@ int show_cluster(const StatusOptions& options, const Context& context) {
 
 int show(const StatusOptions& options, const Context& context) {
   if (options.redis.is_cluster()) return show_cluster(options, context);
-  const auto attachment = Attachment::open(context);
+  const auto attachment = Attachment::ask(context);
   if (!attachment) return fail(name_of(options.view), attachment.error());
   if (!options.follow) return show_once(*attachment, options, context);
   const bool redraw = !context.json && stdout_is_terminal();

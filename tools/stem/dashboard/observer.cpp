@@ -1,9 +1,7 @@
 #include "tools/stem/dashboard/observer.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.hpp"
 
@@ -15,63 +13,65 @@ constexpr std::int64_t kFirstGapNs = 250'000'000;
 constexpr std::int64_t kLongestIntervalNs = 30'000'000'000;
 constexpr unsigned kAllParts = kQueuePart | kWorkerPart | kTaskPart;
 
-// The whole mapping, but the pages with our row: its heartbeat is ours to write, and the kernel's mark at our death.
-// Where the kernel does not let us, the mapping stays as everybody has it.
-void allow_writing(const Attachment& attachment, bool allowed) {
-  const shm::Segment& segment = attachment.segment();
-  const auto protect = [&segment](std::uint64_t first, std::uint64_t last, int rights) {
-    return ::mprotect(segment.base() + first, last - first, rights) == 0;
-  };
-  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  const std::uint64_t all = segment.layout().total_bytes;
-  const std::uint64_t row = segment.offset_of(&segment.row(attachment.participant()));
-  const std::uint64_t first = row / page * page;
-  const std::uint64_t last = (row + sizeof(shm::RosterRow) + page - 1) / page * page;
-  if (!allowed && protect(0, first, PROT_READ) && protect(last, all, PROT_READ)) return;
-  (void)protect(0, all, PROT_READ | PROT_WRITE);
-}
-
 }  // namespace
 
-Observer::~Observer() { close(); }
+void Observer::say(std::optional<std::string> reason) {
+  const std::lock_guard lock(reason_mutex_);
+  reason_ = std::move(reason);
+}
+
+std::optional<std::string> Observer::blind() const {
+  const std::lock_guard lock(reason_mutex_);
+  return reason_;
+}
 
 bool Observer::open() {
-  auto opened = Attachment::open(context_);
-  if (!opened.ok()) {
-    reason_ = opened.error().message;
+  auto eye = Attachment::watch(context_);
+  auto shown = Attachment::watch(context_);
+  if (!eye.ok() || !shown.ok()) {
+    say(eye.ok() ? shown.error().message : eye.error().message);
     return false;
   }
-  attachment_.emplace(*std::move(opened));
-  allow_writing(*attachment_, false);
-  heartbeats_ = Heartbeats();
-  now_ = take_look(*attachment_, kAllParts);
-  before_ = now_;
-  heartbeats_.see(now_);
+  // Made anew between the two: the next tick finds them alike.
+  if (eye->segment().epoch() != shown->segment().epoch()) {
+    say("the segment is being made anew");
+    return false;
+  }
+  eye_.emplace(*std::move(eye));
+  Look now = take_look(*eye_, kAllParts);
+  {
+    const std::lock_guard lock(mutex_);
+    attachment_.emplace(*std::move(shown));
+    heartbeats_ = Heartbeats();
+    now_ = std::move(now);
+    before_ = now_;
+    heartbeats_.see(now_);
+  }
+  say(std::nullopt);
   return true;
 }
 
-void Observer::close() {
-  if (!attachment_) return;
-  allow_writing(*attachment_, true);  // leaving gives the row back
-  attachment_.reset();
-}
-
 std::int64_t Observer::tick() {
-  const std::lock_guard lock(mutex_);
-  if (attachment_ && !is_named(attachment_->segment())) close();
+  if (eye_ && !is_named(eye_->segment())) {
+    eye_.reset();
+    const std::lock_guard lock(mutex_);
+    attachment_.reset();
+  }
   // Rates are of two looks that lie apart.
-  if (!attachment_) return open() ? kFirstGapNs : kIntervalNs;
+  if (!eye_) return open() ? kFirstGapNs : kIntervalNs;
   const std::int64_t begun_ns = base::monotonic_ns();
-  before_ = std::move(now_);
-  now_ = take_look(*attachment_, kAllParts);
+  Look now = take_look(*eye_, kAllParts);
+  const std::int64_t took_ns = base::monotonic_ns() - begun_ns;
+  const std::lock_guard lock(mutex_);
+  before_ = std::exchange(now_, std::move(now));
   heartbeats_.see(now_);
   history_.note(before_, now_);
-  return std::clamp((base::monotonic_ns() - begun_ns) * 9, kIntervalNs, kLongestIntervalNs);
+  return std::clamp(took_ns * 9, kIntervalNs, kLongestIntervalNs);
 }
 
 std::optional<std::string> Observer::with(const std::function<void(const Sight&)>& read) const {
   const std::lock_guard lock(mutex_);
-  if (!attachment_) return reason_;
+  if (!attachment_) return blind().value_or("the segment is gone");
   read({*attachment_, before_, now_, heartbeats_});
   return std::nullopt;
 }

@@ -1,7 +1,8 @@
 // The dashboard's eye on the segment: waits for it, attaches, looks again and again, and notices when it is gone or
-// another. What it maps it maps read-only but for its own row in the roster: whatever is wrong here, no task is touched.
+// another. It takes no row in the roster and maps read-only: whatever is wrong here, no task is touched, and nobody waits
+// for it.
 //
-// One thread opens, ticks and closes; any thread reads.
+// One thread ticks; any thread reads.
 #pragma once
 
 #include <cstdint>
@@ -28,13 +29,15 @@ struct Sight {
 class Observer {
  public:
   explicit Observer(const Context& context) : context_(context) {}
-  ~Observer();
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
   // One look; returns how long to wait for the next. Looking takes a tenth of a core at most, however large the
   // segment is.
   std::int64_t tick();
+
+  // The reason why there is nothing to be seen, if so. Waits for no look and no reader.
+  std::optional<std::string> blind() const;
 
   // Reads what the last look saw. The reason when there is nothing to be seen; `read` is not called then.
   std::optional<std::string> with(const std::function<void(const Sight&)>& read) const;
@@ -44,15 +47,20 @@ class Observer {
 
  private:
   bool open();
-  void close();
+  void say(std::optional<std::string> reason);
 
   const Context context_;
-  mutable std::mutex mutex_;
+  // The ticking thread's own: looking takes long in a large segment, and holds up no reader.
+  std::optional<Attachment> eye_;
+
+  mutable std::mutex mutex_;  // guards what readers see
   std::optional<Attachment> attachment_;
   Look before_, now_;
   Heartbeats heartbeats_;
   History history_;
-  std::string reason_ = "not looked yet";
+
+  mutable std::mutex reason_mutex_;
+  std::optional<std::string> reason_ = "not looked yet";
 };
 
 }  // namespace stem::cli

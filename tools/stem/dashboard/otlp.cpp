@@ -127,18 +127,14 @@ OtlpExporter::~OtlpExporter() {
 
 void OtlpExporter::run() {
   hold_off_sigpipe();
-  std::string fault;
+  FaultLog faults("metrics", target_.host);
   for (;;) {
     {
       std::unique_lock lock(mutex_);
       wake_.wait_for(lock, std::chrono::nanoseconds(interval_ns_), [this] { return stop_; });
-      if (stop_ && !fault.empty()) return;
+      if (stop_ && faults.faulty()) return;
     }
-    std::string now = send();
-    // Said when it changes, not at every try.
-    if (now != fault && !now.empty()) log::warn("metrics were not taken", {{"collector", target_.host}, {"why", now}});
-    if (now != fault && now.empty()) log::info("metrics are taken again", {{"collector", target_.host}});
-    fault = std::move(now);
+    faults.note(send());
     const std::lock_guard lock(mutex_);
     if (stop_) return;
   }

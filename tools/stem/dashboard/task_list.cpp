@@ -26,24 +26,15 @@ constexpr std::size_t kFarthestPage = 100'000;  // who looks further wants a fil
 constexpr std::string_view kStates[] = {"queued",    "delayed", "running",   "retried",
                                         "succeeded", "failed",  "cancelled", "dead"};
 
-// The name that Query gives the state, without reading the rest of the task.
+// The name that Query gives the state, without reading the rest of the task; empty when it is free, or on its way out.
 std::string_view state_name(const shm::Descriptor& d, shm::ControlWord word) {
-  const bool again = !engine::is_run(d) && engine::tally_of(d, word.grant()).attempts > 0;
+  const State state = word.state();
+  if (state == State::kFree || state == State::kAlloc || state == State::kSettling || state == State::kRetiring)
+    return "";
   const shm::TaggedWord outcome(d.outcome.load(std::memory_order_acquire));
   const auto kind = static_cast<OutcomeKind>(outcome.value() >> 32 & 15);
-  switch (word.state()) {
-    case State::kReady: return again ? "retried" : "queued";
-    case State::kDelayed: return again ? "retried" : "delayed";
-    case State::kWaiting:
-    case State::kOutbox: return "queued";
-    case State::kLeased: return "running";
-    case State::kDone:
-      if (outcome.grant() != word.grant()) return "succeeded";
-      return kind == OutcomeKind::kFailed ? "failed" : kind == OutcomeKind::kCancelled ? "cancelled" : "succeeded";
-    case State::kDead: return "dead";
-    case State::kQuarantine: return "failed";
-    default: return "";  // free, or on its way out
-  }
+  return engine::name_of_state(state, engine::is_run(d) ? 0 : engine::tally_of(d, word.grant()).attempts,
+                               outcome.grant() == word.grant() ? kind : OutcomeKind::kNone);
 }
 
 std::string lower(std::string_view text) {
@@ -135,22 +126,8 @@ void look_at_slot(std::uint32_t slot, const TaskFilter& filter, const Names& nam
 }
 
 ordered_json row_of(const engine::TaskInfo& task, const Moment& now) {
-  const auto time = [&](std::int64_t ns) {
-    return ns == 0 ? ordered_json(nullptr) : ordered_json(write_time(now.to_realtime_ns(ns)));
-  };
-  ordered_json row{{"id", to_string(task.id)},
-                   {"state", task.state_name},
-                   {"task", task.task},
-                   {"queue", task.queue},
-                   {"priority", task.priority},
-                   {"attempts", task.tally.attempts},
-                   {"maxRetries", task.max_retries},
-                   {"enqueuedAt", time(task.enqueued_ns)},
-                   {"dueAt", time(task.due_ns)},
-                   {"worker", nullptr},
-                   {"error", nullptr}};
+  ordered_json row = task_row(task, now);
   if (task.worker != 0) row["worker"] = task.worker_name;
-  if (task.failure) row["error"] = failure_json(*task.failure, now);
   return row;
 }
 

@@ -21,12 +21,19 @@ using shm::EventKind;
 const char* name_of_value(EventKind kind) {
   switch (kind) {
     case EventKind::kEnqueued:
+    case EventKind::kPublishing:
     case EventKind::kLimited:
     case EventKind::kSnoozed:
     case EventKind::kRetry:
     case EventKind::kReplayed: return "delayNs";
+    case EventKind::kReceived:
     case EventKind::kStarted: return "waitNs";
+    case EventKind::kPostrun:
     case EventKind::kSucceeded: return "durationNs";
+    case EventKind::kHeartbeat: return "inflight";
+    case EventKind::kControlReceived:
+    case EventKind::kControlDone: return "argument";
+    case EventKind::kWorkerInit:
     case EventKind::kRedelivered: return "items";
     case EventKind::kWorkerReady: return "processes";
     case EventKind::kProcessReady:
@@ -38,7 +45,12 @@ const char* name_of_value(EventKind kind) {
 const char* name_of_text(EventKind kind) {
   switch (kind) {
     case EventKind::kEnqueued:
+    case EventKind::kPublishing:
     case EventKind::kStarted: return "traceparent";
+    case EventKind::kPostrun: return "state";
+    case EventKind::kScheduleDue: return "schedule";
+    case EventKind::kControlReceived: return "command";
+    case EventKind::kWorkerInit:
     case EventKind::kProcessReady:
     case EventKind::kProcessEnded:
     case EventKind::kProcessLost:
@@ -55,7 +67,10 @@ std::string queue_of(const shm::Event& event, const shm::Segment& segment) {
 
 std::string loss_text(std::uint8_t reason) {
   if (reason == shm::kSilent) return "gave no sign of life";
-  const char* name = reason == shm::kDied ? nullptr : ::sigabbrev_np(reason);
+  if (reason == shm::kLeaseOver) return "kept it longer than its lease";
+  if (reason == shm::kLeftBehind) return "left";
+  if (reason == shm::kStopped) return "was stopped at once";
+  const char* name = reason >= shm::kFirstLoss ? nullptr : ::sigabbrev_np(reason);
   return name == nullptr ? "died" : fmt::format("died of SIG{}", name);
 }
 
@@ -80,12 +95,20 @@ ordered_json event_json(const shm::ReadEvent& read, const shm::Segment& segment,
   if (event.kind == EventKind::kRetry)
     object["nextRetryAt"] = write_time(now.to_realtime_ns(event.at_ns + event.value));
   if (event.kind == EventKind::kFailed) object["reason"] = reason_text(event.reason);
-  if (event.kind == EventKind::kScheduled) object["plannedAt"] = write_time(event.value);
+  if (event.kind == EventKind::kScheduled || event.kind == EventKind::kScheduleDue ||
+      event.kind == EventKind::kScheduleFailed)
+    object["plannedAt"] = write_time(event.value);
   if (read.text.empty() || event.kind == EventKind::kRedelivered) return object;
-  const std::size_t cause = read.text.rfind(": ");
-  if (event.kind == EventKind::kProcessEnded && cause != std::string::npos) {
-    object["worker"] = read.text.substr(0, cause);
-    object["cause"] = read.text.substr(cause + 2);
+  const auto pair = [&](std::size_t colon, const char* before, const char* after) {
+    object[before] = read.text.substr(0, colon);
+    if (colon != std::string::npos) object[after] = read.text.substr(colon + 2);
+  };
+  if (event.kind == EventKind::kProcessEnded) {
+    pair(read.text.rfind(": "), "worker", "cause");
+  } else if (event.kind == EventKind::kScheduleFailed) {
+    pair(read.text.find(": "), "schedule", "message");
+  } else if (event.kind == EventKind::kControlDone) {
+    pair(read.text.find(": "), "command", "answer");
   } else {
     object[name_of_text(event.kind)] = read.text;
   }
@@ -128,6 +151,17 @@ std::string event_text(const shm::ReadEvent& read, const shm::Segment& segment) 
     case EventKind::kProcessLost: return fmt::format("worker process {} is gone; what it held runs again", read.text);
     case EventKind::kQueuePaused: return fmt::format("queue {} paused by {}", queue_of(event, segment), by);
     case EventKind::kQueueResumed: return fmt::format("queue {} resumed by {}", queue_of(event, segment), by);
+    case EventKind::kWorkerInit: return fmt::format("worker {} begins, {} processes wanted", read.text, event.value);
+    case EventKind::kScheduleDue:
+      return fmt::format("schedule {} is due, planned for {}", read.text, write_time(event.value));
+    case EventKind::kScheduleFailed:
+      return fmt::format("schedule {}; planned for {}", read.text, write_time(event.value));
+    case EventKind::kControlReceived: return fmt::format("{} was told to {}", by, read.text);
+    case EventKind::kControlDone: return fmt::format("{} has answered {}", by, read.text);
+    case EventKind::kPublishing: return fmt::format("about to be enqueued by {}", by);
+    case EventKind::kReceived: return fmt::format("in hand of {}, {} after it was enqueued", by, after(event.value));
+    case EventKind::kPostrun: return fmt::format("handler done after {} in {}: {}", after(event.value), by, read.text);
+    case EventKind::kHeartbeat: return fmt::format("{} lives, with {} tasks in hand", by, event.value);
     case EventKind::kNone: break;
   }
   return shm::event_name(event.kind);
@@ -138,6 +172,7 @@ Tone tone_of_event(EventKind kind) {
     case EventKind::kSucceeded:
     case EventKind::kWorkerReady: return Tone::kGood;
     case EventKind::kFailed:
+    case EventKind::kScheduleFailed:
     case EventKind::kProcessLost: return Tone::kBad;
     case EventKind::kRetry:
     case EventKind::kRevoked:

@@ -66,19 +66,28 @@ constexpr CounterFamily kCounters[] = {
     {"stem.tasks.revoked", Counter::kCancelled, "Tasks cancelled by a person"},
     {"stem.tasks.deduplicated", Counter::kDeduplicated, "Unique tasks that were there already"},
     {"stem.tasks.expired", Counter::kExpired, "Tasks not started before their time ended"},
-    {"stem.tasks.redelivered", Counter::kRedelivered, "Leases of the dead and the late given to others"},
     {"stem.tasks.dropped", Counter::kDropped, "Tasks dropped by a full queue's policy"},
     {"stem.tasks.snoozed", Counter::kSnoozed, "Tasks that put themselves off"},
     {"stem.tasks.exported", Counter::kExported, "Tasks handed over to other hosts"},
     {"stem.tasks.imported", Counter::kImported, "Tasks taken over from other hosts"},
+    {"stem.tasks.signature_invalid", Counter::kSignatureInvalid, "Tasks refused for their signature"},
+    {"stem.lease.renewed", Counter::kLeaseRenewed, "Leases renewed while their task ran, by heartbeat or handler"},
     {"stem.lease.lost", Counter::kFenced, "Late acknowledgements refused"},
     {"stem.rate_limiter.denied", Counter::kRateDenied, "Starts held back by a rate limit"},
     {"stem.rate_limiter.degraded", Counter::kRateDegraded,
      "Starts by this host's own limits, while the cluster's could not be asked for"},
-    {"stem.dlq.added", Counter::kDeadAdded, "Tasks that became dead letters"},
     {"stem.dlq.replay", Counter::kDeadReplayed, "Dead letters queued again"},
     {"stem.dlq.purged", Counter::kDeadPurged, "Dead letters removed for good"},
 };
+
+// One sample for each queue and part: parts that never were stay 0, so that a rate sees the first.
+template <class Part>
+void count_parts(Collector& out, const Look& now, Counter first, std::uint32_t parts, std::string_view label,
+                 Part part) {
+  for (const auto& q : now.queues)
+    for (std::uint32_t i = 0; i < parts; ++i)
+      out.count(q.counters[shm::counter_after(first, i)], {{"queue", q.name}, {label, std::string(part(i))}});
+}
 
 void collect_counters(Collector& out, const Look& now) {
   std::uint64_t succeeded = 0;
@@ -88,6 +97,12 @@ void collect_counters(Collector& out, const Look& now) {
     out.counter(family.name, family.help);
     for (const auto& q : now.queues) out.count(q.counters[family.counter], {{"queue", q.name}});
   }
+  out.counter("stem.tasks.redelivered", "Leases that ended without their holder's word, given to others, by cause");
+  count_parts(out, now, Counter::kRedeliveredFirst, engine::kLeaseEnds, "cause",
+              [](std::uint32_t i) { return to_string(static_cast<engine::LeaseEnd>(i)); });
+  out.counter("stem.dlq.added", "Tasks that became dead letters, by reason");
+  count_parts(out, now, Counter::kDeadAddedFirst, engine::kDeadReasons, "reason",
+              [](std::uint32_t i) { return to_string(static_cast<engine::DeadReason>(i + 1)); });
   for (const auto& q : now.queues) {
     succeeded += q.counters[Counter::kSucceeded];
     dead += q.counters[Counter::kDeadAdded];
@@ -171,6 +186,19 @@ void collect_workers(Collector& out, const NamedWorkers& workers, const Heartbea
   out.value(workers.size());
   out.gauge("stem.worker.utilization", "Share of the workers that are busy now");
   out.value(workers.empty() ? 0.0 : static_cast<double>(busy) / static_cast<double>(workers.size()));
+}
+
+// Of all supervisors there ever were, running or not.
+void collect_restarts(Collector& out, const shm::Segment& segment) {
+  constexpr std::string_view kCauses[] = {"signal",     "exit",     "hard-time-limit", "max-tasks",
+                                          "max-memory", "detached", "no-room"};
+  out.counter("stem.worker.restarts", "Worker processes that ended without being told to, by cause");
+  for (std::uint32_t cause = 0; cause < std::size(kCauses); ++cause) {
+    std::uint64_t restarts = 0;
+    for (std::uint32_t i = 0; i < segment.rows_used(); ++i)
+      restarts += segment.row(i).restarts[cause].load(std::memory_order_relaxed);
+    out.count(restarts, {{"cause", std::string(kCauses[cause])}});
+  }
 }
 
 // The exact sum is not kept: the middles of the buckets stand for it.
@@ -259,7 +287,15 @@ void collect_segment(Collector& out, const Look& now, const shm::Segment& segmen
 
 // What this host's gateway last said of itself; nothing where there is none.
 void collect_federation(Collector& out, const shm::Segment& segment) {
+  std::uint64_t words[base::kHistogramBuckets + 1];  // as shm::GatewayFigures
+  base::HistogramSummary round_trip;
+  const bool read = segment.read(segment.layout().gateway, words, sizeof words);
+  if (read) round_trip.add({words, base::kHistogramBuckets});
   const LocalGateway gateway = look_at_gateway(segment);
+  if (read && (round_trip.count != 0 || gateway.state != LocalGateway::State::kNone)) {
+    out.histogram("stem.federation.round_trip", "Time from a command to Redis to its reply, sampled");
+    out.buckets(round_trip, static_cast<double>(words[base::kHistogramBuckets]));
+  }
   if (gateway.state == LocalGateway::State::kNone) return;
   const auto each = [&](std::string_view name, std::string_view help, auto count) {
     out.counter(name, help);
@@ -292,6 +328,7 @@ std::vector<Metric> metrics_of(const Look& before, const Look& now, const Heartb
   collect_queues(out, queue_figures(before, now));
   const std::vector<WorkerFigures> workers = worker_figures(before, now, segment);
   collect_workers(out, living(workers), heartbeats, now.at_ns);
+  collect_restarts(out, segment);
   collect_histograms(out, now);
   collect_beat(out, beat_figures(attachment, base::realtime_ns()));
   collect_segment(out, now, segment);

@@ -19,17 +19,40 @@ ordered_json percentiles_json(const Percentiles& p) {
   return {{"samples", p.samples}, {"p50Ns", p.p50_ns}, {"p95Ns", p.p95_ns}, {"p99Ns", p.p99_ns}};
 }
 
+template <class Part>
+ordered_json parts_json(const engine::CounterTotals& c, Counter first, std::uint32_t parts, Part part) {
+  ordered_json json = ordered_json::object();
+  for (std::uint32_t i = 0; i < parts; ++i)
+    if (const std::uint64_t count = c[shm::counter_after(first, i)]; count != 0) json[part(i)] = count;
+  return json;
+}
+
 ordered_json counters_json(const engine::CounterTotals& c) {
-  return {{"enqueued", c[Counter::kEnqueued]},         {"started", c[Counter::kStarted]},
-          {"succeeded", c[Counter::kSucceeded]},       {"failed", c[Counter::kFailed]},
-          {"retried", c[Counter::kRetried]},           {"deadAdded", c[Counter::kDeadAdded]},
-          {"deadReplayed", c[Counter::kDeadReplayed]}, {"deadPurged", c[Counter::kDeadPurged]},
-          {"cancelled", c[Counter::kCancelled]},       {"expired", c[Counter::kExpired]},
-          {"dropped", c[Counter::kDropped]},           {"redelivered", c[Counter::kRedelivered]},
-          {"leasesLost", c[Counter::kFenced]},         {"deduplicated", c[Counter::kDeduplicated]},
-          {"rateDenied", c[Counter::kRateDenied]},     {"rateDegraded", c[Counter::kRateDegraded]},
-          {"snoozed", c[Counter::kSnoozed]},           {"exported", c[Counter::kExported]},
-          {"imported", c[Counter::kImported]}};
+  const auto cause = [](std::uint32_t i) { return to_string(static_cast<engine::LeaseEnd>(i)); };
+  const auto reason = [](std::uint32_t i) { return to_string(static_cast<engine::DeadReason>(i + 1)); };
+  return {{"enqueued", c[Counter::kEnqueued]},
+          {"started", c[Counter::kStarted]},
+          {"succeeded", c[Counter::kSucceeded]},
+          {"failed", c[Counter::kFailed]},
+          {"retried", c[Counter::kRetried]},
+          {"deadAdded", c[Counter::kDeadAdded]},
+          {"deadReplayed", c[Counter::kDeadReplayed]},
+          {"deadPurged", c[Counter::kDeadPurged]},
+          {"cancelled", c[Counter::kCancelled]},
+          {"expired", c[Counter::kExpired]},
+          {"dropped", c[Counter::kDropped]},
+          {"redelivered", c[Counter::kRedelivered]},
+          {"leasesLost", c[Counter::kFenced]},
+          {"deduplicated", c[Counter::kDeduplicated]},
+          {"rateDenied", c[Counter::kRateDenied]},
+          {"rateDegraded", c[Counter::kRateDegraded]},
+          {"snoozed", c[Counter::kSnoozed]},
+          {"exported", c[Counter::kExported]},
+          {"imported", c[Counter::kImported]},
+          {"leasesRenewed", c[Counter::kLeaseRenewed]},
+          {"signatureInvalid", c[Counter::kSignatureInvalid]},
+          {"redeliveredBy", parts_json(c, Counter::kRedeliveredFirst, engine::kLeaseEnds, cause)},
+          {"deadAddedBy", parts_json(c, Counter::kDeadAddedFirst, engine::kDeadReasons, reason)}};
 }
 
 std::string number(std::uint64_t value) { return fmt::format("{}", value); }

@@ -79,8 +79,9 @@ Result<std::unique_ptr<Schedules>> open_schedules(const StoreFlags& flags, const
   auto shared = open_shared(flags, context, kPatienceNs);
   if (!shared.ok()) return shared.error();
   if (*shared != nullptr) return std::unique_ptr<Schedules>(new RedisSchedules(std::move(*shared)));
-  auto attached = purpose == OpenFor::kReading ? Attachment::open(context)
-                                               : Attachment::open_or_create(context, shm::Role::kTool, "stem");
+  auto attached = purpose == OpenFor::kLooking    ? Attachment::watch(context)
+                  : purpose == OpenFor::kChanging ? Attachment::open(context)
+                                                  : Attachment::open_or_create(context, shm::Role::kTool, "stem");
   if (!attached.ok()) return attached.error();
   return std::unique_ptr<Schedules>(new SegmentSchedules(std::move(*attached)));
 }

@@ -34,7 +34,8 @@ class Schedules {
   Result<beat::StoredEntry> named(std::string_view id);
 };
 
-enum class OpenFor { kReading, kChanging };
+// kLooking takes no row in the roster; kMaking makes the segment when there is none.
+enum class OpenFor { kLooking, kChanging, kMaking };
 // kNotFound when there is nothing to read.
 Result<std::unique_ptr<Schedules>> open_schedules(const StoreFlags& flags, const Context& context, OpenFor purpose);
 

@@ -43,6 +43,14 @@ struct Section {
   Counted counted = {};
 };
 
+// Participants that have noted an event.
+std::uint64_t event_rings(const shm::Segment& segment) {
+  std::uint64_t rings = 0;
+  for (std::uint32_t i = 0; i < segment.rows_used(); ++i)
+    rings += segment.row(i).events_next.load(std::memory_order_acquire) != 0;
+  return rings;
+}
+
 std::vector<Section> sections_of(const shm::Segment& segment) {
   const shm::Layout& l = segment.layout();
   const shm::Geometry& g = segment.geometry();
@@ -63,9 +71,11 @@ std::vector<Section> sections_of(const shm::Segment& segment) {
       {"task histograms", l.task_histograms},
       {"unique keys", l.unique, {"", 0, 0}},
       {"limiters", l.limiters},
+      {"limiter calls", l.limiter_calls},
       {"superblocks", l.superblock_rows},
       {"block hints", l.block_rings},
       {"return rings", l.returns},
+      {"inboxes", l.inboxes},
       {"free ring", l.free_ring},
       {"delayed hints", l.delayed},
       {"slab", l.slab, {"slots", std::min<std::uint64_t>(now(h.slab_used), g.slot_count), g.slot_count}},
@@ -73,6 +83,10 @@ std::vector<Section> sections_of(const shm::Segment& segment) {
       {"payload blocks",
        l.blocks,
        {"superblocks", std::min<std::uint64_t>(now(h.superblocks_used), l.superblock_count), l.superblock_count}},
+      {"schedules", l.schedules, {"rows", segment.schedule_total(), shm::kScheduleRows}},
+      {"journal hints", l.journal},
+      {"events", l.events, {"rings", event_rings(segment), g.participant_count}},
+      {"gateway figures", l.gateway},
   };
   std::stable_sort(sections.begin(), sections.end(),
                    [](const Section& a, const Section& b) { return a.offset < b.offset; });

@@ -98,31 +98,36 @@ ordered_json failure_json(const engine::FailureRecord& failure, const Moment& no
   return object;
 }
 
+ordered_json task_row(const TaskInfo& task, const Moment& now) {
+  return {{"id", to_string(task.id)},
+          {"state", task.state_name},
+          {"task", task.task},
+          {"queue", task.queue},
+          {"priority", task.priority},
+          {"attempts", task.tally.attempts},
+          {"maxRetries", task.max_retries},
+          {"enqueuedAt", time_or_null(task.enqueued_ns, now)},
+          {"dueAt", time_or_null(task.due_ns, now)},
+          {"worker", nullptr},
+          {"error", task.failure ? failure_json(*task.failure, now) : ordered_json()}};
+}
+
 ordered_json task_json(const TaskInfo& task, const Attachment& attachment) {
   const Moment now = Moment::now();
-  ordered_json object{{"id", to_string(task.id)},
-                      {"state", task.state_name},
-                      {"task", task.task},
-                      {"queue", task.queue},
-                      {"priority", task.priority},
-                      {"attempts", task.tally.attempts},
-                      {"maxRetries", task.max_retries},
-                      {"deaths", task.tally.deaths},
-                      {"releases", task.tally.releases},
-                      {"enqueuedAt", time_or_null(task.enqueued_ns, now)},
-                      {"dueAt", time_or_null(task.due_ns, now)},
-                      {"worker", worker_json(task, attachment.segment(), now)},
-                      {"progress", nullptr},
-                      {"error", nullptr},
-                      {"headers", object_or_text(task.headers)},
-                      {"meta", object_or_text(task.meta)},
-                      {"payloadBytes", task.payload_bytes},
-                      {"payload", payload_to_json(task.payload)},
-                      {"result", nullptr}};
+  ordered_json object = task_row(task, now);
+  object["worker"] = worker_json(task, attachment.segment(), now);
+  object.update({{"deaths", task.tally.deaths},
+                 {"releases", task.tally.releases},
+                 {"autoRenew", task.auto_renew},
+                 {"progress", nullptr},
+                 {"headers", object_or_text(task.headers)},
+                 {"meta", object_or_text(task.meta)},
+                 {"payloadBytes", task.payload_bytes},
+                 {"payload", payload_to_json(task.payload)},
+                 {"result", nullptr}});
   if (task.has_progress) {
     object["progress"] = {{"fraction", task.progress}, {"data", task.progress_data}};
   }
-  if (task.failure) object["error"] = failure_json(*task.failure, now);
   if (!task.result.empty()) object["result"] = payload_to_json(task.result);
   return object;
 }
@@ -136,6 +141,7 @@ void print_task(const TaskInfo& task, const Attachment& attachment, const Style&
   field("attempts", attempts_text(task));
   time_field("enqueued", task.enqueued_ns, now);
   time_field("due", task.due_ns, now);
+  if (!task.auto_renew) field("lease", "ends by the clock, though its worker lives (auto_renew off)");
   if (task.worker != 0) {
     field("worker",
           fmt::format("{} (pid {})", printable(task.worker_name), attachment.segment().row(task.worker - 1).pid));

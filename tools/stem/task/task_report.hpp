@@ -10,6 +10,8 @@
 
 namespace stem::cli {
 
+// What a list shows of it; a worker is the caller's to name.
+nlohmann::ordered_json task_row(const engine::TaskInfo& task, const Moment& now);
 nlohmann::ordered_json task_json(const engine::TaskInfo& task, const Attachment& attachment);
 
 // A name, its value on every line.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -12,12 +13,14 @@
 #include "engine/dead_letters.hpp"
 #include "engine/limiter.hpp"
 #include "engine/run.hpp"
+#include "io/waits_for.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/events/event_report.hpp"
 #include "tools/stem/observe/look.hpp"
 #include "tools/stem/task/process_state.hpp"
 #include "tools/stem/task/task_report.hpp"
 #include "tools/stem/when.hpp"
+#include "worker/control.hpp"
 
 namespace stem::cli {
 namespace {
@@ -28,6 +31,7 @@ using nlohmann::ordered_json;
 using shm::State;
 
 constexpr std::chrono::milliseconds kBetweenLooks(50);
+constexpr std::int64_t kAskNs = 500'000'000;  // a loop that does not turn for so long does not answer
 constexpr std::size_t kMostWorkersShown = 4;
 
 std::string lasting(std::int64_t ns) { return base::human_duration(std::max<std::int64_t>(ns, 0)); }
@@ -35,8 +39,15 @@ std::string lasting(std::int64_t ns) { return base::human_duration(std::max<std:
 // One look at everything that a reason may lie in.
 class Inquiry {
  public:
-  Inquiry(const Attachment& attachment, const TaskInfo& task, Why& why)
-      : attachment_(attachment), segment_(attachment.segment()), task_(task), why_(why), now_ns_(base::monotonic_ns()) {
+  using Where = std::function<std::string(const TaskInfo&)>;
+
+  Inquiry(const Attachment& attachment, const TaskInfo& task, Why& why, const Where& where)
+      : attachment_(attachment),
+        segment_(attachment.segment()),
+        task_(task),
+        why_(why),
+        where_(where),
+        now_ns_(base::monotonic_ns()) {
     for (std::uint32_t q = 0; q < shm::queue_total(segment_); ++q)
       if (shm::queue_name(segment_, q) == task.queue) queue_ = q;
   }
@@ -203,7 +214,12 @@ class Inquiry {
       if (w.participant + 1 == task_.worker) its.push_back(w);
     if (its.empty()) return because("its worker is gone; it will run again at once");
     const bool this_one = its.front().current == task_.id;
-    if (!this_one) because(fmt::format("{} has it in hand, and runs another first", its.front().name));
+    const std::string where = this_one || !where_ ? std::string() : where_(task_);
+    if (!where.empty())
+      because(fmt::format("its coroutine handler in {} {}", its.front().name, where));
+    else if (!this_one)
+      because(fmt::format("{} has it in hand, and runs another first, or its handler is a coroutine that waits",
+                          its.front().name));
     describe(its);
     if (task_.has_progress)
       because(fmt::format("it says: {:.1f} % done{}{}", task_.progress * 100, task_.progress_data.empty() ? "" : ", ",
@@ -240,6 +256,7 @@ class Inquiry {
   shm::Segment& segment_;
   const TaskInfo& task_;
   Why& why_;
+  const Where& where_;
   std::int64_t now_ns_;
   std::uint32_t queue_ = kNone;
 };
@@ -261,14 +278,38 @@ std::string since_text(std::int64_t ns) { return (ns < 0 ? "-" : "+") + base::hu
 
 }  // namespace
 
-WhyTask why(const Attachment& attachment, engine::TaskId id) {
+std::string ask_where(shm::Segment& segment, const TaskInfo& task) {
+  if (task.worker == 0) return {};
+  const std::uint32_t row = task.worker - 1;
+  const std::uint64_t status = segment.row(row).status.load(std::memory_order_acquire);
+  const std::uint32_t number =
+      worker::send_request(segment, row, shm::row_incarnation(status), worker::Command::kWhere, task.id.slot());
+  worker::ControlReply reply;
+  for (const std::int64_t until = base::monotonic_ns() + kAskNs; !worker::read_reply(segment, row, number, reply);) {
+    if (base::monotonic_ns() >= until) return {};
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  if (reply.answer != worker::Answer::kDone) return {};
+  const io::WaitsFor waits = io::WaitsFor::unpack(reply.value);
+  std::string what;
+  if (waits.fd >= 0 && segment.row(row).pid_namespace == shm::namespace_inode("pid")) {
+    std::error_code error;
+    const auto target =
+        std::filesystem::read_symlink(fmt::format("/proc/{}/fd/{}", segment.row(row).pid, waits.fd), error);
+    if (!error) what = target.string();
+  }
+  return to_text(waits, what);
+}
+
+WhyTask why(const Attachment& attachment, engine::TaskId id,
+            const std::function<std::string(const engine::TaskInfo&)>& where) {
   WhyTask task;
   task.id = id;
   task.info = engine::Query(attachment.engine()).task(id);
   task.why.life = life_of(attachment.segment(), id);
   if (task.info) {
     task.why.state = task.info->state_name;
-    Inquiry(attachment, *task.info, task.why).run();
+    Inquiry(attachment, *task.info, task.why, where).run();
     return task;
   }
   task.why.state = "gone";

@@ -1,6 +1,7 @@
 // Why one task is where it is: its life with times, and what it waits for.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -27,8 +28,13 @@ struct WhyTask {
   Why why;
 };
 
+// Asks the worker what a coroutine handler waits for; as a sentence, empty when it does not say. Writes a word into the
+// worker's row, so the segment is not one that is only watched.
+std::string ask_where(shm::Segment& segment, const engine::TaskInfo& task);
+
 // Looks for about 50 ms when the task runs or waits for workers that do: what a thread does takes two looks.
-WhyTask why(const Attachment& attachment, engine::TaskId id);
+WhyTask why(const Attachment& attachment, engine::TaskId id,
+            const std::function<std::string(const engine::TaskInfo&)>& where = {});
 
 void print_why(const WhyTask& task, const Attachment& attachment, const Style& style);
 nlohmann::ordered_json why_json(const WhyTask& task, const Attachment& attachment);
