@@ -228,6 +228,36 @@ int stem_progress(stem_client* client, const char* id, double* fraction, stem_bu
  * state it was met in. STEM_REFUSED when it was over already. */
 int stem_revoke(stem_client* client, const char* id, int32_t terminate, int32_t* met, stem_error* error);
 
+/* ---- Events: what happens to tasks, workers and queues (docs/events.md) */
+
+typedef struct stem_events stem_events;
+
+typedef struct stem_event {
+  size_t size;        /* set by the caller */
+  const char* name;   /* "task-retry" */
+  const char* id;     /* of its task; empty when it is of none; the same of `task` and `queue` */
+  const char* task;   /* its name */
+  const char* queue;
+  const char* by;     /* the participant who noted it: a worker process, a client */
+  const char* text;   /* what went wrong; a worker's name; a traceparent */
+  const char* reason; /* of task-failed: as `stem dlq list` has it */
+  int64_t at_ns;      /* nanoseconds since 1970, UTC */
+  uint32_t attempt;   /* from 0 */
+  int32_t reserved;
+  int64_t value; /* a duration in nanoseconds, or a number */
+} stem_event;
+
+/* Of every process of a namespace (null: as for a client), from now on. While it is read at least every three seconds,
+ * what every task does is noted, too; with `steps` = 1 each step of it. STEM_NOT_FOUND when there is no such segment.
+ * One thread. */
+int stem_events_follow(const char* name_space, const char* directory, int32_t steps, stem_events** events,
+                       stem_error* error);
+/* The next one; its texts live until the next call. STEM_TIMEOUT when nothing happens within the time. */
+int stem_events_next(stem_events* events, int64_t timeout_ns, stem_event* event, stem_error* error);
+/* Events that were overwritten before they were read. */
+uint64_t stem_events_missed(const stem_events* events);
+void stem_events_close(stem_events* events);
+
 /* ---- Workers */
 
 typedef struct stem_worker stem_worker;

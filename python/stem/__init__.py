@@ -36,6 +36,7 @@ from .errors import (
     TaskCancelled,
     TaskFailed,
 )
+from .events import Event, Events
 from .payload import Json
 from .worker import Discard, Fail, Retry, Snooze, Task, Worker
 
@@ -49,6 +50,8 @@ __all__ = [
     "EnqueueManyError",
     "EnqueueOptions",
     "Error",
+    "Event",
+    "Events",
     "Fail",
     "FullError",
     "Handle",

@@ -123,6 +123,23 @@ class WorkerOptions(Structure):
     ]
 
 
+class Event(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("name", c_char_p),
+        ("id", c_char_p),
+        ("task", c_char_p),
+        ("queue", c_char_p),
+        ("by", c_char_p),
+        ("text", c_char_p),
+        ("reason", c_char_p),
+        ("at_ns", c_int64),
+        ("attempt", c_uint32),
+        ("reserved", c_int32),
+        ("value", c_int64),
+    ]
+
+
 HANDLER = ctypes.CFUNCTYPE(None, c_void_p, c_void_p)
 
 _ERROR = POINTER(StemError)
@@ -154,6 +171,10 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "stem_result_free": (None, [c_void_p]),
     "stem_progress": (c_int, [c_void_p, c_char_p, POINTER(c_double), _OUT, _ERROR]),
     "stem_revoke": (c_int, [c_void_p, c_char_p, c_int32, POINTER(c_int32), _ERROR]),
+    "stem_events_follow": (c_int, [c_char_p, c_char_p, c_int32, _OUT, _ERROR]),
+    "stem_events_next": (c_int, [c_void_p, c_int64, POINTER(Event), _ERROR]),
+    "stem_events_missed": (c_uint64, [c_void_p]),
+    "stem_events_close": (None, [c_void_p]),
     "stem_worker_open": (c_int, [POINTER(WorkerOptions), _OUT, _ERROR]),
     "stem_worker_on": (c_int, [c_void_p, c_char_p, HANDLER, c_void_p, _ERROR]),
     "stem_worker_run": (c_int, [c_void_p, _ERROR]),

@@ -201,19 +201,24 @@ def _enqueue_many(
     client: Any, task: bytes | None, payloads: Sequence[bytes], options: c.CEnqueueOptions
 ) -> tuple[list[c.Enqueued], Error | None]:
     """stem_enqueue_many(); those accepted, and why the next was not. All are tried without a wait; for the one that
-    finds no room it is waited in slices, so that Ctrl-C works however many there are."""
+    finds no room it is waited in slices, or, where the queue itself says how long (a second), in one call for it alone,
+    so that Ctrl-C works however many there are."""
     count = len(payloads)
     views, made = (c.StemBytes * max(1, count))(), (c.Enqueued * max(1, count))()  # never empty: [0] is pointed to
     for view, payload in zip(views, payloads):
         view.data = ctypes.cast(ctypes.c_char_p(payload), ctypes.c_void_p)
         view.size = len(payload)
-    wait_ns = options.full_timeout_ns if options.given & c.GIVEN_FULL_TIMEOUT else 0
+    asked = bool(options.given & c.GIVEN_FULL_TIMEOUT)
+    wait_ns = options.full_timeout_ns if asked else 0
     total, accepted, error = 0, ctypes.c_size_t(), c.StemError()
     until_ns: int | None = None  # of the task that found no room
     while True:
-        if wait_ns > 0:
+        if asked or until_ns is None:
             left_ns = 0 if until_ns is None else max(0, until_ns - time.monotonic_ns())
             options.full_timeout_ns = min(_SLICE_NS, left_ns)
+            options.given |= c.GIVEN_FULL_TIMEOUT
+        else:
+            options.given &= ~c.GIVEN_FULL_TIMEOUT
         at = min(total, len(views) - 1)
         code = lib.stem_enqueue_many(
             client, task, ctypes.byref(views[at]), count - total if until_ns is None else 1, options,
@@ -226,7 +231,7 @@ def _enqueue_many(
                 return made[:total], None
             until_ns = None
         except FullError as e:
-            if wait_ns > 0 and until_ns is None:
+            if until_ns is None and (wait_ns > 0 or not asked):
                 until_ns = time.monotonic_ns() + wait_ns
             elif until_ns is None or time.monotonic_ns() >= until_ns:
                 return made[:total], e

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import inspect
 import json
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any, Callable, Sequence, TypeVar
 
@@ -156,6 +159,36 @@ def _described(error: BaseException) -> bytes:
     return cut.decode("utf-8", "ignore").encode()
 
 
+_LOOK_S = 0.05  # at whether a coroutine handler is asked to stop
+
+
+class _Loop:
+    """One event loop for the process's coroutine handlers, one after the other: what they keep open stays open. Not
+    asyncio.run(), which takes SIGINT from the library."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def run(self, task: Task, coroutine: Any) -> Any:
+        asyncio.set_event_loop(self._loop)
+        return self._loop.run_until_complete(self._attended(task, coroutine))
+
+    async def _attended(self, task: Task, coroutine: Any) -> Any:
+        handler = asyncio.ensure_future(coroutine)
+        try:
+            while not (await asyncio.wait([handler], timeout=_LOOK_S))[0]:
+                if task.stop_requested:
+                    handler.cancel()
+                    await asyncio.wait([handler])
+            return await handler
+        finally:
+            # What it started and did not wait for ends with it.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+
 class Worker:
     """`concurrency` processes, each of which runs one task at a time.
 
@@ -210,6 +243,7 @@ class Worker:
         self._starters: list[Callable[[], Any]] = []
         self._process = os.getpid()
         self._waiting_starters: list[Callable[[], Any]] = []
+        self._loop: _Loop | None = None
 
     def __enter__(self) -> Worker:
         return self
@@ -227,7 +261,8 @@ class Worker:
 
     def task(self, name: str, *, decode: Decode = "json") -> Callable[[_H], _H]:
         """Registers handler(task, args), whose return value is the result. `decode` says what args are: the JSON
-        value, the payload as a str, or its bytes."""
+        value, the payload as a str, or its bytes. An `async def` runs on the process's event loop, one task at a time as
+        every handler, and is cancelled when it is asked to stop; one that ends because its worker stops is given back."""
         check_decode(decode)
 
         def register(handler: _H) -> _H:
@@ -279,6 +314,7 @@ class Worker:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         self._process = os.getpid()
         self._waiting_starters = list(self._starters)
+        self._loop = None
 
     def _call(self, pointer: int, handler: Handler, how: Decode) -> None:
         if os.getpid() != self._process:
@@ -293,13 +329,13 @@ class Worker:
     def _attempt(self, task: Task, pointer: int, handler: Handler, how: Decode) -> None:
         try:
             while self._waiting_starters:
-                self._waiting_starters[0]()
+                self._awaited(task, self._waiting_starters[0]())
                 del self._waiting_starters[0]
             try:
                 args = decode(task.payload, how)
             except (Error, ValueError) as e:
                 return lib.stem_task_refuse_payload(pointer, _described(e))
-            result = encode(handler(task, args))
+            result = encode(self._awaited(task, handler(task, args)))
             lib.stem_task_succeed(pointer, result, len(result))
         except Retry as e:
             lib.stem_task_retry(pointer, e.delay_ns, _words(e))
@@ -309,8 +345,20 @@ class Worker:
             lib.stem_task_discard(pointer, _words(e))
         except Fail as e:
             lib.stem_task_fail(pointer, _words(e))
+        except asyncio.CancelledError as e:
+            late = task.deadline is not None and time.monotonic() >= task.deadline
+            if task.stop_requested and not late:
+                return lib.stem_task_snooze(pointer, 0)  # the worker stops; a revoke ends the task all the same
+            lib.stem_task_error(pointer, error_kind(e).encode(), _described(e))
         except BaseException as e:  # SystemExit and KeyboardInterrupt too: the process is not the handler's to end
             lib.stem_task_error(pointer, error_kind(e).encode(), _described(e))
+
+    def _awaited(self, task: Task, value: Any) -> Any:
+        if not inspect.iscoroutine(value):
+            return value
+        if self._loop is None:
+            self._loop = _Loop()
+        return self._loop.run(task, value)
 
 
 def _words(error: Exception) -> bytes:

@@ -460,6 +460,35 @@ static void check_json(void) {
 #define SIZE(type)           printf("sizeof %s %d\n", #type, (int)sizeof(type))
 #define OFFSET(type, member) printf("offset %s.%s %d\n", #type, #member, (int)offsetof(type, member))
 
+static void check_events(stem_client* client) {
+  stem_events* events = NULL;
+  stem_event event;
+  stem_enqueued made;
+  stem_result* result = NULL;
+  int published = 0, done = 0, steps = 0, i;
+  EXPECT(stem_events_follow("nowhere", NULL, 0, &events, NULL) == STEM_NOT_FOUND && events == NULL);
+  EXPECT(stem_events_follow(NULL, NULL, 1, &events, NULL) == STEM_OK);
+  EXPECT(stem_enqueue(client, "shout", "abc", 3, NULL, &made, NULL) == STEM_OK);
+  EXPECT(stem_wait(client, made.id.text, 60 * SECOND, &result, NULL) == STEM_OK);
+  stem_result_free(result);
+  memset(&event, 0, sizeof event);
+  EXPECT(stem_events_next(events, 0, &event, NULL) == STEM_INVALID_ARGUMENT); /* its size is not set */
+  event.size = sizeof event;
+  for (i = 0; i < 100000 && steps == 0; ++i) {
+    if (stem_events_next(events, 60 * SECOND, &event, NULL) != STEM_OK) break;
+    if (strcmp(event.id, made.id.text) != 0) continue;
+    EXPECT(event.at_ns > 0 && event.by[0] != '\0' && strcmp(event.task, "shout") == 0);
+    published += strcmp(event.name, "after-task-publish") == 0;
+    done += strcmp(event.name, "task-succeeded") == 0;
+    steps += strcmp(event.name, "task-postrun") == 0 && strcmp(event.text, "succeeded") == 0;
+  }
+  EXPECT(published == 1 && done == 1 && steps == 1);
+  EXPECT(stem_events_missed(events) == 0 && stem_events_missed(NULL) == 0);
+  EXPECT(stem_events_next(NULL, 0, &event, NULL) == STEM_INVALID_ARGUMENT);
+  stem_events_close(events);
+  stem_events_close(NULL);
+}
+
 static int print_layout(void) {
   SIZE(stem_error);
   SIZE(stem_bytes);
@@ -478,6 +507,10 @@ static int print_layout(void) {
   OFFSET(stem_enqueue_options, error_link_count);
   SIZE(stem_enqueued);
   OFFSET(stem_enqueued, duplicate);
+  SIZE(stem_event);
+  OFFSET(stem_event, reason);
+  OFFSET(stem_event, attempt);
+  OFFSET(stem_event, value);
   SIZE(stem_worker_options);
   OFFSET(stem_worker_options, pin);
   OFFSET(stem_worker_options, quiet);
@@ -504,6 +537,7 @@ int main(int argc, char** argv) {
     check_trace(client);
     check_progress_and_revoke(client);
     check_many(client);
+    check_events(client);
     check_refusals(client);
     check_unknown(client);
     stem_client_close(client);

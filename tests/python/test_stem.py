@@ -134,6 +134,24 @@ class Handlers(WithWorker):
         self.assertIn("worker_app.py", caught.exception.reason)
         self.assertIn("in deep: raise ValueError", caught.exception.reason)
 
+    def test_coroutines_are_awaited(self):
+        first, second = self.run_it("py.async", 1), self.run_it("py.async", 2)
+        self.assertEqual((first["args"], second["args"]), (1, 2))
+        self.assertFalse(first["left"])
+        with self.assertRaises(stem.TaskFailed) as caught:
+            self.run_it("py.async", "raise", max_retries=0)
+        self.assertEqual(caught.exception.kind, "KeyError")
+
+    def test_a_coroutine_is_cancelled_by_who_may(self):
+        waiting = self.client.enqueue("py.async", "wait", queue="py")
+        wait_until(lambda: waiting.progress() is not None, "it waits")
+        waiting.revoke(terminate=True)
+        self.assertEqual(waiting.wait(LONG).state, "cancelled")
+        again = self.client.enqueue("py.async", "wait", queue="py")
+        wait_until(lambda: again.progress() is not None, "it waits")
+        self.stop(self.worker, signal.SIGINT)
+        self.assertEqual(again.state(), "queued")
+
     def test_retry_for_goes_by_the_exceptions_type(self):
         handle = self.client.enqueue("py.raise", 1, queue="py", no_retry_for=["ValueError"], max_retries=9)
         self.assertEqual(handle.wait(LONG).state, "dead")
@@ -405,6 +423,45 @@ class Producers(WithWorker):
         wait_until(lambda: self.said(waiting).count("call") > 5, "it waits, in slices")
         self.assertEqual(self.stop(waiting, signal.SIGINT), 42)
 
+    def test_interrupt_ends_many_that_a_queue_lets_wait(self):
+        self.client.enqueue("a", queue="narrow")
+        subprocess.run([BIN / "stem", "queue", "set", "narrow", "--max-length", "1", "--overflow", "block"],
+                       env=self.env, check=True, stdout=subprocess.DEVNULL)
+        self.start(BIN / "stem", "worker", "start", "-q", "narrow", "-c", "1", "--pin", "none", "--exec", "a=sleep 0.2")
+        waiting = self.start(
+            sys.executable, "-c",
+            "import stem, sys\n"
+            "client = stem.Client()\n"
+            "lib = stem._library.lib\n"
+            "real = lib.stem_enqueue_many\n"
+            "def told(*args):\n"
+            "  print('call', flush=True)\n"
+            "  return real(*args)\n"
+            "lib.stem_enqueue_many = told\n"
+            "try: client.enqueue_many('a', [b'1'] * 10000, queue='narrow')\n"
+            "except KeyboardInterrupt: sys.exit(42)",
+        )
+        wait_until(lambda: self.said(waiting).count("call") > 5, "it waits, a task at a time")
+        self.assertEqual(self.stop(waiting, signal.SIGINT), 42)  # half an hour before the last
+
+    def test_events(self):
+        with self.assertRaises(stem.NotFoundError):
+            stem.Events("absent")
+        with stem.Events(self.namespace, steps=True) as events:
+            self.assertIsNone(events.next(0))
+            handle = self.client.enqueue("a", queue="py")
+            seen = [events.next(LONG), events.next(LONG)]
+            self.assertEqual([e.name for e in seen], ["before-task-publish", "after-task-publish"])
+            self.assertEqual((seen[1].id, seen[1].task, seen[1].queue), (handle.id, "a", "py"))
+            self.assertLess(abs((datetime.datetime.now(datetime.timezone.utc) - seen[1].at).total_seconds()), 3600)
+            self.assertEqual(handle.revoke(), "cancelled")
+            for event in events:
+                if event.name == "task-revoked":
+                    break
+            self.assertEqual((event.id, events.missed), (handle.id, 0))
+        with self.assertRaises(ValueError):
+            events.next()
+
     def test_many_threads(self):
         found = []
         def produce(number):
@@ -485,7 +542,7 @@ class Layout(unittest.TestCase):
             "stem_error": _library.StemError, "stem_bytes": _library.StemBytes, "stem_header": _library.Header,
             "stem_client_options": _library.ClientOptions, "stem_link": _library.CLink,
             "stem_enqueue_options": _library.CEnqueueOptions, "stem_enqueued": _library.Enqueued,
-            "stem_worker_options": _library.WorkerOptions,
+            "stem_worker_options": _library.WorkerOptions, "stem_event": _library.Event,
         }
         looked_at = 0
         for line in (HERE.parent / "c" / "abi.txt").read_text().splitlines():

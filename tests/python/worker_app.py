@@ -1,5 +1,6 @@
 """The worker program of the tests: worker_app.py [CONCURRENCY]."""
 
+import asyncio
 import datetime
 import os
 import pathlib
@@ -36,6 +37,19 @@ def text(task, args):
 @worker.task("py.bytes", decode="bytes")
 def raw(task, args):
     return args[::-1]
+
+
+@worker.task("py.async")
+async def slowly(task, args):
+    if args == "raise":
+        await asyncio.sleep(0.001)
+        raise KeyError("from a coroutine")
+    if args == "wait":
+        task.progress(0.5)
+        await asyncio.sleep(3600)
+    left = asyncio.create_task(asyncio.sleep(3600))  # ends with its handler
+    await asyncio.sleep(0.001)
+    return {"loop": id(asyncio.get_running_loop()), "left": left.done(), "args": args}
 
 
 @worker.task("py.describe")
