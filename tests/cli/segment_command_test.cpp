@@ -60,7 +60,7 @@ TEST(SegmentCommand, MadeDescribedProvedListedRemoved) {
   };
   EXPECT_EQ(section("events")["room"], 20) << "a ring for each participant";
   EXPECT_EQ(section("events")["used"], 0) << "and nobody has noted anything";
-  for (const char* name : {"schedules", "journal hints", "inboxes", "limiter calls", "gateway figures"})
+  for (const char* name : {"schedules", "journal marks", "former ids", "inboxes", "limiter calls", "gateway figures"})
     EXPECT_FALSE(section(name).is_null()) << name;
   EXPECT_LE(written, info["memoryBytes"]);
   EXPECT_THAT(scene.run({"segment", "info"}).out, HasSubstr("none: delayed tasks"));

@@ -84,7 +84,8 @@ std::vector<Section> sections_of(const shm::Segment& segment) {
        l.blocks,
        {"superblocks", std::min<std::uint64_t>(now(h.superblocks_used), l.superblock_count), l.superblock_count}},
       {"schedules", l.schedules, {"rows", segment.schedule_total(), shm::kScheduleRows}},
-      {"journal hints", l.journal},
+      {"journal marks", l.journal},
+      {"former ids", l.former},
       {"events", l.events, {"rings", event_rings(segment), g.participant_count}},
       {"gateway figures", l.gateway},
   };
