@@ -67,10 +67,10 @@ class Ring {
       // because the head has passed it (checked above).
       const std::int32_t ahead = lap_distance(HintCell(was).lap(), lap_of(tail));
       if (ahead == 0) {
-        advance(header_->tail, tail, tail + 1);
+        advance_tail(tail, tail + 1);
       } else if (ahead < 0) {
         if (fill(cell, was, HintCell(lap_of(tail), generation, slot))) {
-          advance(header_->tail, tail, tail + 1);
+          advance_tail(tail, tail + 1);
           return true;
         }
       }
@@ -94,7 +94,7 @@ class Ring {
       ++pushed;
     }
     if (pushed > 0) {
-      advance(header_->tail, tail, tail + pushed);
+      advance_tail(tail, tail + pushed);
     }
     return pushed;
   }
@@ -110,12 +110,16 @@ class Ring {
 
   // Moves the head from `from` to `to`; all cells between were filled and are void now. When another
   // popper was quicker, nothing is lost: it passed the same cells.
-  void advance_head(std::uint64_t from, std::uint64_t to) noexcept { advance(header_->head, from, to); }
+  void advance_head(std::uint64_t from, std::uint64_t to) noexcept {
+    // order(ring.head): seq_cst; pairs with empty(): a head from before this change, and a cell that was filled again
+    // after it, would look like an empty ring. A failure means somebody else moved it on.
+    header_->head.compare_exchange_strong(from, to, std::memory_order_seq_cst, std::memory_order_relaxed);
+  }
 
   // Also for who has just said that he sleeps, or that nothing is here.
   bool empty() const noexcept {
-    // order(ring.publish): seq_cst both, after what the caller has said: either we see the hint, or its pusher, who
-    // looks for that after his fill(), sees it.
+    // order(ring.publish), order(ring.head): seq_cst both, after what the caller has said: either we see the hint, or
+    // its pusher, who looks for that after his fill(), sees it.
     const std::uint64_t position = header_->head.load(std::memory_order_seq_cst);
     const HintCell cell(header_->cells[position & mask_].load(std::memory_order_seq_cst));
     return cell.lap() != lap_of(position);
@@ -147,9 +151,9 @@ class Ring {
     return cell.compare_exchange_strong(was, hint.bits(), std::memory_order_seq_cst, std::memory_order_relaxed);
   }
 
-  static void advance(std::atomic<std::uint64_t>& counter, std::uint64_t from, std::uint64_t to) noexcept {
+  void advance_tail(std::uint64_t from, std::uint64_t to) noexcept {
     // order(ring.tail): release; see push(). A failure means somebody else moved it on.
-    counter.compare_exchange_strong(from, to, std::memory_order_release, std::memory_order_relaxed);
+    header_->tail.compare_exchange_strong(from, to, std::memory_order_release, std::memory_order_relaxed);
   }
 
   RingHeader* header_ = nullptr;
