@@ -205,7 +205,8 @@ void Engine::quarantine(const Lease& lease) noexcept {
 }
 
 Begin Engine::begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
-  tell_received(task, now_ns);
+  if (events_.stepped(now_ns)) [[unlikely]]
+    tell_received(task, now_ns);
   if (task.has_extras && task.extras.expires_ns != 0 && task.extras.expires_ns <= now_ns) {
     const Failure expired{"expired", "not started before its expiry"};
     return cancel(lease, task, Counter::kExpired, expired, now_ns) == Settled::kDone ? Begin::kExpired : Begin::kLost;

@@ -426,7 +426,7 @@ class Engine {
     row.current_since_ns.store(now_ns, std::memory_order_relaxed);
     self_.count(task.queue, shm::Counter::kStarted);
     if (events_.followed(now_ns)) [[unlikely]] {
-      if (new_here) tell_received(task, now_ns);
+      if (new_here && events_.stepped(now_ns)) tell_received(task, now_ns);
       tell_started(task, now_ns);
     }
   }

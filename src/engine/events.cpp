@@ -72,7 +72,6 @@ void Engine::tell_succeeded(const TaskView& task, std::int64_t started_ns, std::
 }
 
 void Engine::tell_received(const TaskView& task, std::int64_t now_ns) noexcept {
-  if (!events_.stepped(now_ns)) return;
   tell(EventKind::kReceived, task, std::max<std::int64_t>(0, now_ns - task.enqueued_ns), now_ns);
 }
 
