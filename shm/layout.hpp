@@ -91,6 +91,7 @@ struct alignas(kCacheLineBytes) Header {
   std::atomic<std::uint32_t> journal_rest;     // JournalRest. W: the writer, who rings it clears
   std::atomic<std::uint32_t> journal_rescan;   // every slot is to be looked at. W: any sets, the writer clears
   std::atomic<std::uint32_t> former_used;      // rows of former ids with memory behind them. W: the writer
+  std::atomic<std::uint32_t> journal_met;      // its queues have been given what a journal says of them. W: any sets
 };
 
 // ---- slab ------------------------------------------------------------------------------------------

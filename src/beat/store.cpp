@@ -18,6 +18,8 @@ namespace {
 // A clock that was set back by more than this was wrong before: ticks go by the new time, as in cron(8).
 constexpr std::int64_t kClockCorrectionNs = 3 * 3600 * kSecondNs;
 
+constexpr std::size_t kMarkBytes = 32;  // of ,"fired":N
+
 // A definition in its block: id_bytes (4) | id | JSON.
 std::string encode(std::string_view id, const std::string& text) {
   const auto id_bytes = static_cast<std::uint32_t>(id.size());
@@ -166,9 +168,11 @@ Result<void> ScheduleStore::prepare_table() const {
 
 // ---- blocks
 
-Result<ScheduleStore::Written> ScheduleStore::write(std::string_view id, const std::string& text) {
+// `floor_ns`: the mark of the last tick that stands in `text`; what was accepted without it has room for it.
+Result<ScheduleStore::Written> ScheduleStore::write(std::string_view id, const std::string& text,
+                                                    std::int64_t floor_ns) {
   const std::string bytes = encode(id, text);
-  if (bytes.size() > kLargestEntry)
+  if (bytes.size() > kLargestEntry + (floor_ns != 0 ? kMarkBytes : 0))
     return Error{Errc::kTooLarge,
                  fmt::format("the entry \"{}\" has {} bytes; at most {}", id, bytes.size(), kLargestEntry)};
   const shm::Participant& self = engine_.self();
@@ -261,10 +265,11 @@ Result<std::uint32_t> ScheduleStore::free_row() {
 }
 
 // False when somebody else was quicker: look again.
-Result<bool> ScheduleStore::insert(const Entry& entry, const std::string& text, DirectoryWord directory) {
+Result<bool> ScheduleStore::insert(const Entry& entry, const std::string& text, std::int64_t floor_ns,
+                                   DirectoryWord directory) {
   auto row = free_row();
   if (!row.ok()) return row.error();
-  auto written = write(entry.id, text);
+  auto written = write(entry.id, text, floor_ns);
   if (!written.ok()) return written.error();
   const DirectoryWord open = directory.opened(*row, written->block);
   std::uint64_t expected = directory.bits();
@@ -299,7 +304,7 @@ Result<Change> ScheduleStore::put(const Entry& entry, std::int64_t now_ns) {
     const DirectoryWord directory = closed_directory();
     const auto old = find(entry.id);
     if (!old) {
-      const auto came = insert(entry, text_of(entry, now_ns, now_ns, 0), directory);
+      const auto came = insert(entry, text_of(entry, now_ns, now_ns, 0), 0, directory);
       if (!came.ok()) return came.error();
       if (*came) return Change::kCreated;
       continue;
@@ -307,12 +312,15 @@ Result<Change> ScheduleStore::put(const Entry& entry, std::int64_t now_ns) {
     if (old->entry.to_json() == entry.to_json()) return Change::kNone;
     const bool goes_on = old->entry.spec_written == entry.spec_written && old->entry.timezone == entry.timezone &&
                          (old->entry.enabled || !entry.enabled);
-    auto written = write(entry.id, text_of(entry, old->created_ns, goes_on ? old->since_ns : now_ns, old->floor_ns));
+    auto written = write(entry.id, text_of(entry, old->created_ns, goes_on ? old->since_ns : now_ns, old->floor_ns),
+                         old->floor_ns);
     if (!written.ok()) return written.error();
     if (replace(*old, *written)) return Change::kChanged;
     drop(*written);
   }
 }
+
+bool ScheduleStore::makes_sense(std::string_view definition) { return decode(definition).has_value(); }
 
 Result<Change> ScheduleStore::restore(std::string_view definition, std::int64_t fired_ns) {
   const auto back = decode(definition);
@@ -324,7 +332,7 @@ Result<Change> ScheduleStore::restore(std::string_view definition, std::int64_t 
     const auto old = find(back->entry.id);
     if (!old) {
       const auto came =
-          insert(back->entry, text_of(back->entry, back->created_ns, back->since_ns, floor_ns), directory);
+          insert(back->entry, text_of(back->entry, back->created_ns, back->since_ns, floor_ns), floor_ns, directory);
       if (!came.ok()) return came.error();
       if (*came) return Change::kCreated;
       continue;
@@ -332,9 +340,10 @@ Result<Change> ScheduleStore::restore(std::string_view definition, std::int64_t 
     const bool same = old->entry.spec_written == back->entry.spec_written &&
                       old->entry.timezone == back->entry.timezone && old->entry.enabled && back->entry.enabled;
     if (!same || (old->floor_ns >= floor_ns && old->since_ns <= back->since_ns)) return Change::kNone;
-    auto written =
-        write(old->entry.id, text_of(old->entry, std::min(old->created_ns, back->created_ns),
-                                     std::min(old->since_ns, back->since_ns), std::max(old->floor_ns, floor_ns)));
+    auto written = write(old->entry.id,
+                         text_of(old->entry, std::min(old->created_ns, back->created_ns),
+                                 std::min(old->since_ns, back->since_ns), std::max(old->floor_ns, floor_ns)),
+                         std::max(old->floor_ns, floor_ns));
     if (!written.ok()) return written.error();
     if (replace(*old, *written)) return Change::kChanged;
     drop(*written);

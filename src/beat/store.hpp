@@ -70,6 +70,8 @@ class ScheduleStore {
   // The definition of a row as it lies in the segment, if it still is this one; opaque but for its id.
   [[nodiscard]] std::optional<std::string> definition(std::uint32_t row, shm::DefinitionWord word) const;
   static std::optional<std::string> id_of(std::string_view definition);
+  // Whether this program can bring it back: it may be of a newer one, or of a zone that is not installed here.
+  static bool makes_sense(std::string_view definition);
   // Brings back an entry of a segment that is gone, whose last tick was planned for `fired_ns` (0 = none): its ticks go
   // on after that. An entry of the same id and spec that has come since goes on from there too; another is left alone
   // (kNone). kCorrupt when the definition makes no sense.
@@ -84,11 +86,11 @@ class ScheduleStore {
     std::uint64_t filling = 0;  // its tag
   };
 
-  Result<Written> write(std::string_view id, const std::string& text);
+  Result<Written> write(std::string_view id, const std::string& text, std::int64_t floor_ns);
   void drop(const Written& written) noexcept;
   void settle(const Written& written, std::uint32_t row, std::uint32_t version) noexcept;
   void free_replaced(std::uint32_t row, shm::DefinitionWord old) noexcept;
-  Result<bool> insert(const Entry& entry, const std::string& text, shm::DirectoryWord directory);
+  Result<bool> insert(const Entry& entry, const std::string& text, std::int64_t floor_ns, shm::DirectoryWord directory);
   bool replace(const StoredEntry& old, const Written& written) noexcept;
   Result<std::uint32_t> free_row();
   shm::DirectoryWord closed_directory() noexcept;

@@ -51,15 +51,17 @@ FormerIds former_ids(const shm::Segment& segment, std::uint32_t slot, std::uint6
 TaskId current_id(const shm::Segment& segment, TaskId id) noexcept {
   if (id.epoch == segment.epoch() || id.epoch == 0) return id;
   const FormerRow* rows = rows_of(segment);
-  const std::uint32_t used = rows_used(segment);
+  const std::uint32_t used = std::min(rows_used(segment), segment.slots_used());
   for (std::uint32_t slot = 0; slot < used; ++slot) {
     const FormerRow& row = rows[slot];
     if (row.first.load(std::memory_order_relaxed) != id.handle && row.last.load(std::memory_order_relaxed) != id.handle)
       continue;
-    // Whether the slot still is in that life, the caller sees from its word, as of every id.
     const std::uint64_t generation = row.generation.load(std::memory_order_acquire);
     const FormerIds former = former_ids(segment, slot, generation);
-    if (generation != 0 && (former.first == id || former.last == id))
+    if (generation == 0 || (former.first != id && former.last != id)) continue;
+    // A writer that was killed while it brought tasks back has left rows of lives that never were.
+    const shm::ControlWord word = segment.descriptor(slot).control.load();
+    if (word.generation() == generation && word.state() != shm::State::kFree)
       return TaskId::make(segment.epoch(), slot, generation);
   }
   return id;

@@ -309,7 +309,7 @@ Result<SegmentMark> SegmentMark::take(const std::string& directory, std::uint32_
 bool SegmentMark::is_held(const std::string& directory, std::uint32_t epoch) {
   const std::string path = mark_path(directory, epoch);
   const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0) return false;
+  if (fd < 0) return errno != ENOENT;  // who cannot be asked may be there
   const bool held = ::flock(fd, LOCK_EX | LOCK_NB) != 0;
   if (!held) (void)::unlink(path.c_str());
   ::close(fd);

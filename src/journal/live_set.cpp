@@ -134,7 +134,7 @@ bool LiveSet::apply_tick(std::span<const std::byte> body) {
   TickHead head;
   if (body.size() < sizeof head) return false;
   std::memcpy(&head, body.data(), sizeof head);
-  if (head.id_bytes == 0 || head.id_bytes != body.size() - sizeof head) return false;
+  if (head.id_bytes == 0 || head.id_bytes != body.size() - sizeof head || head.planned_ns <= 0) return false;
   Schedule& schedule = schedules_[text_of(body.subspan(sizeof head))];
   schedule.fired_ns = std::max(schedule.fired_ns, head.planned_ns);
   return true;

@@ -1,6 +1,7 @@
 // Looking: which slots, and what there is to say of each. See writer.cpp for when it is written.
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "engine/run.hpp"
@@ -20,7 +21,7 @@ constexpr std::uint32_t kStretch = 8192;             // slots looked at between 
 constexpr std::int64_t kPatrolPassNs = 500'000'000;  // every slot at least that often
 constexpr std::uint32_t kDeadStamp = 1u << 16;
 constexpr std::size_t kAhead = 8;  // descriptors on their way from memory
-constexpr int kLooks = 16;  // at a task that changes under our eyes; then its next mark or the patrol is soon enough
+constexpr int kLooks = 16;         // at a task that changes under our eyes
 
 // What of a task the journal has to know anew when it changes.
 std::uint32_t stamp_of(ControlWord word) { return word.grant() | (word.state() == State::kDead ? kDeadStamp : 0); }
@@ -56,7 +57,7 @@ void Writer::look_at_marks() {
     }
     if (!sweep()) return;
     looking_ = false;
-    position_ = looks_;
+    if (!std::exchange(one_was_changing_, false)) position_ = looks_;  // or the next look is the one
     if (ends_.empty() || has_ended(ends_.back())) return;
   }
 }
@@ -69,7 +70,9 @@ bool Writer::sweep() {
       if (!room()) return false;
       if (marked_next_ + kAhead < marked_.size())
         __builtin_prefetch(&segment_.descriptor(marked_[marked_next_ + kAhead]), 0);
-      look(marked_[marked_next_]);
+      if (look(marked_[marked_next_])) continue;
+      marks_.set(marked_[marked_next_]);
+      one_was_changing_ = true;
     }
     marked_.clear();
     marked_next_ = 0;
@@ -93,12 +96,13 @@ void Writer::patrol(std::int64_t now_ns) {
   patrolled_ns_ = now_ns;
   for (std::uint32_t i = 0; i < std::min(share + 1, kPatrolStretch) && room(); ++i) {
     if (patrol_cursor_ >= used) {
-      if (!say_schedules()) break;
+      // While all is being said anew, a tick's task may not have been said yet.
+      if (scanning_ || !say_schedules()) break;
       patrol_cursor_ = 0;
       say_queues();
       break;
     }
-    look(patrol_cursor_++);
+    (void)look(patrol_cursor_++);
   }
 }
 
@@ -111,7 +115,8 @@ void Writer::begin_scan() noexcept {
 void Writer::scan() {
   if (scan_cursor_ == 0) say_queues();
   const std::uint32_t used = slots_used();
-  for (std::uint32_t i = 0; i < kStretch && room() && scan_cursor_ < used; ++i) look(scan_cursor_++);
+  for (std::uint32_t i = 0; i < kStretch && room() && scan_cursor_ < used; ++i)
+    if (look(scan_cursor_)) ++scan_cursor_;
   if (scan_cursor_ < used) return;
   scanning_ = false;
   filling_->ends_scan = true;  // what the scan had to say is in here, or before
@@ -131,7 +136,7 @@ void Writer::compact() {
   const std::uint32_t used = slots_used();
   for (std::uint32_t i = 0; i < kStretch && room() && compact_cursor_ < used; ++i, ++compact_cursor_) {
     const Said& said = shadow_.of(compact_cursor_);
-    if (said.generation != 0 && said.sequence <= compacting_) look(compact_cursor_, /*again=*/true);
+    if (said.generation != 0 && said.sequence <= compacting_) (void)look(compact_cursor_, /*again=*/true);
   }
   if (compact_cursor_ < used) return;
   if (!schedules_.again(filling_->batch, compacting_, [this] { return room(); })) return;
@@ -157,7 +162,8 @@ void Writer::compact() {
 // (5) no task, or a run, or of a queue without a journal: what was said of it is over.
 // (6) a task that was never said, or only in doubt: its whole image.
 // (7) a task that has changed since: its state.
-void Writer::look(std::uint32_t slot, bool again) {
+// False when it has changed under our eyes all the time: to be looked at again.
+bool Writer::look(std::uint32_t slot, bool again) {
   const Descriptor& d = segment_.descriptor(slot);
   for (int attempt = 0; attempt < kLooks; ++attempt) {
     const ControlWord word = d.control.load();
@@ -169,7 +175,7 @@ void Writer::look(std::uint32_t slot, bool again) {
     }
     const bool known = said.generation != 0;
     const bool settling = word.state() == State::kSettling;
-    if (settling && known) return;  // who compacts comes back to it
+    if (settling && known) return true;  // who compacts comes back to it
     const bool run = engine::is_run(d);
     const bool ours =
         queue < shm::queue_total(segment_) && shm::durability_of(segment_, queue) != shm::Durability::kMemory;
@@ -179,24 +185,26 @@ void Writer::look(std::uint32_t slot, bool again) {
     if (ours && run && word.state() == State::kReady) {  // its items are marked, and looked at
       if (known) end(slot);
       (void)engine_.break_up(slot, word, base::monotonic_ns());
-      return;
+      return true;
     }
     if (settling) {
       if (ours && !run) (void)say(slot, word, /*whole=*/true);
-      return;
+      return true;
     }
     if (result) {
       const bool written = said.stamp == Said::kResult && !said.doubtful && !again;
       if (!known || (said.stamp != Said::kEnding && !written)) end_with_result(slot, word, said);
-      return;
+      return true;
     }
     if (!task) {
       if (known) end(slot);
-      return;
+      return true;
     }
-    if (known && !again && !said.doubtful && said.stamp == stamp_of(word)) return;
-    if (say(slot, word, /*whole=*/!known || again || said.doubtful)) return;
+    if (known && !again && !said.doubtful && said.stamp == stamp_of(word)) return true;
+    if (say(slot, word, /*whole=*/!known || again || said.doubtful)) return true;
+    if (d.control.load() == word) return true;  // it makes no sense, and would not at the next look either
   }
+  return false;
 }
 
 bool Writer::say(std::uint32_t slot, ControlWord word, bool whole) {

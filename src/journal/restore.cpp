@@ -83,13 +83,17 @@ Result<Opened> Writer::open() {
 // A segment that this journal has never met is a new one: its queues are as they were, unless somebody has set them
 // anew.
 void restore_queues(shm::Segment& segment, const LiveSet& live) {
+  // Once: what somebody has put back to the default since is his word, too.
+  if (segment.header().journal_met.load(std::memory_order_acquire) != 0) return;
   for (const auto& [name, settings] : live.queues()) {
     if (settings == engine::QueueSettings{}) continue;
     const auto queue = shm::intern_queue(segment, name);
+    if (!queue.ok()) log::error("journal", {{"queue", name}, {"error", queue.error().message}});
     if (!queue.ok() || engine::settings_of(segment, *queue) != engine::QueueSettings{}) continue;
     if (!engine::apply_settings(segment, *queue, settings))
       log::error("journal", {{"queue", name}, {"error", "no room in /dev/shm for the journal's marks"}});
   }
+  segment.header().journal_met.store(1, std::memory_order_release);
 }
 
 // An entry that this program cannot read is not worth all the others.
@@ -100,7 +104,7 @@ Result<void> Writer::restore_schedules(const LiveSet& live, Opened& opened) {
     const auto back = store.restore(schedule.definition, schedule.fired_ns);
     if (back.ok())
       opened.schedules += *back == beat::Change::kNone ? 0 : 1;
-    else if (back.error().code == Errc::kCorrupt)
+    else if (back.error().code != Errc::kNoMemory)
       log::error("journal", {{"schedule", id}, {"error", back.error().message}});
     else
       return back.error();
@@ -116,8 +120,13 @@ void Writer::expect_what_was_said(const LiveSet& live) {
         said != live.queues().end())
       settings_said_[queue] = said->second;
   std::set<std::string> ids;
-  for (const auto& [id, schedule] : live.schedules())
-    if (!schedule.definition.empty()) ids.insert(id);
+  for (const auto& [id, schedule] : live.schedules()) {
+    if (schedule.definition.empty()) continue;
+    if (beat::ScheduleStore::makes_sense(schedule.definition))
+      ids.insert(id);
+    else
+      schedules_.keep(id, schedule.definition, schedule.fired_ns);
+  }
   schedules_.expect(std::move(ids));
 }
 

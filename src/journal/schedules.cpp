@@ -46,6 +46,12 @@ void Schedules::mark(Batch& batch, std::uint32_t row) {
   said.seen_ns = seen_ns;
 }
 
+void Schedules::say_one_kept(Batch& batch, const std::string& id, Kept& kept) {
+  append_schedule(batch, id, kept.definition);
+  if (kept.fired_ns != 0) append_tick(batch, id, kept.fired_ns);
+  kept.sequence = kOnItsWay;
+}
+
 void Schedules::say(Batch& batch, std::uint32_t row, DefinitionWord word, const std::string& definition) {
   Said& said = said_[row];
   append_schedule(batch, said.id, definition);
@@ -55,6 +61,7 @@ void Schedules::say(Batch& batch, std::uint32_t row, DefinitionWord word, const 
   row_of_[said.id] = row;
   expected_.erase(said.id);
   removed_.erase(said.id);
+  kept_.erase(said.id);
   on_their_way_.push_back(row);
 }
 
@@ -76,6 +83,7 @@ void Schedules::tick(Batch& batch, std::uint32_t row, std::int64_t planned_ns) {
 
 void Schedules::doubt() {
   for (Said& said : said_) said.word = said.sequence = 0;
+  for (auto& [id, kept] : kept_) kept.sequence = 0;
   on_their_way_.clear();
   for (const std::string& id : removed_) expected_.insert(id);
   cursor_ = 0;
@@ -86,6 +94,8 @@ void Schedules::written(std::uint64_t sequence) {
   for (const std::uint32_t row : on_their_way_)
     if (said_[row].sequence == kOnItsWay) said_[row].sequence = sequence;
   on_their_way_.clear();
+  for (auto& [id, kept] : kept_)
+    if (kept.sequence == kOnItsWay) kept.sequence = sequence;
 }
 
 }  // namespace stem::journal

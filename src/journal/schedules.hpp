@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,11 @@ class Schedules {
 
   // The journal has entries of these ids: those that are gone meanwhile are said to be removed.
   void expect(std::set<std::string> ids) { expected_ = std::move(ids); }
+  // It has one that this program cannot read (of a newer one, or of a zone that is not installed here): it stays in the
+  // journal as it is, until one of this id is put anew.
+  void keep(const std::string& id, std::string_view definition, std::int64_t fired_ns) {
+    kept_[id] = {std::string(definition), fired_ns, 0};
+  }
   // Appends what differs, as long as `room()`; false when there was no room for all of it: to be called again. The mark
   // of a tick is said once its call has been answered with true twice, with a look at every slot in between: by then
   // the tick's task has been said, or is over.
@@ -31,6 +37,7 @@ class Schedules {
       look_at(batch, cursor_);
       mark(batch, cursor_);
     }
+    if (!say_kept(batch, 0, room)) return false;
     cursor_ = 0;
     if (std::exchange(one_was_changing_, false)) return true;  // what was not read is not gone
     for (const std::string& id : expected_) remove(batch, id, kNobody);
@@ -56,6 +63,7 @@ class Schedules {
       said_[row].word = 0;
       look_at(batch, row);
     }
+    if (!say_kept(batch, sequence, room)) return false;
     return std::none_of(said_.begin(), said_.end(), [sequence](const Said& s) { return s.lies_in(sequence); });
   }
 
@@ -72,6 +80,23 @@ class Schedules {
     bool lies_in(std::uint64_t file) const { return !id.empty() && sequence <= file; }
   };
 
+  struct Kept {
+    std::string definition;
+    std::int64_t fired_ns = 0;
+    std::uint64_t sequence = 0;
+  };
+
+  // Says those again that lie in this file or an older one; false when there was no room for all.
+  template <class Room>
+  bool say_kept(Batch& batch, std::uint64_t sequence, const Room& room) {
+    for (auto& [id, kept] : kept_) {
+      if (kept.sequence > sequence) continue;
+      if (!room()) return false;
+      say_one_kept(batch, id, kept);
+    }
+    return true;
+  }
+  void say_one_kept(Batch& batch, const std::string& id, Kept& kept);
   void look_at(Batch& batch, std::uint32_t row);
   void mark(Batch& batch, std::uint32_t row);
   void say(Batch& batch, std::uint32_t row, shm::DefinitionWord word, const std::string& definition);
@@ -81,6 +106,7 @@ class Schedules {
   std::vector<Said> said_;                       // by row
   std::map<std::string, std::uint32_t> row_of_;  // who said an id last: an entry may move to another row
   std::set<std::string> expected_, removed_;
+  std::map<std::string, Kept> kept_;
   std::vector<std::uint32_t> on_their_way_;
   std::uint32_t cursor_ = 0;
   bool one_was_changing_ = false;  // and could not be read in this round

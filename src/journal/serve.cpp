@@ -51,8 +51,11 @@ void write_the_rest(Writer& writer, shm::Participant& self) {
   const std::int64_t until_ns = base::monotonic_ns() + kLongestEndNs;
   while (h.journal_durable.load(std::memory_order_acquire) < position && base::monotonic_ns() < until_ns) {
     h.journal_awaited.store(1, std::memory_order_seq_cst);
-    if (!writer.step(base::monotonic_ns()).ok()) return;
+    if (!writer.step(base::monotonic_ns()).ok()) break;
   }
+  if (h.journal_durable.load(std::memory_order_acquire) < position)
+    log::warn("the journal's writer ends before all that has changed is on disk",
+              {{"namespace", self.segment().name_space()}});
 }
 
 void write_until(Writer& writer, shm::Participant& self, const std::function<bool()>& stop, Complaint& complaint) {

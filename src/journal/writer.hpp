@@ -98,7 +98,7 @@ class Writer {
   void scan();
   void begin_scan() noexcept;
   void compact();
-  void look(std::uint32_t slot, bool again = false);
+  bool look(std::uint32_t slot, bool again = false);
   bool say(std::uint32_t slot, shm::ControlWord word, bool whole);
   void say_names();
   void say_queues();
@@ -136,9 +136,10 @@ class Writer {
   bool in_flight_ = false;
   std::deque<End> ends_;
   // Looks at all marks are numbered, through all writers of a segment (Header::journal_looks).
-  std::uint64_t looks_ = 0;     // begun
-  std::uint64_t position_ = 0;  // over
-  bool looking_ = false;        // between the two
+  std::uint64_t looks_ = 0;        // begun
+  std::uint64_t position_ = 0;     // over
+  bool looking_ = false;           // between the two
+  bool one_was_changing_ = false;  // all the time that this look was at it; it is marked again
   std::uint32_t mark_line_ = 0;
   std::vector<std::uint32_t> marked_;  // slots of the line before that one
   std::size_t marked_next_ = 0;

@@ -247,7 +247,10 @@ bool holds(pid_t pid, const std::string& path) {
 TEST(NewSegment, RefusesUntilItsJournalIsWritten) {
   const test::DiskDirectory disk;
   const test::ScratchDirectory shm;
-  ASSERT_EQ(::setenv("STEM_JOURNAL_DIRECTORY", disk.path().c_str(), 1), 0);
+  struct Environment {
+    explicit Environment(const std::string& path) { ::setenv("STEM_JOURNAL_DIRECTORY", path.c_str(), 1); }
+    ~Environment() { ::unsetenv("STEM_JOURNAL_DIRECTORY"); }
+  } const environment(disk.path());
   const ServeOptions options{
       .name_space = "test", .shm_directory = shm.path(), .directory = {}, .writer = {.file_bytes = 1u << 20}};
   const auto writer = [&options] { return serve(options, [] { return false; }).ok() ? 0 : 1; };
@@ -286,7 +289,6 @@ TEST(NewSegment, RefusesUntilItsJournalIsWritten) {
   ASSERT_FALSE(none.ok());
   EXPECT_EQ(none.error().code, Errc::kCorrupt);
   EXPECT_EQ(shm::Segment::attach("test", shm.path()).error().code, Errc::kNotFound);
-  ASSERT_EQ(::unsetenv("STEM_JOURNAL_DIRECTORY"), 0);
 }
 
 // Two containers with one home: each has a segment, both have one journal. As long as somebody stands for the first,

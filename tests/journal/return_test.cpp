@@ -491,23 +491,103 @@ TEST(JournalReturn, ATickAndItsTaskSurviveTogether) {
   EXPECT_GT(disks, 20u);
 }
 
-// ---- every kind of record
+// ---- other journals
 
-// The same journal without records of one kind; `kind` 0: all of them.
-Image without(const Image& image, std::uint32_t kind) {
+// The same journal, its records as `change` leaves them; without those of which it says false.
+template <class Change>
+Image rewritten(const Image& image, Change change) {
   PowerStore from(image), to;
   Log log(to, kSmallFiles.file_bytes, {});
   Batch batch;
-  EXPECT_TRUE(read_journal(from, OnDamage::kStop, [&batch, kind](const Record& record) {
-                if (record.type == kind) return true;
+  EXPECT_TRUE(read_journal(from, OnDamage::kStop, [&batch, &change](const Record& record) {
+                std::vector<std::byte> body(record.body.begin(), record.body.end());
+                if (!change(static_cast<RecordType>(record.type), body)) return true;
                 batch.begin(record.type);
-                batch.put_bytes(record.body);
+                batch.put_bytes(body);
                 batch.end();
                 return true;
               }).ok());
   EXPECT_TRUE(log.start(batch).ok() && log.finish().ok());
   return to.image();
 }
+
+// The same journal without records of one kind; `kind` 0: all of them.
+Image without(const Image& image, std::uint32_t kind) {
+  return rewritten(image, [kind](RecordType type, const auto&) { return static_cast<std::uint32_t>(type) != kind; });
+}
+
+// The same journal with another text in place of one of that length in the definitions of schedules.
+Image with_text(const Image& image, std::string_view before, std::string_view after) {
+  int changed = 0;
+  Image made = rewritten(image, [&](RecordType type, std::vector<std::byte>& body) {
+    if (type != RecordType::kSchedule) return true;
+    char* bytes = reinterpret_cast<char*>(body.data());
+    const auto at = std::string_view(bytes, body.size()).find(before);
+    if (at != std::string_view::npos) after.copy(bytes + at, after.size()), ++changed;
+    return true;
+  });
+  EXPECT_GT(changed, 0);
+  return made;
+}
+
+// A zone that is not installed, a spec of a newer program: the entry does not run here, and is not forgotten either.
+TEST(JournalReturn, AScheduleThatThisProgramCannotReadStaysInTheJournal) {
+  PowerStore store;
+  {
+    Host host;
+    host.must_open(store);
+    ASSERT_TRUE(beat::ScheduleStore(*host.producer)
+                    .put(entry(R"({"id":"a","task":"work","queue":"durable","spec":"every:60s"})"), kOrigin)
+                    .ok());
+    fire(host, "a", kOrigin + 60 * kSecondNs, 3);
+    host.flush();
+  }
+  PowerStore disk(with_text(store.image(), "every:60s", "never:60s"));
+  for (int boot = 0; boot < 2; ++boot) {
+    Host after(0, shm::Durability::kMemory);
+    after.must_open(disk);
+    EXPECT_TRUE(beat::ScheduleStore(*after.producer).list().empty());
+    for (std::uint64_t i = 0; i < 3000; ++i) {  // the file that it was written to is used again
+      after.put(i);
+      if (i % 50 == 0) {
+        after.flush();
+        (void)after.drain();
+      }
+    }
+    (void)after.drain();
+    after.flush();
+    after.must_open(disk);  // another writer of the same segment
+  }
+  LiveSet live;
+  std::vector<Contents> contents;
+  ASSERT_TRUE(read_journal(
+                  disk, OnDamage::kStop, [&live](const Record& record) { return live.apply(record); }, &contents)
+                  .ok());
+  ASSERT_TRUE(live.schedules().contains("a"));
+  EXPECT_NE(live.schedules().at("a").definition.find("never:60s"), std::string_view::npos);
+  EXPECT_EQ(live.schedules().at("a").fired_ns, kOrigin + 60 * kSecondNs);
+}
+
+// Whoever makes a segment gives its queues their settings; what a person puts back before there is a writer stands.
+TEST(JournalReturn, WhatIsPutBackBeforeTheFirstWriterStays) {
+  PowerStore store;
+  {
+    Host host;
+    host.must_open(store);
+    ASSERT_TRUE(engine::apply_settings(*host.segment, host.queue, every_setting()));
+    host.flush();
+  }
+  Host after(0, shm::Durability::kMemory);
+  LiveSet live;
+  ASSERT_TRUE(read_journal(store, OnDamage::kStop, [&live](const Record& record) { return live.apply(record); }).ok());
+  restore_queues(*after.segment, live);
+  ASSERT_EQ(engine::settings_of(*after.segment, after.queue), every_setting());
+  ASSERT_TRUE(engine::apply_settings(*after.segment, after.queue, {}));
+  after.must_open(store);
+  EXPECT_EQ(engine::settings_of(*after.segment, after.queue), engine::QueueSettings{});
+}
+
+// ---- every kind of record
 
 // All that comes back, as a text.
 std::string back_from(const Image& image, TaskId kept) {

@@ -406,11 +406,12 @@ TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
   PowerStore store;
   const std::string bulk(4000, 'x');  // so that they are several batches
   std::multiset<std::uint64_t> all;
+  std::map<std::uint64_t, TaskId> ids;
   {
     Host host;
     host.must_open(store, kLargeFiles);
     for (std::uint64_t i = 1; i <= 300; ++i) {
-      host.put(i, [&](TaskSpec&, TaskExtras& extras) { extras.headers = bulk; });
+      ids[i] = host.put(i, [&](TaskSpec&, TaskExtras& extras) { extras.headers = bulk; });
       all.insert(i);
     }
     host.flush();
@@ -426,6 +427,11 @@ TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
     disk.fail_write(-1, PowerStore::Fault::kNone);
     after.flush();
     EXPECT_EQ(after.alive(), all) << "write " << n;
+    for (const auto& [number, id] : ids) {  // also where a slot of a restore that failed has one's old id still
+      const auto info = engine::Query(*after.producer).task(id);
+      ASSERT_TRUE(info) << "write " << n << ", task " << number;
+      EXPECT_EQ(0, std::memcmp(info->payload.data(), &number, sizeof number)) << "write " << n;
+    }
     EXPECT_EQ(test::slots_in(*after.segment, shm::State::kWaiting), 0u);
     EXPECT_EQ(test::broken_invariants(*after.producer), "");
   }
