@@ -119,8 +119,10 @@ redis.call('HSETNX', KEYS[1], 'fired', '0')
 redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1])
 return new)lua";
 
-// KEYS entry, index, history, what is on its way. ARGV id. 1 when it was there.
+// KEYS entry, index, history, what is on its way. ARGV id. 1 when it was there; -1 and nothing is done while a tick of it
+// is on its way: it has been counted as fired.
 inline constexpr std::string_view kRemoveScript = R"lua(
+if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3], KEYS[4])
 return redis.call('DEL', KEYS[1]))lua";

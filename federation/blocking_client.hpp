@@ -41,7 +41,7 @@ class BlockingClient {
   // kRefused with the server's words for an error reply or when a connection is lost.
   Result<OwnedReply> ask(std::vector<std::string_view> argv);
 
-  // Keys that match, of one type, from every node; each at least once, if it is there all the time.
+  // Keys that match, of one type, from every node; each at least once, if it and its slot stay where they are.
   Result<std::vector<std::string>> keys_like(std::string_view pattern, std::string_view type);
 
   // False after a fault: connect anew.

@@ -36,9 +36,21 @@ struct NodeLine {
     if (bad != std::errc() || end != port.data() + port.size() || node.address.port == 0 || node.address.host.empty())
       return std::nullopt;
     const std::size_t flags = std::min(line.find(' ', to), line.size());
-    const std::string_view words = line.substr(flags, line.find(' ', flags + 1) - flags);
-    node.serves = words.find("master") != words.npos && words.find("fail") == words.npos;
+    std::string_view words = line.substr(std::min(flags + 1, line.size()));
+    words = words.substr(0, words.find(' '));
+    node.serves = has_flag(words, "master") && !has_flag(words, "fail");
     return node;
+  }
+
+ private:
+  // `words`: flags with commas between them; one may begin with another ("fail", "fail?", "nofailover").
+  static bool has_flag(std::string_view words, std::string_view flag) {
+    while (!words.empty()) {
+      const std::string_view word = words.substr(0, words.find(','));
+      if (word == flag) return true;
+      words.remove_prefix(std::min(word.size() + 1, words.size()));
+    }
+    return false;
   }
 };
 

@@ -158,12 +158,15 @@ Result<Change> SharedSchedules::put(const beat::Entry& entry) {
 }
 
 Result<Change> SharedSchedules::remove(std::string_view id) {
-  if (auto sent = send_tick(id); !sent.ok()) return sent.error();
   const std::string key = keys_.schedule(id), index = keys_.schedule_index(), history = keys_.schedule_history(id),
                     sending = keys_.schedule_sending(id);
-  const auto answer = redis_.ask({"EVAL", kRemoveScript, "4", key, index, history, sending, id});
-  if (!answer.ok()) return answer.error();
-  return answer->integer != 0 ? Change::kRemoved : Change::kNone;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (auto sent = send_tick(id); !sent.ok()) return sent.error();
+    const auto answer = redis_.ask({"EVAL", kRemoveScript, "4", key, index, history, sending, id});
+    if (!answer.ok()) return answer.error();
+    if (answer->integer >= 0) return answer->integer != 0 ? Change::kRemoved : Change::kNone;
+  }
+  return Error{Errc::kRefused, "one tick after the other is on its way; disable the schedule first"};
 }
 
 Result<void> SharedSchedules::send_tick(std::string_view id) {

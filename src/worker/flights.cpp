@@ -145,14 +145,19 @@ void Flights::answer_where() {
   ControlRequest request;
   if (!take_request(row, request) || request.command != Command::kWhere) [[likely]]
     return;
+  tell_received(engine_, request, base::monotonic_ns());
+  Answer what = Answer::kRefused;
+  std::uint32_t value = 0;
   for (co::Hook* at = flights_.next; at != &flights_; at = at->next) {
     Flight& flight = *static_cast<Flight*>(at);
     if (flight.lease().slot != request.argument) continue;
     const co::Waiter* waiter = flight.scope().first_waiter();
-    const io::WaitsFor waits = waiter == nullptr ? io::WaitsFor{} : waiter->waits_for();
-    return answer(row, request, Answer::kDone, waits.pack());
+    value = (waiter == nullptr ? io::WaitsFor{} : waiter->waits_for()).pack();
+    what = Answer::kDone;
+    break;
   }
-  answer(row, request, Answer::kRefused, 0);
+  answer(row, request, what, value);
+  tell_answered(engine_, request, what, base::monotonic_ns());
 }
 
 void Flights::land(Flight& flight) {

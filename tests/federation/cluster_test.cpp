@@ -169,5 +169,19 @@ TEST_F(ClusterTest, KeysOfAllNodesAreFound) {
   EXPECT_EQ(std::set<std::string>(found->begin(), found->end()), put);
 }
 
+TEST(ClusterNodes, AMasterServesUnlessItHasFailed) {
+  const auto serves = [](const char* flags) {
+    const auto node =
+        federation::NodeLine::read(std::string("1a2b 127.0.0.1:7001@17001 ") + flags + " - 0 0 1 connected 0-5460");
+    return node && node->serves;
+  };
+  EXPECT_TRUE(serves("master"));
+  EXPECT_TRUE(serves("myself,master"));
+  EXPECT_TRUE(serves("master,nofailover"));
+  EXPECT_TRUE(serves("master,fail?"));  // one node thinks so; it may answer
+  EXPECT_FALSE(serves("master,fail"));
+  EXPECT_FALSE(serves("slave"));
+}
+
 }  // namespace
 }  // namespace stem::test
