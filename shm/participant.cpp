@@ -195,9 +195,9 @@ bool Participant::take_free(std::uint32_t slot) noexcept {
   if (word.state() != State::kFree || word.generation() == ControlWord::kLastGeneration) return false;
   const ControlWord mine = word.next_life(owner());
   if (!control.change(word, mine)) return false;
-    // order(control.recheck): release fence between the change and what the new life writes: who has copied any of that
-    // finds at his second look that the word has moved on. (The change alone is no wall for stores after it.)
 #ifndef __SANITIZE_THREAD__
+  // order(control.recheck): release fence between the change and what the new life writes: who has copied any of that
+  // finds at his second look that the word has moved on. (The change alone is no wall for stores after it.)
   std::atomic_thread_fence(std::memory_order_release);
 #endif
   add_reserve(slot, mine);

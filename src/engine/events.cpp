@@ -28,6 +28,17 @@ Event event_of(EventKind kind, const TaskView& task, std::int64_t now_ns) {
   return event;
 }
 
+// Of no task.
+Event event_of(EventKind kind, std::uint32_t subject, std::int64_t value, std::string_view text, std::int64_t now_ns) {
+  Event event;
+  event.kind = kind;
+  event.at_ns = now_ns;
+  event.subject = subject;
+  event.value = value;
+  event.text = text;
+  return event;
+}
+
 }  // namespace
 
 std::uint64_t known_handle(Engine& engine, std::uint32_t slot, shm::ControlWord word) noexcept {
@@ -149,13 +160,7 @@ void Engine::tell_tick(const TaskSpec& spec, std::uint64_t handle, const TickNot
 
 void Engine::tell_schedule(EventKind kind, std::uint32_t row, std::int64_t planned_ns, std::string_view text,
                            std::int64_t now_ns) noexcept {
-  Event event;
-  event.kind = kind;
-  event.at_ns = now_ns;
-  event.subject = row;
-  event.value = planned_ns;
-  event.text = text;
-  events_.write(event);
+  events_.write(event_of(kind, row, planned_ns, text, now_ns));
 }
 
 void Engine::tell_queue(EventKind kind, std::uint32_t queue, std::int64_t now_ns) noexcept {
@@ -168,13 +173,7 @@ void Engine::tell_queue(EventKind kind, std::uint32_t queue, std::int64_t now_ns
 
 void Engine::tell_worker(EventKind kind, std::uint32_t process, std::int64_t value, std::string_view text,
                          std::int64_t now_ns) noexcept {
-  Event event;
-  event.kind = kind;
-  event.at_ns = now_ns;
-  event.subject = process;
-  event.value = value;
-  event.text = text;
-  events_.write(event);
+  events_.write(event_of(kind, process, value, text, now_ns));
 }
 
 }  // namespace stem::engine

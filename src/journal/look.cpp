@@ -116,7 +116,7 @@ void Writer::scan() {
   if (scan_cursor_ == 0) say_queues();
   const std::uint32_t used = slots_used();
   for (std::uint32_t i = 0; i < kStretch && room() && scan_cursor_ < used; ++i)
-    if (look(scan_cursor_)) ++scan_cursor_;
+    if (look(scan_cursor_)) ++scan_cursor_;  // what the scan says is to be whole: one that changes is looked at again
   if (scan_cursor_ < used) return;
   scanning_ = false;
   filling_->ends_scan = true;  // what the scan had to say is in here, or before

@@ -83,7 +83,7 @@ Result<Opened> Writer::open() {
 // A segment that this journal has never met is a new one: its queues are as they were, unless somebody has set them
 // anew.
 void restore_queues(shm::Segment& segment, const LiveSet& live) {
-  // Once: what somebody has put back to the default since is his word, too.
+  // Once: what somebody has put back to the default since is his word, too. (Release, below: after all that it speaks of.)
   if (segment.header().journal_met.load(std::memory_order_acquire) != 0) return;
   for (const auto& [name, settings] : live.queues()) {
     if (settings == engine::QueueSettings{}) continue;

@@ -10,7 +10,6 @@
 #include "base/log.hpp"
 #include "engine/task.hpp"
 #include "shm/doorbell.hpp"
-#include "shm/names.hpp"
 #include "worker/control.hpp"
 
 namespace stem::worker {
@@ -107,8 +106,7 @@ void Pulse::count_renewal() {
   const std::uint32_t slot = engine::TaskId{1, current}.slot();
   if (slot >= self_.segment().slots_used()) return;  // nonsense in the segment
   const shm::Descriptor& d = self_.segment().descriptor(slot);
-  const std::uint32_t queue = d.queue;
-  if ((d.flags & shm::kNoRenew) == 0 && queue < shm::queue_total(self_.segment())) self_.count_renewal_beside(queue);
+  if ((d.flags & shm::kNoRenew) == 0) self_.count_renewal_beside(d.queue);
 }
 
 void Pulse::answer_control() {

@@ -30,6 +30,17 @@ constexpr std::uint32_t kMostStaleInARow = 8;  // of one location by one actor a
 
 enum class Choice : std::uint8_t { kTurn, kFreeTurn, kStore, kDeath };
 
+std::uint64_t changed(std::uint64_t was, Change how, std::uint64_t operand) {
+  switch (how) {
+    case Change::kExchange: break;
+    case Change::kAdd: return was + operand;
+    case Change::kSubtract: return was - operand;
+    case Change::kOr: return was | operand;
+    case Change::kAnd: return was & operand;
+  }
+  return operand;
+}
+
 // Where choices come from. `among` > 1; 0 is what costs nothing: go on, the newest store, live.
 class Chooser {
  public:
@@ -203,14 +214,7 @@ class Machine {
     const std::uint32_t id = memory_.at(at, bytes);
     Location& location = memory_[id];
     const std::uint64_t was = location.stores[location.count - 1].value;
-    std::uint64_t value = operand;
-    switch (how) {
-      case Change::kExchange: break;
-      case Change::kAdd: value = was + operand; break;
-      case Change::kSubtract: value = was - operand; break;
-      case Change::kOr: value = was | operand; break;
-      case Change::kAnd: value = was & operand; break;
-    }
+    std::uint64_t value = changed(was, how, operand);
     if (bytes < 8) value &= (std::uint64_t{1} << bytes * 8) - 1;
     memory_.replace(current_, id, value, order);
     wrote(id, order);
@@ -571,14 +575,7 @@ void store(void* at, unsigned bytes, std::uint64_t value, std::memory_order orde
 std::uint64_t change(void* at, unsigned bytes, Change how, std::uint64_t operand, std::memory_order order, Site site) {
   if (exploring()) return machine().change(at, bytes, how, operand, order, site);
   const std::uint64_t was = load(at, bytes, order, site);
-  std::uint64_t value = operand;
-  switch (how) {
-    case Change::kExchange: break;
-    case Change::kAdd: value = was + operand; break;
-    case Change::kSubtract: value = was - operand; break;
-    case Change::kOr: value = was | operand; break;
-    case Change::kAnd: value = was & operand; break;
-  }
+  const std::uint64_t value = changed(was, how, operand);
   store(at, bytes, value, order, site);
   return was;
 }
