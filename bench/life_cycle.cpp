@@ -12,13 +12,14 @@
 #include "bench/failure.hpp"
 #include "bench/floor.hpp"
 #include "bench/scene.hpp"
+#include "worker/worker_options.hpp"
 
 namespace stem::bench {
 
 namespace {
 
-constexpr std::uint32_t kTasksPerClockRead = 8;  // the handlers are far below a microsecond
-constexpr std::uint64_t kPublishEvery = 64;      // tasks between two stores of the producers' counters
+using worker::kTasksPerClockRead;            // as a worker process does with handlers this quick
+constexpr std::uint64_t kPublishEvery = 64;  // tasks between two stores of the producers' counters
 
 // Written by the worker, read by one producer: how many of its tasks are over.
 struct alignas(128) Done {

@@ -69,7 +69,7 @@ class TaskLedger {
 
  private:
   std::vector<bool> marked_;
-  std::vector<char> expected_;
+  std::uint32_t payload_bytes_;
   std::uint64_t seen_ = 0;
 };
 

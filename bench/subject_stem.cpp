@@ -11,13 +11,14 @@
 #include "bench/peer.hpp"
 #include "bench/scene.hpp"
 #include "bench/stem_producer.hpp"
+#include "worker/worker_options.hpp"
 
 namespace stem::bench {
 
 namespace {
 
 constexpr std::uint32_t kPrefetch = 64;
-constexpr std::uint32_t kTasksPerClockRead = 8;
+using worker::kTasksPerClockRead;
 
 }  // namespace
 

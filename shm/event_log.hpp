@@ -102,33 +102,30 @@ class EventWriter {
 
   explicit EventWriter(Participant& self) noexcept
       : self_(self),
-        until_ns_(self.segment().header().events_until_ns),
-        steps_until_ns_(self.segment().header().steps_until_ns) {}
+        until_ns_(&self.segment().header().events_until_ns),
+        steps_until_ns_(&self.segment().header().steps_until_ns) {}
 
   // Whether somebody wants to know what every task does. A load of a word that is nearly always in the cache.
-  bool followed(std::int64_t now_ns) const noexcept {
-    return until_ns_.load(std::memory_order_relaxed) > now_ns || listener_;
-  }
+  bool followed(std::int64_t now_ns) const noexcept { return until_ns_->load(std::memory_order_relaxed) > now_ns; }
   // Whether somebody wants to know each step, too. Who does is also followed().
-  bool stepped(std::int64_t now_ns) const noexcept {
-    return steps_until_ns_.load(std::memory_order_relaxed) > now_ns || listens_to_steps_;
-  }
+  bool stepped(std::int64_t now_ns) const noexcept { return steps_until_ns_->load(std::memory_order_relaxed) > now_ns; }
   void write(const Event& event) noexcept;
   // Called in this process after each event, before write() returns, by whoever writes. It must not throw. To be set
   // before the first event.
   void listen(Listener listener, EventDetail detail = EventDetail::kTasks) {
     listener_ = std::move(listener);
-    listens_to_steps_ = detail == EventDetail::kSteps;
+    until_ns_ = &kForEver;
+    if (detail == EventDetail::kSteps) steps_until_ns_ = &kForEver;
   }
 
  private:
   void put(const Event& event) noexcept;
 
   Participant& self_;
-  const std::atomic<std::int64_t>& until_ns_;
-  const std::atomic<std::int64_t>& steps_until_ns_;
+  static constexpr std::atomic<std::int64_t> kForEver{INT64_MAX};
+  const std::atomic<std::int64_t>* until_ns_;  // the segment's words; kForEver once a listener of ours wants to know
+  const std::atomic<std::int64_t>* steps_until_ns_;
   Listener listener_;
-  bool listens_to_steps_ = false;
   std::mutex mutex_;
   bool committed_ = false;
 };

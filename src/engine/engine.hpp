@@ -198,14 +198,21 @@ class Engine {
   // Reads the task of a lease. False: its descriptor makes no sense (it was quarantined) or the lease is
   // lost; forget it.
   bool view(const Lease& lease, TaskView& into) noexcept {
-    return lease.item != 0 ? view_item(lease, into) : view_single(lease, into);
+    const HeldRun& run = *at_run_;
+    const std::uint32_t index = lease.item - 1;  // of a task that is no item: beyond every run
+    if (into.run != run.serial || index >= run.count || !run.is_of(lease)) return view_first(lease, into);
+    if (!run.control->stands(lease.word)) return false;
+    // The view of the item before: the rest is the same.
+    into.id.handle = run.handle + (std::uint64_t{lease.item} << TaskId::kItemShift);
+    into.payload = {run.items + std::size_t{index} * kRunItemBytes, run.head.bytes[index]};
+    return true;
   }
   // Asks whether the handler may start now (expiry, rate and concurrency limits), and notes it: counters, queue
   // wait, what is being run (for crash records). Only kStart lets the handler run; with any other answer the
   // lease has been dealt with.
   Begin begin(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept {
-    HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (lease.item == 0 || run.limited || !run.is_of(lease)) return begin_single(lease, task, now_ns);
+    HeldRun& run = *at_run_;
+    if (task.run != run.serial || run.limited) return begin_single(lease, task, now_ns);
     note_start(task, now_ns, /*new_here=*/true);
     if (run.begun_ns != now_ns) {
       record_waits(run);
@@ -223,8 +230,8 @@ class Engine {
   // run's last item, or with the next claim() or commit_acks(). Until then the end is on record (run.hpp) and
   // survives this process. For handlers so quick that the rest of the run is over soon.
   Settled succeed_later(const Lease& lease, const TaskView& task, std::int64_t now_ns) noexcept {
-    HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (acking_ != &run || lease.item == 0 || !run.is_of(lease) || run.has_ended(lease.item))
+    HeldRun& run = *at_run_;
+    if (acking_ != &run || task.run != run.serial || run.has_ended(lease.item))
       return succeed_first(lease, task, now_ns);
     if (events_.followed(now_ns)) [[unlikely]]
       tell_succeeded(task, started_ns(), now_ns);
@@ -387,37 +394,19 @@ class Engine {
                               std::int64_t now_ns) noexcept;
   // ---- runs (run.cpp)
   std::uint32_t run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept;
-  EnqueueStatus enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids, std::int64_t now_ns) noexcept;
+  EnqueueStatus enqueue_runs(const TaskSpec* specs, std::size_t count, TaskId* ids, std::size_t& done,
+                             std::int64_t now_ns) noexcept;
+  EnqueueStatus enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids, shm::HintCell& hint,
+                            std::int64_t now_ns) noexcept;
   std::uint32_t expand_run(const Lease& run, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t lift_mask(const Lease& run) noexcept;
   void prefetch_items(const shm::Descriptor& d) const noexcept;
-  // Our copy of the run of this lease; null when the lease is lost.
-  HeldRun* held_run(const Lease& lease) noexcept {
-    HeldRun& run = runs_[lease.slot % kHeldRuns];
-    if (run.is_of(lease)) [[likely]]
-      return holds(lease) ? &run : nullptr;
-    return load_run(lease);
-  }
   HeldRun* load_run(const Lease& lease) noexcept;
-  bool view_single(const Lease& lease, TaskView& into) noexcept;
-  bool view_item(const Lease& lease, TaskView& into) noexcept {
-    const HeldRun* run = held_run(lease);
-    const std::uint32_t index = lease.item - 1;
-    if (run == nullptr || index >= run->count) return false;
-    into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
-    into.payload = {run->items + std::size_t{index} * kRunItemBytes, run->head.bytes[index]};
-    if (into.run == run->serial) return true;  // the view of the item before: the rest is the same
-    into.run = run->serial;
-    into.queue = run->queue;
-    into.task = run->task;
-    into.priority = run->priority;
-    into.max_retries = run->max_retries;
-    into.flags = run->flags;
-    into.enqueued_ns = run->enqueued_ns;
-    into.tally = {};
-    into.has_extras = false;
-    return true;
+  bool view_first(const Lease& lease, TaskView& into) noexcept {
+    return lease.item != 0 ? view_item(lease, into) : view_single(lease, into);
   }
+  bool view_single(const Lease& lease, TaskView& into) noexcept;
+  bool view_item(const Lease& lease, TaskView& into) noexcept;
   Begin begin_single(const Lease& lease, TaskView& task, std::int64_t now_ns) noexcept;
   // What is being run, for crash records, and that it was started.
   void note_start(const TaskView& task, std::int64_t now_ns, bool new_here = false) noexcept {
@@ -436,8 +425,8 @@ class Engine {
     run.acked |= bit;
     // order(run.acked): release; after everything the handler did. Pairs with the acquire of who takes the
     // run from us.
-    self_.row().acked.store(shm::acked_word(run.slot, run.word.generation(), run.acked), std::memory_order_release);
-    return (run.gone | run.acked) == full_mask(run.count) ? commit_acks() : Settled::kDone;
+    self_.row().acked.store(run.nothing_acked | run.acked, std::memory_order_release);
+    return (run.gone | run.acked) == run.all ? commit_acks() : Settled::kDone;
   }
   Settled settle_item(const Lease& lease, const TaskView& task, shm::Counter counter, std::int64_t now_ns) noexcept;
   bool mark_item(const Lease& lease, bool moved, bool& last) noexcept;
@@ -526,6 +515,7 @@ class Engine {
   bool keeps_items_ = false;
   bool holds_wakes_ = false;
   std::uint32_t held_wakes_ = 0;
+  HeldRun* at_run_ = runs_;    // whose item was viewed last
   HeldRun* acking_ = nullptr;  // the run with acknowledgements that are not committed
   shm::Ring inbox_;
   shm::Ring delayed_;  // hints of delayed tasks for the keeper's heap

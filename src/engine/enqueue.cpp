@@ -222,11 +222,12 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
   done = 0;
   EnqueueStatus status = EnqueueStatus::kOk;
   while (done < count && status == EnqueueStatus::kOk) {
-    if (const std::uint32_t length = run_length(specs + done, count - done, now_ns); length != 0) {
-      status = enqueue_run(specs + done, length, ids == nullptr ? nullptr : ids + done, now_ns);
-      if (status == EnqueueStatus::kOk) done += length;
-      if (status != EnqueueStatus::kNoMemory) continue;
+    const std::size_t before = done;
+    status = enqueue_runs(specs, count, ids, done, now_ns);
+    if (status == EnqueueStatus::kNoMemory) {
       status = EnqueueStatus::kOk;  // no block for a run: one by one its tasks need none
+    } else if (done != before || status != EnqueueStatus::kOk) {
+      continue;
     }
     const std::uint32_t queue = specs[done].queue;
     // Hints count as a queue's length once they are pushed: where it is bounded, one by one.

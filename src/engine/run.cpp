@@ -1,6 +1,8 @@
 #include "engine/run.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -21,14 +23,19 @@ using shm::State;
 
 namespace {
 
-bool fits_a_run(const TaskSpec& spec, std::int64_t now_ns) {
-  return spec.extras == nullptr && !spec.keep_result && spec.auto_renew && spec.due_ns <= now_ns &&
-         spec.payload.size() <= kRunItemBytes;
+// All that tells kinds of plain tasks apart, as it stands in a TaskSpec: its first sixteen bytes, none of them padding.
+using Kind = std::array<std::uint64_t, 2>;
+static_assert(offsetof(TaskSpec, in_place) + sizeof(TaskSpec::in_place) == sizeof(Kind) &&
+              offsetof(TaskSpec, due_ns) == sizeof(Kind));
+
+Kind kind_of(const TaskSpec& spec) {
+  Kind kind;
+  std::memcpy(&kind, &spec, sizeof kind);
+  return kind;
 }
 
-bool same_kind(const TaskSpec& a, const TaskSpec& b) {
-  return a.queue == b.queue && a.task == b.task && a.priority == b.priority && a.max_retries == b.max_retries &&
-         a.in_place == b.in_place;
+bool fits_a_run(const TaskSpec& spec, std::int64_t now_ns) {
+  return spec.extras == nullptr && spec.due_ns <= now_ns && spec.payload.size() <= kRunItemBytes;
 }
 
 }  // namespace
@@ -46,13 +53,38 @@ std::uint32_t Engine::run_length(const TaskSpec* specs, std::size_t count, std::
   if (queue.max_length.load(std::memory_order_relaxed) != 0 || queue.rate.load(std::memory_order_relaxed) != 0 ||
       queue.concurrency.load(std::memory_order_relaxed) != 0 || queue.durability.load(std::memory_order_relaxed) != 0)
     return 0;
+  if (specs[0].keep_result || !specs[0].auto_renew || specs[0].attempt != 0) return 0;
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(count, kRunItems));
+  const Kind kind = kind_of(specs[0]);
   std::uint32_t n = 0;
-  while (n < most && fits_a_run(specs[n], now_ns) && same_kind(specs[n], specs[0])) ++n;
+  while (n < most && fits_a_run(specs[n], now_ns) && kind_of(specs[n]) == kind) ++n;
   return n >= kRunLeast ? n : 0;
 }
 
-EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids,
+// As many of the specs from `done` on as make runs of one lane, some runs at most: their hints go together.
+EnqueueStatus Engine::enqueue_runs(const TaskSpec* specs, std::size_t count, TaskId* ids, std::size_t& done,
+                                   std::int64_t now_ns) noexcept {
+  constexpr std::uint32_t kTogether = 4;  // a worker that waits for the first of them waits for a microsecond
+  shm::HintCell hints[kTogether];
+  const std::uint32_t queue = specs[done].queue;
+  const std::uint8_t priority = specs[done].priority;
+  EnqueueStatus status = EnqueueStatus::kOk;
+  std::uint32_t n = 0;
+  for (; n < kTogether && done < count && specs[done].queue == queue && specs[done].priority == priority; ++n) {
+    const std::uint32_t length = run_length(specs + done, count - done, now_ns);
+    if (length == 0) break;
+    status = enqueue_run(specs + done, length, ids == nullptr ? nullptr : ids + done, hints[n], now_ns);
+    if (status != EnqueueStatus::kOk) break;
+    done += length;
+  }
+  if (n == 0) return status;
+  lanes_.push_many(queue, std::min<std::uint32_t>(priority, shm::kPriorities - 1), hints, n);
+  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, n);
+  return status;
+}
+
+// All of it but its hint.
+EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, TaskId* ids, shm::HintCell& hint,
                                   std::int64_t now_ns) noexcept {
   if (const EnqueueStatus admitted = admit(specs[0], now_ns); admitted != EnqueueStatus::kOk) return admitted;
   Filled filled;
@@ -101,8 +133,7 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   self_.count(queue, Counter::kEnqueued, count);
   if (events_.followed(now_ns)) [[unlikely]]
     tell_items(shm::EventKind::kEnqueued);
-  lanes_.push(queue, std::min<std::uint32_t>(specs[0].priority, shm::kPriorities - 1), generation, filled.slot);
-  if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, 1);
+  hint = shm::HintCell(0, generation, filled.slot);
   if (ids != nullptr)
     for (std::uint32_t i = 0; i < count; ++i) ids[i] = TaskId::make(segment_.epoch(), filled.slot, generation, i + 1);
   return EnqueueStatus::kOk;
@@ -151,17 +182,19 @@ std::uint32_t Engine::expand_run(const Lease& claimed, Lease* into, std::uint32_
     end_run(run);
     return 0;
   }
-  const bool all = static_cast<std::uint32_t>(std::popcount(pending)) <= most;
   std::uint32_t n = 0;
+  if (pending == full_mask(count) && count <= most) {  // nearly always
+    for (; n < count; ++n) into[n] = {run.slot, run.word, n + 1};
+    return n;
+  }
+  const bool all = static_cast<std::uint32_t>(std::popcount(pending)) <= most;
   for (; pending != 0 && n < most; pending &= pending - 1) {
     const auto item = static_cast<std::uint32_t>(std::countr_zero(pending)) + 1;
-    if (all) {  // field by field: a copy of the whole would wait for its halves
-      into[n].slot = run.slot;
-      into[n].word = run.word;
-      into[n++].item = item;
+    const Lease lease{run.slot, run.word, item};
+    if (all) {
+      into[n++] = lease;
       continue;
     }
-    const Lease lease{run.slot, run.word, item};
     TaskView task;
     Lease single;
     if (view_item(lease, task) && move_out(lease, task, task.tally, single)) {
@@ -227,6 +260,45 @@ void Engine::prefetch_items(const Descriptor& d) const noexcept {
     shm::prefetch_read(block + std::size_t{line} * shm::kCacheLineBytes);
 }
 
+namespace {
+
+// Whether none of these is more than kRunItemBytes: eight at a time.
+bool lengths_fit(const std::uint8_t (&bytes)[kRunItems]) noexcept {
+  constexpr std::uint64_t kHigh = 0x8080'8080'8080'8080;
+  constexpr std::uint64_t kRoom = 0x0101'0101'0101'0101 * (0x7f - kRunItemBytes);
+  static_assert(kRunItemBytes < 0x80 && kRunItems == 15);
+  std::uint64_t first = 0, last = 0;  // they share one
+  std::memcpy(&first, bytes, sizeof first);
+  std::memcpy(&last, bytes + 7, sizeof last);
+  const auto beyond = [](std::uint64_t eight) { return (eight | ((eight & ~kHigh) + kRoom)) & kHigh; };
+  return (beyond(first) | beyond(last)) == 0;
+}
+
+}  // namespace
+
+bool Engine::view_item(const Lease& lease, TaskView& into) noexcept {
+  HeldRun* run = &runs_[lease.slot % kHeldRuns];
+  if (!run->is_of(lease))
+    run = load_run(lease);
+  else if (!holds(lease))
+    run = nullptr;
+  const std::uint32_t index = lease.item - 1;
+  if (run == nullptr || index >= run->count) return false;
+  at_run_ = run;
+  into.run = run->serial;
+  into.id = TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item);
+  into.payload = {run->items + std::size_t{index} * kRunItemBytes, run->head.bytes[index]};
+  into.queue = run->queue;
+  into.task = run->task;
+  into.priority = run->priority;
+  into.max_retries = run->max_retries;
+  into.flags = run->flags;
+  into.enqueued_ns = run->enqueued_ns;
+  into.tally = {};
+  into.has_extras = false;
+  return true;
+}
+
 // Reads and checks it. All items come over in one go, which hides most of the way from the producer's core.
 HeldRun* Engine::load_run(const Lease& lease) noexcept {
   HeldRun& r = runs_[dropping_ ? kHeldRuns : lease.slot % kHeldRuns];
@@ -255,9 +327,7 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
   const std::size_t wanted = std::size_t{r.count} * kRunItemBytes;
   const bool sane = r.count >= 1 && r.count <= kRunItems && bytes.size() >= wanted && wanted <= sizeof r.items &&
                     r.queue < shm::queue_total(segment_) && r.task < shm::task_total(segment_) &&
-                    r.priority < shm::kPriorities &&
-                    std::all_of(std::begin(r.head.bytes), std::end(r.head.bytes),
-                                [](std::uint8_t item_bytes) { return item_bytes <= kRunItemBytes; });
+                    r.priority < shm::kPriorities && lengths_fit(r.head.bytes);
   if (sane) std::memcpy(r.items, bytes.data(), wanted);
   // What was copied is believed only if the word still stands.
   if (!holds(lease)) return nullptr;
@@ -270,6 +340,10 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
   r.serial = ++run_serial_;
   r.slot = lease.slot;
   r.word = lease.word;
+  r.control = &d.control;
+  r.handle = TaskId::make(1, lease.slot, lease.word.generation()).handle;
+  r.nothing_acked = shm::acked_word(lease.slot, lease.word.generation(), 0);
+  r.all = full_mask(r.count);
   return &r;
 }
 

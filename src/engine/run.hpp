@@ -31,6 +31,7 @@
 
 #include "engine/task.hpp"
 #include "shm/layout.hpp"
+#include "shm/transitions.hpp"
 
 namespace stem::engine {
 
@@ -51,13 +52,18 @@ std::uint64_t moved_key(std::uint64_t item_handle) noexcept;
 
 // A run whose items this engine runs: its own copy, checked once. Private to an engine.
 struct HeldRun {
-  std::uint64_t serial = 0;  // of the copy
+  static constexpr std::uint64_t kNothing = ~std::uint64_t{0};
+  std::uint64_t serial = kNothing;  // of the copy; a view that was read from it names it
   std::uint32_t slot = ~0u;
-  shm::ControlWord word;
   std::uint32_t count = 0;
-  std::uint32_t gone = 0;   // items that are over or moved, in the mask word
-  std::uint32_t moved = 0;  // of these, the moved ones
-  std::uint32_t acked = 0;  // succeeded, in our roster row, not in the mask word yet
+  shm::ControlWord word;
+  const shm::ControlCell* control = nullptr;  // of the slot
+  std::uint64_t handle = 0;                   // TaskId::handle of the run; an item's is by its number higher
+  std::uint64_t nothing_acked = 0;            // acked_word() of no item
+  std::uint32_t all = 0;                      // a bit for each item
+  std::uint32_t gone = 0;                     // items that are over or moved, in the mask word
+  std::uint32_t moved = 0;                    // of these, the moved ones
+  std::uint32_t acked = 0;                    // succeeded, in our roster row, not in the mask word yet
   std::uint32_t queue = 0;
   std::uint32_t task = 0;
   std::int64_t enqueued_ns = 0;

@@ -100,9 +100,9 @@ struct TaskExtras {
 struct TaskSpec {
   std::uint32_t queue = 0;
   std::uint32_t task = 0;
-  std::uint8_t priority = 0;  // clamped to 0..9
   std::uint16_t max_retries = kDefaultMaxRetries;
   std::uint16_t attempt = 0;  // attempts that it has behind it, on another host
+  std::uint8_t priority = 0;  // clamped to 0..9
   bool keep_result = false;
   bool auto_renew = true;
   bool in_place = false;    // the payload is a trivially copyable argument
@@ -128,9 +128,12 @@ struct EnqueueResult {
 
 // A claimed task in the hands of a worker. `word` names the grant; every later call names it again.
 struct Lease {
+  constexpr Lease() = default;
+  constexpr Lease(std::uint32_t in_slot, shm::ControlWord held, std::uint32_t of_item = 0)
+      : slot(in_slot), item(of_item), word(held) {}
   std::uint32_t slot = 0;
-  shm::ControlWord word;
   std::uint32_t item = 0;  // 1..15: this item of the run in `slot`
+  shm::ControlWord word;
 };
 
 // What a finished task left behind.

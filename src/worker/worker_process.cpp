@@ -250,7 +250,7 @@ const HandlerEntry* WorkerProcess::handler_of(std::uint32_t task) {
 // Reads the clock when it is time to, and shares what it says among the tasks since the last reading.
 std::int64_t WorkerProcess::clock_task(const engine::TaskView& task, std::int64_t started_ns, bool now) {
   timing_.tasks[timing_.grouped++] = task.task;
-  if (!now && timing_.tiny() && timing_.grouped < Timing::kGroup) return started_ns;
+  if (!now && timing_.tiny() && timing_.grouped < kTasksPerClockRead) return started_ns;
   const std::int64_t ended = base::monotonic_ns();
   const std::int64_t each = std::max<std::int64_t>(0, ended - timing_.group_start_ns) / timing_.grouped;
   std::uint32_t same = 1;

@@ -40,11 +40,10 @@ class WorkerProcess {
   // How one attempt is timed: a clock read costs as much as the smallest handlers do, so tasks that
   // are over in less than a microsecond share one read.
   struct Timing {
-    static constexpr std::uint32_t kGroup = 8;
     static constexpr std::int64_t kTinyNs = 1'000;
     std::int64_t mean_ns = 1'000'000;  // of the last tasks; starts as "slow"
     std::int64_t group_start_ns = 0;
-    std::uint32_t tasks[kGroup];
+    std::uint32_t tasks[kTasksPerClockRead];
     std::uint32_t grouped = 0;
     bool tiny() const { return mean_ns < kTinyNs; }
   };
