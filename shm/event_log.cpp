@@ -103,8 +103,8 @@ void EventWriter::put(const Event& event) noexcept {
   words[4] = static_cast<std::uint64_t>(event.value);
   const char* name = self_.row().name;
   const std::string_view by(name, ::strnlen(name, sizeof self_.row().name));
-  std::memcpy(words + kNameAt, by.data(), whole_characters(by, kEventNameBytes));
-  std::memcpy(words + kTextAt, event.text.data(), whole_characters(event.text, kEventTextBytes));
+  by.copy(reinterpret_cast<char*>(words + kNameAt), whole_characters(by, kEventNameBytes));
+  event.text.copy(reinterpret_cast<char*>(words + kTextAt), whole_characters(event.text, kEventTextBytes));
 
   std::atomic<std::uint64_t>& next = self_.row().events_next;
   const std::uint64_t position = next.load(std::memory_order_relaxed);

@@ -160,6 +160,7 @@ def _described(error: BaseException) -> bytes:
 
 
 _LOOK_S = 0.05  # at whether a coroutine handler is asked to stop
+_CHILDREN_S = 5.0  # for what a handler started and left, to end once it is cancelled
 
 
 class _Loop:
@@ -169,11 +170,12 @@ class _Loop:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
 
-    def run(self, task: Task, coroutine: Any) -> Any:
+    def run(self, task: Task, coroutine: Any, keeps: bool) -> Any:
         asyncio.set_event_loop(self._loop)
-        return self._loop.run_until_complete(self._attended(task, coroutine))
+        return self._loop.run_until_complete(self._attended(task, coroutine, keeps))
 
-    async def _attended(self, task: Task, coroutine: Any) -> Any:
+    async def _attended(self, task: Task, coroutine: Any, keeps: bool) -> Any:
+        before = asyncio.all_tasks()
         handler = asyncio.ensure_future(coroutine)
         try:
             while not (await asyncio.wait([handler], timeout=_LOOK_S))[0]:
@@ -182,11 +184,23 @@ class _Loop:
                     await asyncio.wait([handler])
             return await handler
         finally:
-            # What it started and did not wait for ends with it.
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for other in others:
-                other.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            if not keeps:
+                await self._end_children(asyncio.all_tasks() - before)
+
+    @staticmethod
+    async def _end_children(children: set[asyncio.Task[Any]]) -> None:
+        """What a handler started and did not wait for ends with it. One that does not let itself be cancelled must not
+        keep the process: it is left behind, and said so."""
+        for child in children:
+            child.cancel()
+        if not children:
+            return
+        ended, stuck = await asyncio.wait(children, timeout=_CHILDREN_S)
+        for child in ended:
+            if not child.cancelled():
+                child.exception()  # nobody waits for it: not worth a warning when it is collected
+        for child in stuck:
+            print(f"stem: {child.get_coro()} does not end when it is cancelled, and is left behind", file=sys.stderr)
 
 
 class Worker:
@@ -273,7 +287,8 @@ class Worker:
 
     def on_process_start(self, starter: Callable[[], Any]) -> Callable[[], Any]:
         """Called in each worker process before its first task: for connections, which must not be shared by a fork.
-        Where it raises, the task's attempt fails, and it is called again for the next."""
+        Where it raises, the task's attempt fails, and it is called again for the next. An `async def` may leave tasks on
+        the event loop, a connection's reader say: they run while handlers do, and end with the process."""
         self._starters.append(starter)
         return starter
 
@@ -329,7 +344,7 @@ class Worker:
     def _attempt(self, task: Task, pointer: int, handler: Handler, how: Decode) -> None:
         try:
             while self._waiting_starters:
-                self._awaited(task, self._waiting_starters[0]())
+                self._awaited(task, self._waiting_starters[0](), keeps=True)
                 del self._waiting_starters[0]
             try:
                 args = decode(task.payload, how)
@@ -353,12 +368,13 @@ class Worker:
         except BaseException as e:  # SystemExit and KeyboardInterrupt too: the process is not the handler's to end
             lib.stem_task_error(pointer, error_kind(e).encode(), _described(e))
 
-    def _awaited(self, task: Task, value: Any) -> Any:
+    def _awaited(self, task: Task, value: Any, keeps: bool = False) -> Any:
+        """`keeps`: what it starts and does not wait for belongs to the process."""
         if not inspect.iscoroutine(value):
             return value
         if self._loop is None:
             self._loop = _Loop()
-        return self._loop.run(task, value)
+        return self._loop.run(task, value, keeps)
 
 
 def _words(error: Exception) -> bytes:

@@ -28,6 +28,7 @@ const char* to_string(ExitReason reason) noexcept {
     case ExitReason::kRecycledMemory: return "max-memory-per-child";
     case ExitReason::kDetached: return "detached";
     case ExitReason::kNoRoom: return "no-room";
+    case ExitReason::kHardLimit: return "hard-time-limit";
   }
   return "unknown";
 }

@@ -23,6 +23,7 @@ enum class ExitReason : std::uint32_t {
   kRecycledMemory,  // --max-memory-per-child
   kDetached,        // its row was taken from it (a handler closed its descriptors, say)
   kNoRoom,          // it could not join the segment
+  kHardLimit,       // a handler was past its hard time limit. W: the supervisor too, who kills it
 };
 const char* to_string(ExitReason reason) noexcept;
 

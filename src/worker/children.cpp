@@ -286,24 +286,23 @@ void Children::count_restart(const Departed& departed, int status, ExitReason re
     case ExitReason::kRecycledMemory: cause = shm::RestartCause::kRecycledMemory; break;
     case ExitReason::kDetached: cause = shm::RestartCause::kDetached; break;
     case ExitReason::kNoRoom: cause = shm::RestartCause::kNoRoom; break;
+    case ExitReason::kHardLimit: cause = shm::RestartCause::kHardTimeLimit; break;
   }
-  if (departed.hard_limit) cause = shm::RestartCause::kHardTimeLimit;
   auto& count = engine_.self().row().restarts[static_cast<std::uint32_t>(cause)];
   count.store(count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
 void Children::log_exit(const Departed& departed, int status, ExitReason reason) {
   std::string cause = to_string(reason);
-  if (departed.hard_limit) {
-    cause = "hard-time-limit";
-  } else if (WIFSIGNALED(status)) {
+  if (reason != ExitReason::kHardLimit && WIFSIGNALED(status)) {
     const char* name = ::sigabbrev_np(WTERMSIG(status));
     cause = std::string("SIG") + (name == nullptr ? "?" : name);
   } else if (reason == ExitReason::kNone) {
     cause = "exit-" + std::to_string(WEXITSTATUS(status));
   }
   if (stop_ == StopMode::kNone) count_restart(departed, status, reason);
-  const auto level = reason == ExitReason::kNone ? log::Level::kWarn : log::Level::kInfo;
+  const bool expected = reason != ExitReason::kNone && reason != ExitReason::kHardLimit;
+  const auto level = !expected ? log::Level::kWarn : log::Level::kInfo;
   engine_.tell_worker(shm::EventKind::kProcessEnded, departed.row, departed.pid, departed.name + ": " + cause,
                       base::monotonic_ns());
   log::write(level, "worker ended", {{"worker", departed.name}, {"worker_pid", departed.pid}, {"cause", cause}});

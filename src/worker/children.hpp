@@ -68,7 +68,6 @@ class Children {
     std::uint32_t row = 0;
     std::uint64_t incarnation = 0;  // 0 = it never joined
     ChildPagePtr page;
-    bool hard_limit = false;
   };
 
   void start(Child& child, std::int64_t now_ns);

@@ -171,17 +171,14 @@ void Flights::land(Flight& flight) {
 }
 
 // Its hard limit is over, and what it waits for cannot be called off: a thread that the kernel holds, a file server that
-// is gone. The supervisor is told as by a handler that stays on the processor, and ends the process; the others under way
-// run again. Nothing else runs meanwhile, so that nobody takes the word back. Without a supervisor the pulse ends an
-// orphan.
-void Flights::end_process_for(const Flight& flight) {
+// is gone. Only the end of the process ends it. The others under way run again, when the supervisor, or any keeper, sees
+// the death; nobody is asked and nobody waited for, so that a supervisor that stands still keeps nothing here.
+void Flights::end_process_for(Flight& flight) {
   log::warn("an operation cannot be called off at its handler's hard limit: the process ends",
             {{"task", engine::to_string(flight.task().id)}});
-  page_.hard_deadline_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
-  page_.hard_task.store(flight.task().id.handle, std::memory_order_seq_cst);
-  const std::uint64_t supervisor = engine_.self().row().supervisor.load(std::memory_order_relaxed) & 0xfff;
-  if (supervisor != 0) shm::ring(engine_.segment(), static_cast<std::uint32_t>(supervisor) - 1);
-  for (;;) ::pause();
+  settle_flight(flight, base::monotonic_ns());
+  page_.exit_reason.store(static_cast<std::uint32_t>(ExitReason::kHardLimit), std::memory_order_release);
+  ::_exit(1);
 }
 
 void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {

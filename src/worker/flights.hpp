@@ -52,7 +52,7 @@ class Flights {
   void count_renewals();
   void note_lease(const engine::TaskView& task, bool more);
   void land(Flight& flight);
-  [[noreturn]] void end_process_for(const Flight& flight);
+  [[noreturn]] void end_process_for(Flight& flight);
   void settle_flight(Flight& flight, std::int64_t now_ns);
 
   engine::Engine& engine_;

@@ -11,12 +11,11 @@ void Children::enforce_hard_limit(Child& child, std::int64_t now_ns) {
   const std::uint64_t handle = child.page->hard_task.load(std::memory_order_acquire);
   if (handle == 0 || now_ns < child.page->hard_deadline_ns.load(std::memory_order_relaxed)) return;
   if (child.page->hard_task.load(std::memory_order_acquire) != handle) return;  // over at the last moment
+  // Not the process's fault: no back-off.
+  child.page->exit_reason.store(static_cast<std::uint32_t>(ExitReason::kHardLimit), std::memory_order_release);
   ::kill(child.pid, SIGKILL);
   settle_killed(child, handle, now_ns);
   on_death(child, now_ns);  // the rest of what it held
-  departed_.back().hard_limit = true;
-  child.crashes = 0;  // not the process's fault: no back-off
-  if (child.state == Child::State::kDue) child.restart_ns = now_ns;
 }
 
 // If the lease still is the killed process's: a failed attempt, or the end. It may have been settled

@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,6 +83,38 @@ TEST(SegmentCommand, MadeDescribedProvedListedRemoved) {
   EXPECT_EQ(scene.run({"segment", "info"}).exit_code, 1);
   EXPECT_EQ(scene.run({"segment", "destroy", "--yes"}).exit_code, 1);
   EXPECT_THAT(scene.run({"segment", "list"}).out, HasSubstr("no segments"));
+}
+
+// What only looks must not be able to hurt: it works on a file that it may not write.
+TEST(SegmentCommand, WhoLooksNeedsNoRightToWrite) {
+  Scene scene;
+  const auto segment = scene.segment();
+  TestWorker worker(segment, "mail", [](const engine::TaskView&, std::string&) { return End::kBury; });
+  const std::string id = scene.enqueue({"t", "-q", "mail"});
+  (void)scene.enqueue({"t", "-q", "mail", "--delay", "1h"});
+  worker.await(1);
+  std::filesystem::permissions(segment->path(), std::filesystem::perms::owner_read);
+  RunOptions options = scene.options();
+  options.in_child = [] { ::prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0); };  // root's way around permissions
+  EXPECT_NE(run_stem({"queue", "pause", "mail"}, options).exit_code, 0);
+  for (const auto& command : std::vector<std::vector<std::string>>{{"segment", "list"},
+                                                                   {"segment", "info"},
+                                                                   {"segment", "verify"},
+                                                                   {"segment", "destroy", "--force", "--dry-run"},
+                                                                   {"top", "--once"},
+                                                                   {"observe", "queues"},
+                                                                   {"observe", "federation"},
+                                                                   {"events"},
+                                                                   {"why", id},
+                                                                   {"task", "show", id},
+                                                                   {"dlq", "list"},
+                                                                   {"schedule", "list"},
+                                                                   {"journal", "info"},
+                                                                   {"capacity"}}) {
+    const Outcome outcome = run_stem(command, options);
+    EXPECT_EQ(outcome.exit_code, 0) << command.front() << ' ' << command.back() << ": " << outcome.err;
+    EXPECT_THAT(outcome.out, Not(HasSubstr("wrong-owner"))) << command.front() << ' ' << command.back();
+  }
 }
 
 TEST(SegmentCommand, AbsurdSizesAreRefusedWithTheRange) {

@@ -34,9 +34,18 @@ using worker::TaskContext;
 struct Tally {
   std::atomic<std::uint32_t> begun, ended, destroyed, most_at_once, at_once;
   std::atomic<std::uint32_t> go;  // handlers that wait for it go on
-  std::atomic<std::int64_t> epoll, frames;
+  std::atomic<std::int64_t> epoll, frames, pid;
   std::atomic<std::uint8_t> runs[1 << 18];  // by number of the task: how often it was begun
 };
+
+// Ended, and not yet waited for.
+bool is_zombie(std::int64_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  const std::size_t at = text.rfind(") ");
+  return at != std::string::npos && text[at + 2] == 'Z';
+}
 
 class SharedTally {
  public:
@@ -101,6 +110,26 @@ class FlightsTest : public testing::Test {
     std::vector<engine::TaskId> ids;
     for (std::uint32_t i = 0; i < count; ++i) ids.push_back(fleet.put(task, std::to_string(i), extras, max_retries));
     return ids;
+  }
+  // With epoll; its hard limit is half a second.
+  engine::TaskId begin_one_that_is_stuck_beside(std::uint32_t others) {
+    add_until_go();
+    const std::string fifo = fleet.directory() + "/fifo";
+    EXPECT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    fleet.handlers.on("stuck", CoHandler([this, fifo](TaskContext&) -> Co<Outcome> {
+                        tally->pid = ::getpid();
+                        auto file = co_await File::open(fifo, O_RDONLY);  // nobody opens it to write
+                        co_return file ? Outcome::success() : Outcome::fail("open", file.error().message);
+                      }));
+    fleet.before_run = [] { refuse_io_uring(); };
+    fleet.start();
+    put_many(others);
+    EXPECT_TRUE(wait_begun(others));
+    engine::TaskExtras extras;
+    extras.hard_limit_ns = 500'000'000;
+    const auto id = fleet.put("stuck", {}, &extras);
+    EXPECT_TRUE(wait_until([&] { return tally->pid != 0; }, kPatience));
+    return id;
   }
   bool wait_begun(std::uint32_t count) {
     return wait_until([&] { return tally->begun >= count; }, kPatience);
@@ -628,26 +657,25 @@ TEST_F(FlightsTest, WhereTheKernelRefusesIoUringEpollServes) {
 
 // With epoll files are done by threads, and one that the kernel holds cannot be called off.
 TEST_F(FlightsTest, AStuckFileOperationEndsWithTheProcessAtTheHardLimit) {
-  add_until_go();
-  const std::string fifo = fleet.directory() + "/fifo";
-  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  fleet.handlers.on("stuck", CoHandler([fifo](TaskContext&) -> Co<Outcome> {
-                      auto file = co_await File::open(fifo, O_RDONLY);  // nobody opens it to write
-                      co_return file ? Outcome::success() : Outcome::fail("open", file.error().message);
-                    }));
-  fleet.before_run = [] { refuse_io_uring(); };
-  fleet.start();
-  put_many(10);
-  ASSERT_TRUE(wait_begun(10));
-  engine::TaskExtras extras;
-  extras.hard_limit_ns = 50'000'000;
-  const auto id = fleet.put("stuck", {}, &extras);
+  const auto id = begin_one_that_is_stuck_beside(10);
   ASSERT_TRUE(wait_until([&] { return state_of(id) == "dead"; }, kPatience));
   EXPECT_EQ(static_cast<engine::DeadReason>(fleet.task(id)->failure->reason), engine::DeadReason::kHardTimeLimit);
   EXPECT_TRUE(wait_until([&] { return fleet.restarts(shm::RestartCause::kHardTimeLimit) == 1; }, kPatience));
   ASSERT_TRUE(wait_begun(20)) << "the others run again";
   tally->go = 1;
   ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 10));
+}
+
+TEST_F(FlightsTest, AStuckFileOperationEndsWithTheProcessWhileItsSupervisorStandsStill) {
+  const auto id = begin_one_that_is_stuck_beside(3);
+  fleet.supervisor().stop();
+  EXPECT_TRUE(wait_until([&] { return state_of(id) == "dead"; }, kPatience));
+  EXPECT_TRUE(wait_until([&] { return is_zombie(tally->pid); }, kPatience));
+  fleet.supervisor().resume();
+  ASSERT_TRUE(wait_begun(6)) << "the others run again";
+  EXPECT_TRUE(wait_until([&] { return fleet.restarts(shm::RestartCause::kHardTimeLimit) == 1; }, kPatience));
+  tally->go = 1;
+  ASSERT_TRUE(wait_counted(shm::Counter::kSucceeded, 3));
 }
 
 TEST_F(FlightsTest, EveryFrameIsFreed) {

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "running_dashboard.hpp"
 
 namespace stem::dashboard_test {
@@ -71,6 +73,44 @@ TEST_F(EventsSend, SpansOfTracedTasks) {
   const json& spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"];
   ASSERT_TRUE(spans.is_array() && !spans.empty()) << body;
   for (const json& span : spans) EXPECT_EQ(span["traceId"], "0af7651916cd43dd8448eb211c80319c");
+}
+
+// A batch of small tasks shares slots where it can; under a trace each of them is seen by itself.
+TEST_F(EventsSend, EachTaskOfATracedBatchHasItsThreeSpans) {
+  RunningProgram follower({cli_test::stem_path(), "events", "--follow", "--otlp", url()}, in_scene());
+  ASSERT_TRUE(
+      test::wait_until([&] { return segment_->header().events_until_ns.load() != 0; }, std::chrono::seconds(20)));
+  constexpr std::size_t kTasks = 30;
+  std::string lines;
+  for (std::size_t i = 0; i < kTasks; ++i) lines += std::to_string(i) + "\n";
+  const cli_test::TemporaryDirectory place;
+  const std::string trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const auto made = scene_.run({"enqueue", "t", "-q", "mail", "--jsonl", place.write("batch", lines), "--header",
+                                "traceparent=" + trace, "--ids"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const RunningStem worker(scene_, {"worker", "start", "-q", "mail", "--exec", "t=cat", "--concurrency", "1"});
+
+  std::map<std::string, std::map<std::string, json>> spans;  // by task, by "enqueue", "wait", "execute"
+  std::size_t seen = 0;
+  while (seen < 3 * kTasks) {
+    const auto [path, body] = posted();
+    ASSERT_EQ(path, "/v1/traces") << seen << " spans came";
+    for (const json& span : body["resourceSpans"][0]["scopeSpans"][0]["spans"]) {
+      EXPECT_EQ(span["traceId"], trace.substr(3, 32));
+      EXPECT_EQ(span["parentSpanId"], trace.substr(36, 16));
+      const std::string name = span["name"];
+      for (const json& attribute : span["attributes"])
+        if (attribute["key"] == "messaging.message.id")
+          spans[attribute["value"]["stringValue"]][name.substr(0, name.find(' '))] = span;
+      ++seen;
+    }
+  }
+  EXPECT_EQ(spans.size(), kTasks);
+  for (const auto& [id, of_task] : spans) {
+    EXPECT_THAT(made.out, ::testing::HasSubstr(id));
+    EXPECT_THAT(of_task, ::testing::UnorderedElementsAre(::testing::Key("enqueue"), ::testing::Key("wait"),
+                                                         ::testing::Key("execute")));
+  }
 }
 
 TEST(EventsFlags, SendersGoWithFollow) {

@@ -138,9 +138,22 @@ class Handlers(WithWorker):
         first, second = self.run_it("py.async", 1), self.run_it("py.async", 2)
         self.assertEqual((first["args"], second["args"]), (1, 2))
         self.assertFalse(first["left"])
+        self.assertTrue(first["kept"] and second["kept"])
         with self.assertRaises(stem.TaskFailed) as caught:
             self.run_it("py.async", "raise", max_retries=0)
         self.assertEqual(caught.exception.kind, "KeyError")
+
+    def test_what_a_coroutine_leaves_ends_with_it(self):
+        self.stop(self.worker)
+        self.worker = self.start_python(1)
+        ended = [self.run_it("py.async", n)["ended"] for n in range(3)]
+        self.assertEqual(ended, [0, 1, 2])
+        self.assertTrue(self.run_it("py.async", 4)["kept"], "what a starter left is the process's")
+
+    def test_a_child_that_does_not_let_itself_be_cancelled_keeps_nobody(self):
+        self.assertEqual(self.run_it("py.async", "stubborn")["args"], "stubborn")
+        self.assertIn("never_ends", self.said(self.worker))
+        self.assertEqual([self.run_it("py.async", n)["args"] for n in range(3)], [0, 1, 2])
 
     def test_a_coroutine_is_cancelled_by_who_may(self):
         waiting = self.client.enqueue("py.async", "wait", queue="py")

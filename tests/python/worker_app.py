@@ -12,8 +12,10 @@ import threading
 import time
 
 import stem
+import stem.worker
 
 random.seed(7)
+stem.worker._CHILDREN_S = 0.2
 worker = stem.Worker(queues=["py"], concurrency=int(sys.argv[1]) if len(sys.argv) > 1 else 2, pin="none")
 started = []
 
@@ -21,6 +23,12 @@ started = []
 @worker.on_process_start
 def start():
     started.append(os.getpid())
+
+
+@worker.on_process_start
+async def connect():
+    global background
+    background = asyncio.create_task(asyncio.sleep(3600))  # the process's own: no handler's end ends it
 
 
 @worker.task("py.echo")
@@ -47,9 +55,24 @@ async def slowly(task, args):
     if args == "wait":
         task.progress(0.5)
         await asyncio.sleep(3600)
+    if args == "stubborn":
+        asyncio.create_task(never_ends())
     left = asyncio.create_task(asyncio.sleep(3600))  # ends with its handler
     await asyncio.sleep(0.001)
-    return {"loop": id(asyncio.get_running_loop()), "left": left.done(), "args": args}
+    of_before = [one for one in children if one.done()]
+    children.append(left)
+    return {"left": left.done(), "ended": len(of_before), "kept": not background.done(), "args": args}
+
+
+children = []
+
+
+async def never_ends():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
 
 
 @worker.task("py.describe")

@@ -33,6 +33,10 @@ Result<std::shared_ptr<shm::Segment>> attach_segment(const Context& context) {
   return opened(shm::Segment::attach(context.namespace_name), context);
 }
 
+Result<std::shared_ptr<shm::Segment>> watch_segment(const Context& context) {
+  return opened(shm::Segment::watch(context.namespace_name), context);
+}
+
 Result<Attachment> Attachment::open(const Context& context) {
   auto segment = attach_segment(context);
   if (!segment.ok()) return segment.error();
@@ -40,7 +44,7 @@ Result<Attachment> Attachment::open(const Context& context) {
 }
 
 Result<Attachment> Attachment::watch(const Context& context) {
-  const auto segment = opened(shm::Segment::watch(context.namespace_name), context);
+  const auto segment = watch_segment(context);
   if (!segment.ok()) return segment.error();
   return of(shm::Participant::watch(*segment));
 }

@@ -39,8 +39,9 @@ class Attachment {
   std::unique_ptr<engine::Engine> engine_;  // ends before its participant
 };
 
-// The segment alone, for what needs no row in its roster. The same errors.
+// The segment alone, for what needs no row in its roster; the second maps it read-only. The same errors.
 Result<std::shared_ptr<shm::Segment>> attach_segment(const Context& context);
+Result<std::shared_ptr<shm::Segment>> watch_segment(const Context& context);
 
 // False once its name was removed or given to another segment.
 bool is_named(const shm::Segment& segment);

@@ -180,8 +180,8 @@ class Senders {
 };
 
 int show_events(const EventsOptions& options, const Context& context) {
-  // Read-only but for one word: the segment alone, no row in its roster.
-  const auto segment = attach_segment(context);
+  // No row in its roster, and read-only but for one word that says that somebody follows.
+  const auto segment = options.follow ? attach_segment(context) : watch_segment(context);
   if (!segment.ok()) return fail("events", segment.error());
   const auto wanted = wanted_of(options, **segment);
   if (!wanted.ok()) return fail("events", wanted.error());

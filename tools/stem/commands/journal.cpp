@@ -132,7 +132,7 @@ ordered_json segment_json(const shm::Segment& segment) {
 int journal_info(const Context& context) {
   const auto look = look_at(context);
   if (!look.ok() && look.error().code != Errc::kNotFound) return fail("journal info", look.error());
-  const auto segment = shm::Segment::attach(context.namespace_name);
+  const auto segment = shm::Segment::watch(context.namespace_name);
   if (!look.ok() && !segment.ok()) return fail("journal info", look.error());
   const ordered_json host = segment.ok() ? segment_json(**segment) : ordered_json(nullptr);
   if (context.json) {

@@ -59,7 +59,7 @@ int observe(const FederationOptions& options, const Context& context) {
   const bool has_redis = !redis_url(options.redis, context).empty();
   if (has_redis)
     if (const auto good = redis_options(options.redis, context); !good.ok()) return fail(kName, good.error());
-  const auto segment = attach_segment(context);
+  const auto segment = watch_segment(context);
   // From a host without tasks of its own the cluster can be seen, too.
   if (!segment.ok() && !(has_redis && segment.error().code == Errc::kNotFound)) return fail(kName, segment.error());
   Interrupts interrupts;

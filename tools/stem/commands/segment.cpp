@@ -101,7 +101,7 @@ int list_segments(const Context& context) {
   for (const shm::SegmentEntry& entry : shm::Segment::list()) {
     ordered_json row{
         {"namespace", entry.name_space}, {"path", entry.path}, {"memoryBytes", entry.used_bytes}, {"error", nullptr}};
-    const auto attached = shm::Segment::attach(entry.name_space);
+    const auto attached = shm::Segment::watch(entry.name_space);
     if (!attached.ok()) {
       row["error"] = to_string(attached.error().code);
       table.add_row({entry.name_space,
@@ -255,7 +255,7 @@ void print_info(const shm::Segment& segment, const std::vector<Attached>& partic
 }
 
 int show_info(const Context& context) {
-  const auto segment = attach_segment(context);
+  const auto segment = watch_segment(context);
   if (!segment.ok()) return fail("segment info", segment.error());
   const auto participants = attached_to(**segment);
   const SlotCounts slots = count_slots(**segment);
@@ -301,7 +301,7 @@ Result<std::string> what_is_lost(const Result<std::shared_ptr<shm::Segment>>& at
 }
 
 int destroy_segment(bool force, const Context& context) {
-  const auto attached = attach_segment(context);
+  const auto attached = watch_segment(context);
   if (!attached.ok() && attached.error().code == Errc::kNotFound) {
     return fail("segment destroy", attached.error());
   }

@@ -178,7 +178,7 @@ int print_result(const Verification& verification, const Recovery& recovery, con
 }
 
 int verify_segment(bool wants_recovery, const Context& context) {
-  const auto attached = Attachment::open(context);
+  const auto attached = wants_recovery ? Attachment::open(context) : Attachment::watch(context);
   if (!attached.ok()) {
     if (!header_is_broken(attached.error().code)) {
       return fail("segment verify", attached.error());

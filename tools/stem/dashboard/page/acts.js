@@ -1,7 +1,7 @@
 // What a person can do from the page: each act first says what it would touch, and is done only by who has the token.
 
 import { get, post, Refused, token } from './api.js';
-import { count, h, mend, moment, plural } from './dom.js';
+import { count, h, mend, moment, plural, wordsOf } from './dom.js';
 
 const dialog = document.getElementById('dialog');
 let returnTo = null;
@@ -65,7 +65,7 @@ function confirm({ title, body, fields = [], button, danger = false, command, se
           'div',
           { class: 'command' },
           command.endsWith('--dry-run') ? 'In a terminal, as a dry run' : 'The same in a terminal',
-          h('code', {}, command + namespaceFlag(session)),
+          h('code', {}, wordsOf(command + namespaceFlag(session))),
         ),
       h('p', { class: 'bad', id: 'dialog-fault', role: 'alert', hidden: true }),
       buttons(session.writes),

@@ -32,6 +32,7 @@ const main = document.getElementById('main');
 const here = () => byPath.get(location.pathname) ?? overview;
 const parameters = () => Object.fromEntries(new URLSearchParams(location.search));
 
+let shownTab = ''; // on a narrow screen the tabs scroll
 function draw() {
   const view = here();
   document.title = `${view.title} · ${store.session?.namespace ?? 'Stem'}`;
@@ -56,6 +57,10 @@ function draw() {
       ),
     ),
   );
+  if (view.path !== shownTab) {
+    shownTab = view.path;
+    document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }
   const pulse = document.getElementById('pulse');
   pulse.className = `pulse ${store.held ? '' : store.fault ? 'lost' : 'live'}`;
   const word = store.held ? 'held' : store.fault ? 'no figures' : 'live';

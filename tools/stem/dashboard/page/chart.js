@@ -38,7 +38,8 @@ function path(points, x, y) {
   let last = null;
   for (const [at, value] of points) {
     if (value === null) continue;
-    d += `${last === null || at - last > 15_000 ? 'M' : 'L'}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
+    const breaks = last === null || at - last > 15_000;
+    d += `${breaks ? 'M' : 'L'}${x(at).toFixed(1)} ${y(value).toFixed(1)}${breaks ? 'h0' : ''}`; // a lone one is a dot
     last = at;
   }
   return d;

@@ -103,7 +103,25 @@ function runChart(history) {
   });
 }
 
-function queues({ overview: seen }) {
+const MOST_ROWS = 50;
+
+// The fullest first, by powers of ten and then by name: rows that changed places at every look could not be read.
+function fullestFirst(list, size, name) {
+  const rank = (one) => Math.floor(Math.log10(Math.max(size(one), 1)));
+  return [...list].sort((a, b) => rank(b) - rank(a) || name(a).localeCompare(name(b), undefined, { numeric: true }));
+}
+
+// What a long table leaves out, until it is asked for.
+const more = (rows, shown, what) =>
+  rows.length > shown.length &&
+  h(
+    'p',
+    { class: 'pad more' },
+    h('span', { class: 'dim' }, `and ${count(rows.length - shown.length)} with less. `),
+    h('a', { href: `/${query({ [what]: 'all' })}` }, 'Show all'),
+  );
+
+function queues({ overview: seen }, given) {
   const most = Math.max(1, ...seen.queues.map((q) => q.ready + q.inflight + q.delayed + q.dlq));
   const columns = [
     { name: 'Queue' },
@@ -123,7 +141,13 @@ function queues({ overview: seen }) {
     { name: 'Oldest', class: 'number wide' },
     { name: h('span', { class: 'unseen' }, 'Act'), class: 'fit' },
   ];
-  const rows = seen.queues.map((q) => ({
+  const sorted = fullestFirst(
+    seen.queues,
+    (q) => q.ready + q.inflight + q.dlq,
+    (q) => q.queue,
+  );
+  const shown = given.queues === 'all' ? sorted : sorted.slice(0, MOST_ROWS);
+  const rows = shown.map((q) => ({
     key: q.queue,
     cells: [
       [h('a', { href: `/tasks${query({ queue: q.queue })}` }, q.queue), q.paused && [' ', badge('paused')]],
@@ -163,12 +187,12 @@ function queues({ overview: seen }) {
     { class: 'card', key: 'queues' },
     h('header', {}, h('h2', {}, 'Queues'), h('span', { class: 'dim' }, plural(seen.queues.length, 'queue'))),
     rows.length
-      ? table('Queues, their tasks by state, rates and waiting times', columns, rows)
+      ? [table('Queues, their tasks by state, rates and waiting times', columns, rows), more(sorted, shown, 'queues')]
       : empty('No queues yet', 'A queue is made by its first task.', "stem enqueue hello --args '{}'"),
   );
 }
 
-function names({ overview: seen }) {
+function names({ overview: seen }, given) {
   const columns = [
     { name: 'Task' },
     { name: 'Attempts', class: 'number' },
@@ -180,7 +204,13 @@ function names({ overview: seen }) {
     { name: 'Failed', class: 'number' },
     { name: 'Retried', class: 'number wide' },
   ];
-  const rows = seen.tasks.map((t) => ({
+  const sorted = fullestFirst(
+    seen.tasks,
+    (t) => t.count,
+    (t) => t.task,
+  );
+  const shown = given.names === 'all' ? sorted : sorted.slice(0, MOST_ROWS);
+  const rows = shown.map((t) => ({
     key: t.task,
     cells: [
       h('a', { href: `/tasks${query({ task: t.task })}` }, t.task),
@@ -200,21 +230,22 @@ function names({ overview: seen }) {
     { class: 'card', key: 'names' },
     h('header', {}, h('h2', {}, 'Task names'), h('span', { class: 'dim' }, 'how long their attempts run')),
     table('Task names, how often and how long they run', columns, rows),
+    more(sorted, shown, 'names'),
   );
 }
 
 export const overview = {
   path: '/',
   title: 'Overview',
-  draw(store) {
+  draw(store, given) {
     if (!store.overview) return store.fault ? waiting(store.fault) : h('p', { class: 'dim' }, 'Looking …');
     return [
       h('h1', { class: 'unseen' }, 'Overview'),
       attention(store),
       heads(store),
       charts(store),
-      queues(store),
-      names(store),
+      queues(store, given),
+      names(store, given),
     ];
   },
 };

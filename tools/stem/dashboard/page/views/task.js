@@ -1,7 +1,7 @@
 // One task: what it is, what happened to it and when, what it carries.
 
 import { get, query, Refused } from '../api.js';
-import { badge, duration, empty, h, moment, plural, size } from '../dom.js';
+import { badge, duration, empty, h, moment, plural, size, wordsOf } from '../dom.js';
 
 const pretty = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
 const isEmpty = (value) => value === null || (typeof value === 'object' && Object.keys(value).length === 0);
@@ -66,7 +66,8 @@ function steps(t, life) {
     'ol',
     { class: 'steps' },
     all.map((s, i) => {
-      const after = i > 0 ? `, ${duration((Date.parse(s.at) - start) * 1e6)} after` : '';
+      const later = Date.parse(s.at) - start;
+      const after = later > 0 ? `, ${duration(later * 1e6)} after` : '';
       return h(
         'li',
         { class: s.tone },
@@ -86,7 +87,7 @@ function reasons(why) {
     'div',
     { class: 'pad' },
     why.because.map((line) => h('p', { class: 'reason' }, line)),
-    why.try.map((command) => h('p', { class: 'command' }, h('code', {}, command))),
+    why.try.map((command) => h('p', { class: 'command' }, h('code', {}, wordsOf(command)))),
   );
 }
 

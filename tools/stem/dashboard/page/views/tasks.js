@@ -44,7 +44,7 @@ export const tasks = {
       { name: 'Task' },
       { name: 'State', class: 'fit' },
       { name: 'Queue' },
-      { name: 'Attempts', class: 'number' },
+      { name: 'Attempts', class: 'number wide' },
       { name: 'Enqueued', class: 'fit' },
       { name: 'Due', class: 'fit wide' },
       { name: 'Worker', class: 'wide' },

@@ -33,7 +33,7 @@ export const workers = {
     const columns = [
       { name: 'Worker' },
       { name: 'State', class: 'fit' },
-      { name: 'Core', class: 'number' },
+      { name: 'Core', class: 'number wide' },
       { name: 'Process', class: 'number wide' },
       { name: 'Runs now' },
       { name: 'In hand', class: 'number wide' },
@@ -52,7 +52,7 @@ export const workers = {
       cells: [
         [
           w.worker,
-          w.node && h('span', { class: 'dim' }, ` on ${w.node}`),
+          w.node && !w.worker.startsWith(`${w.node}-`) && h('span', { class: 'dim' }, ` on ${w.node}`),
           w.keeper &&
             h('span', { class: 'dim', title: 'It promotes delayed tasks and recovers the dead' }, ' · keeper'),
         ],
@@ -62,7 +62,8 @@ export const workers = {
         w.current
           ? [
               h('a', { href: `/task${query({ id: w.current.id })}` }, w.current.task || w.current.id),
-              h('span', { class: 'dim' }, ` ${duration(w.current.runningNs)}`),
+              ' ',
+              h('span', { class: 'dim fit' }, duration(w.current.runningNs)),
             ]
           : h('span', { class: 'dim' }, 'nothing'),
         count(w.inflight),
