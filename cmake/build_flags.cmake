@@ -44,7 +44,14 @@ if(STEM_NATIVE)
   add_compile_options(-march=native)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  add_compile_options(-fsized-deallocation)  # C++14's, which it leaves out before version 19
+endif()
 if(STEM_SANITIZE)
   add_compile_options(-fsanitize=${STEM_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${STEM_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND STEM_SANITIZE MATCHES "undefined")
+    # Its mark before each function cannot be assembled where a coroutine has been split ("difference across sections").
+    add_compile_options(-fno-sanitize=function)
+  endif()
 endif()

@@ -32,6 +32,7 @@ std::optional<FileHeader> read_file_header(std::span<const std::byte> file) noex
   if (file.size() < kBlockBytes) return std::nullopt;
   std::memcpy(&header, file.data(), sizeof header);
   if (header.magic != kFileMagic || header.checksum != checksum_of(header)) return std::nullopt;
+  if (header.first_lsn == 0 || header.first_lsn > kMostNumber) return std::nullopt;
   return header;
 }
 
@@ -46,7 +47,7 @@ std::optional<BatchHeader> read_batch(std::span<const std::byte> rest, std::uint
   if (!looks_like_batch(rest, salt)) return std::nullopt;
   BatchHeader header;
   std::memcpy(&header, rest.data(), sizeof header);
-  if (header.bytes > rest.size() - sizeof header) return std::nullopt;
+  if (header.bytes > rest.size() - sizeof header || header.lsn > kMostNumber) return std::nullopt;
   if (header.checksum != checksum_of_batch(rest.first(sizeof header + header.bytes), salt)) return std::nullopt;
   return header;
 }
@@ -57,7 +58,7 @@ std::optional<std::uint64_t> sequence_of(const std::string& name) {
   if (name.size() != kDigits + kSuffix.size() || !name.ends_with(kSuffix)) return std::nullopt;
   std::uint64_t sequence = 0;
   const auto read = std::from_chars(name.data(), name.data() + kDigits, sequence);
-  if (read.ec != std::errc() || read.ptr != name.data() + kDigits) return std::nullopt;
+  if (read.ec != std::errc() || read.ptr != name.data() + kDigits || sequence > kMostNumber) return std::nullopt;
   return sequence;
 }
 

@@ -17,6 +17,9 @@ inline constexpr std::uint32_t kBatchMagic = 0x4b544142u;           // "BATK"
 inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr std::uint32_t kOldestVersion = 1;  // that is read: it had fewer kinds of records
 
+// Sequences and LSNs beyond it are no writer's. One that reads half of it gives up: so it never writes what it will refuse.
+inline constexpr std::uint64_t kMostNumber = std::uint64_t{1} << 62;
+
 // The first block of a file; zeros after it.
 struct FileHeader {
   std::uint64_t magic = kFileMagic;

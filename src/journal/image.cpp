@@ -361,7 +361,7 @@ bool is_state(std::span<const std::byte> state) {
   TaskImage image;
   Cursor from(state);
   TaskKey key;
-  return from.take(key) && from.take(image.state) && take_failure(from, image);
+  return from.take(key) && from.take(image.state) && image.state.outcome == 0 && take_failure(from, image);
 }
 
 }  // namespace stem::journal

@@ -16,13 +16,34 @@ std::string text_of(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+// At most half full, so that there is always a free place to end at. Slots that are used lie side by side, and so do
+// their places.
+std::uint32_t& Lives::place_of(std::uint32_t slot) {
+  const std::size_t last = places_.size() - 1;  // of a power of two
+  for (std::size_t at = slot & last;; at = (at + 1) & last)
+    if (places_[at] == 0 || lives_[places_[at] - 1].slot == slot) return places_[at];
+}
+
+void Lives::grow() {
+  places_.assign(std::max<std::size_t>(64, places_.size() * 2), 0);
+  for (std::uint32_t i = 0; i < lives_.size(); ++i) place_of(lives_[i].slot) = i + 1;
+}
+
+Life& Lives::of(std::uint32_t slot) {
+  if (2 * (lives_.size() + 1) > places_.size()) grow();
+  std::uint32_t& place = place_of(slot);
+  if (place == 0) {
+    lives_.emplace_back().slot = slot;
+    place = static_cast<std::uint32_t>(lives_.size());
+  }
+  return lives_[place - 1];
+}
+
 Life* LiveSet::life_of(std::span<const std::byte> body, TaskKey& key) {
   if (body.size() < sizeof key) return nullptr;
   std::memcpy(&key, body.data(), sizeof key);
   if (key.epoch == 0 || key.slot >= shm::kMaxSlots || key.generation == 0) return nullptr;
-  std::vector<Life>& slots = epochs_[key.epoch].slots;
-  if (key.slot >= slots.size()) slots.resize(std::max<std::size_t>(key.slot + 1, slots.size() * 2));
-  return &slots[key.slot];
+  return &epochs_[key.epoch].lives.of(key.slot);
 }
 
 bool LiveSet::apply(const Record& record) {
@@ -143,7 +164,7 @@ bool LiveSet::apply_tick(std::span<const std::byte> body) {
 std::uint64_t LiveSet::count(bool over) const {
   std::uint64_t count = 0;
   for (const auto& [id, epoch] : epochs_)
-    count += static_cast<std::uint64_t>(std::count_if(epoch.slots.begin(), epoch.slots.end(), [over](const Life& life) {
+    count += static_cast<std::uint64_t>(std::count_if(epoch.lives.begin(), epoch.lives.end(), [over](const Life& life) {
       return life.alive() && life.over == over;
     }));
   return count;

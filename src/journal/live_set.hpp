@@ -18,14 +18,33 @@ struct Life {
   std::uint64_t began = 0;                  // generation of the newest image; 0 = none
   std::uint64_t ended = 0;                  // the newest generation that is over
   std::uint64_t sequence = 0;               // file of the image
+  std::uint32_t slot = 0;                   // whose lives these are
   bool over = false;                        // what is alive is its result
   std::span<const std::byte> image, state;  // bodies; they live as long as the contents that were read
   bool alive() const { return began > ended; }
 };
 
+// What the journal says of slots: of those that it speaks of, in the order in which it first does. Takes memory for
+// these alone, so a slot number that somebody made up costs no more than another.
+class Lives {
+ public:
+  // That of a slot, which is made when it is not there; until the next call.
+  Life& of(std::uint32_t slot);
+  std::size_t size() const { return lives_.size(); }
+  auto begin() const { return lives_.begin(); }
+  auto end() const { return lives_.end(); }
+
+ private:
+  std::uint32_t& place_of(std::uint32_t slot);
+  void grow();
+
+  std::vector<Life> lives_;
+  std::vector<std::uint32_t> places_;  // open addressing by slot: index in lives_, + 1; 0 = free
+};
+
 // Tasks of one segment.
 struct Epoch {
-  std::vector<Life> slots;
+  Lives lives;
   std::unordered_map<std::uint32_t, std::string> queues, tasks;
 };
 

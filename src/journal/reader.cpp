@@ -8,6 +8,9 @@ namespace stem::journal {
 namespace {
 
 constexpr std::uint64_t kNoFence = ~std::uint64_t{0};
+// What looks like a batch and is none costs a checksum over all that it claims to be. What is merely damaged claims no
+// more than its file has.
+constexpr std::uint64_t kMostClaimed = 8;  // times the file
 
 class Reader {
  public:
@@ -24,13 +27,14 @@ class Reader {
   bool batches(const FileHeader& header, std::span<const std::byte> bytes, FileReport& file);
   bool records(std::span<const std::byte> rest, std::uint32_t count, FileReport& file);
   std::optional<std::uint64_t> next_whole(const FileHeader& header, std::span<const std::byte> bytes,
-                                          std::uint64_t from, BatchHeader& found) const;
+                                          std::uint64_t from, BatchHeader& found);
   bool damaged(std::uint64_t sequence, std::uint64_t offset, std::string what, std::uint64_t last_lsn);
 
   OnDamage on_damage_;
   const std::function<bool(const Record&)>& visit_;
   bool any_ = false;  // a file has been read
   std::uint64_t fence_ = kNoFence;
+  std::uint64_t claimed_bytes_ = 0;  // in this file, by what looked like a batch behind a gap
   // Where the last file ended, should the next one say that there was more.
   std::uint64_t ended_sequence_ = 0, ended_offset_ = 0;
 };
@@ -42,6 +46,7 @@ bool Reader::damaged(std::uint64_t sequence, std::uint64_t offset, std::string w
 
 bool Reader::file(std::uint64_t sequence, std::span<const std::byte> bytes, std::uint64_t fence) {
   fence_ = fence;
+  claimed_bytes_ = 0;
   FileReport file{.sequence = sequence, .bytes = bytes.size()};
   const auto header = read_file_header(bytes);
   report.last.sequence = sequence;
@@ -85,6 +90,11 @@ bool Reader::batches(const FileHeader& header, std::span<const std::byte> bytes,
       // (2) A later batch: this one was on disk before that was begun.
       BatchHeader later;
       const auto next = next_whole(header, bytes, at + kBlockBytes, later);
+      if (claimed_bytes_ > kMostClaimed * bytes.size()) {
+        if (!damaged(header.sequence, at, "too much behind it looks like a batch and is none", report.last.lsn))
+          return false;
+        break;
+      }
       if (!next || later.lsn <= expected || later.lsn >= fence_) {
         file.torn = looks_like_batch(bytes.subspan(at), header.salt);
         break;
@@ -108,9 +118,15 @@ bool Reader::batches(const FileHeader& header, std::span<const std::byte> bytes,
 }
 
 std::optional<std::uint64_t> Reader::next_whole(const FileHeader& header, std::span<const std::byte> bytes,
-                                                std::uint64_t from, BatchHeader& found) const {
+                                                std::uint64_t from, BatchHeader& found) {
   for (std::uint64_t at = from; at < bytes.size(); at += kBlockBytes) {
-    const auto batch = read_batch(bytes.subspan(at), header.salt);
+    const auto rest = bytes.subspan(at);
+    if (!looks_like_batch(rest, header.salt)) continue;
+    BatchHeader claim;
+    std::memcpy(&claim, rest.data(), sizeof claim);
+    if (claim.bytes <= rest.size()) claimed_bytes_ += claim.bytes;
+    if (claimed_bytes_ > kMostClaimed * bytes.size()) return std::nullopt;
+    const auto batch = read_batch(rest, header.salt);
     if (!batch) continue;
     found = *batch;
     return at;
@@ -169,6 +185,8 @@ Result<ReadReport> read_journal(Store& store, OnDamage on_damage, const std::fun
   }
   // Also after damage: a new file must not take the name of one that is there.
   if (!sequences.empty()) reader.report.last.sequence = sequences.back();
+  if (std::max(reader.report.last.sequence, reader.report.last.lsn) > kMostNumber / 2)
+    return Error{Errc::kCorrupt, "the journal is numbered as no writer numbers it"};
   return std::move(reader.report);
 }
 

@@ -135,12 +135,10 @@ void Writer::expect_what_was_said(const LiveSet& live) {
 Result<void> Writer::settle_waiting(const Epoch* own) {
   const std::int64_t now = base::monotonic_ns();
   if (own != nullptr) {
-    for (std::uint32_t slot = 0; slot < std::min<std::size_t>(own->slots.size(), shadow_.size()); ++slot) {
-      const Life& life = own->slots[slot];
-      if (life.alive())
-        shadow_.image(slot, life.began, life.over ? Said::kResult : Said::kNothing,
+    for (const Life& life : own->lives)
+      if (life.alive() && life.slot < shadow_.size())
+        shadow_.image(life.slot, life.began, life.over ? Said::kResult : Said::kNothing,
                       life.image.size() + sizeof(RecordHeader), life.sequence);
-    }
   }
   for (std::uint32_t slot = 0; slot < slots_used(); ++slot) {
     const ControlWord word = segment_.descriptor(slot).control.load();
@@ -154,13 +152,13 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
 }
 
 Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened) {
-  for (std::uint32_t slot = 0; slot < epoch.slots.size(); ++slot) {
-    const Life& life = epoch.slots[slot];
+  for (const Life& life : epoch.lives) {
     if (!life.alive()) continue;
     const auto image = read_task(life.image, life.state);
     if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
     if ((image->state.reason != 0) != dead) continue;
-    if (auto restored = restore_one({id, slot, life.began}, epoch, *image, opened); !restored.ok()) return restored;
+    if (auto restored = restore_one({id, life.slot, life.began}, epoch, *image, opened); !restored.ok())
+      return restored;
     if (room()) continue;
     if (auto committed = commit_restored(); !committed.ok()) return committed;
   }

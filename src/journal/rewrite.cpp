@@ -36,7 +36,7 @@ bool has_names(const Epoch& epoch, const Life& life) {
 std::uint64_t count_unnamed(const LiveSet& live) {
   std::uint64_t count = 0;
   for (const auto& [id, epoch] : live.epochs())
-    for (const Life& life : epoch.slots) count += life.alive() && !has_names(epoch, life) ? 1 : 0;
+    for (const Life& life : epoch.lives) count += life.alive() && !has_names(epoch, life) ? 1 : 0;
   return count;
 }
 
@@ -85,7 +85,7 @@ class Rewriter {
 
   Result<void> write_epoch(std::uint32_t id, const Epoch& epoch) {
     bool named = false;
-    for (const Life& life : epoch.slots) {
+    for (const Life& life : epoch.lives) {
       if (!life.alive() || !has_names(epoch, life)) continue;
       if (!named) put_names(id, epoch);
       named = true;

@@ -1,5 +1,5 @@
 // The machine against the language, and every scene of the product under the machine.
-//   STEM_EXPLORER=full   the long search (docs/reliability.md)
+//   STEM_EXPLORER=full   the long search (docs/reliability.md); a number: as many executions of each kind
 //   STEM_TEST_SEED=N     where random executions start
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,9 +11,11 @@
 namespace explorer {
 namespace {
 
-bool full() {
+// Executions of a scene: within each bounds, and at random.
+std::uint64_t most_executions() {
   const char* set = std::getenv("STEM_EXPLORER");
-  return set != nullptr && std::string_view(set) == "full";
+  if (set == nullptr) return 6000;
+  return std::string_view(set) == "full" ? 3'000'000 : std::strtoull(set, nullptr, 10);
 }
 
 std::uint64_t seed() {
@@ -53,7 +55,7 @@ class SceneTest : public testing::TestWithParam<Scene> {};
 // First within bounds, so that what a few switches and a few old values can do is done; then at random.
 TEST_P(SceneTest, Holds) {
   const auto play = GetParam().make();
-  const std::uint64_t most = full() ? 3'000'000 : 6000;
+  const std::uint64_t most = most_executions();
   std::uint64_t executions = 0;
   for (const Bounds& bounds : {Bounds{1, 1, most}, Bounds{2, 1, most}, Bounds{2, 2, most}, Bounds{3, 2, most}}) {
     const Outcome o = run_bounded(*play, bounds);

@@ -2,6 +2,7 @@
 // libFuzzer: docs/reliability.md.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,6 +48,16 @@ std::string write_down(const Current& current, const Target& target) {
   return path;
 }
 
+// What a target allocates beside segments is bounded, too: an input has some kilobytes. (A sanitizer's own memory is
+// much more; libFuzzer has a limit of its own.)
+void limit_memory() {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  constexpr rlim_t kMostBytes = 256u << 20;
+  const rlimit limit{kMostBytes, kMostBytes};
+  if (::setrlimit(RLIMIT_DATA, &limit) != 0) std::abort();
+#endif
+}
+
 // In a child, so that a crash is one failed test and leaves the input behind.
 TEST_P(Fuzz, TakesOrRefusesWhateverComes) {
   const Target& target = GetParam();
@@ -57,6 +68,7 @@ TEST_P(Fuzz, TakesOrRefusesWhateverComes) {
   Current* const current = shared_current();
   ASSERT_NE(current, nullptr);
   test::Process child([&] {
+    limit_memory();
     std::uint64_t runs = 0;
     const auto run = [&](const Sample& sample) {
       current->bytes = std::min(sample.size(), sizeof current->data);

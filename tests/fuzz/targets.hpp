@@ -19,6 +19,7 @@ inline std::string_view text_of(Bytes bytes) { return {reinterpret_cast<const ch
 
 void run_segment(Bytes bytes);       // a segment spoilt anywhere, and everybody at work on it
 void run_header(Bytes bytes);        // attaching to a file whose beginning is anything
+void run_journal(Bytes bytes);       // a journal of made-up records, and the host that comes back with it
 void run_payload(Bytes bytes);       // JSON and MessagePack of arguments and results
 void run_envelope(Bytes bytes);      // tasks, dead letters and states as they come from Redis
 void run_reply(Bytes bytes);         // what a Redis server says
@@ -35,6 +36,7 @@ struct Target {
 inline constexpr Target kTargets[] = {
     {"segment", run_segment, ""},
     {"header", run_header, ""},
+    {"journal", run_journal, ""},
     {"payload", run_payload, ""},
     {"envelope", run_envelope, "{}[]\":,.-+eE0123456789 \\\"nulltruefalseTZidargsmeta"},
     {"reply", run_reply, "+-:$*0123456789\r\n-1OKERRnil"},

@@ -241,6 +241,62 @@ TEST(JournalLog, StaleBatchesOfARecycledFileAreNotRead) {
   EXPECT_EQ(seen.numbers.front(), 8u);
 }
 
+// One file whose first page says so, and a batch for each LSN.
+Image forged(FileHeader header, std::initializer_list<std::uint64_t> lsns) {
+  header.salt = 5;
+  header.checksum = checksum_of(header);
+  std::vector<std::byte> file(kBlockBytes);
+  std::memcpy(file.data(), &header, sizeof header);
+  for (const std::uint64_t lsn : lsns) {
+    Batch batch;
+    add(batch, lsn);
+    const auto sealed = batch.seal({.lsn = lsn, .salt = header.salt});
+    file.insert(file.end(), sealed.begin(), sealed.end());
+  }
+  return {{file_name(header.sequence), file}};
+}
+
+// A writer that went on from there would come round to numbers that are read first.
+TEST(JournalLog, NumbersThatNoWriterGivesAreRefused) {
+  const std::uint64_t all = ~std::uint64_t{0}, half = kMostNumber / 2;
+  const auto read_all = [](Store& store) {
+    return read_journal(store, OnDamage::kSkip, [](const Record&) { return true; });
+  };
+  PowerStore sound(forged({.sequence = half, .first_lsn = half}, {half}));
+  EXPECT_TRUE(read_all(sound).ok());
+  for (const Image& image : {forged({.sequence = half + 1, .first_lsn = 1}, {1}),
+                             forged({.sequence = 1, .first_lsn = half}, {half, half + 1})}) {
+    PowerStore store(image);
+    const auto refused = read_all(store);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Errc::kCorrupt);
+  }
+  for (const Image& image :
+       {forged({.sequence = 1, .first_lsn = 0}, {}), forged({.sequence = 1, .first_lsn = all}, {})}) {
+    PowerStore store(image);
+    EXPECT_EQ(read(store).report.damage.size(), 1u);
+  }
+  EXPECT_FALSE(sequence_of(file_name(all)));
+  PowerStore beyond(forged({.sequence = 1, .first_lsn = 1}, {1, all}));
+  EXPECT_EQ(read(beyond).numbers, count_to(1)) << "a batch of no writer's";
+}
+
+// Each block claims to be a batch up to the file's end: a checksum over all of them would be the file's bytes squared.
+TEST(JournalLog, WhatOnlyLooksLikeBatchesIsGivenUp) {
+  Image image = forged({.sequence = 1, .first_lsn = 1}, {1});
+  std::vector<std::byte>& file = image[file_name(1)];
+  file.resize(64 * kBlockBytes);
+  for (std::uint64_t at = 2 * kBlockBytes; at < file.size(); at += kBlockBytes) {
+    const BatchHeader claim{.bytes = static_cast<std::uint32_t>(file.size() - at - sizeof claim), .lsn = 2, .salt = 5};
+    std::memcpy(file.data() + at, &claim, sizeof claim);
+  }
+  PowerStore store(image);
+  const Seen seen = read(store, OnDamage::kSkip);
+  ASSERT_EQ(seen.report.damage.size(), 1u);
+  EXPECT_EQ(seen.report.damage[0].offset, 2 * kBlockBytes);
+  EXPECT_EQ(seen.numbers, count_to(1));
+}
+
 TEST(JournalDisk, KeepsWhatItPromisedOnARealDisk) {
   test::DiskDirectory directory;
   auto store = open_disk_store(directory.path());

@@ -2,9 +2,13 @@
 #include "journal/rewrite.hpp"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <algorithm>
 
 #include "journal/live_set.hpp"
 #include "journal/records.hpp"
+#include "shm/limits.hpp"
 #include "tests/journal/power_store.hpp"
 
 namespace stem::journal {
@@ -69,8 +73,9 @@ std::vector<std::uint32_t> alive(Store& store) {
   std::vector<std::uint32_t> slots;
   const auto epoch = live.epochs().find(kEpoch);
   if (epoch == live.epochs().end()) return slots;
-  for (std::uint32_t slot = 0; slot < epoch->second.slots.size(); ++slot)
-    if (epoch->second.slots[slot].alive()) slots.push_back(slot);
+  for (const Life& life : epoch->second.lives)
+    if (life.alive()) slots.push_back(life.slot);
+  std::sort(slots.begin(), slots.end());
   return slots;
 }
 
@@ -91,6 +96,20 @@ TEST(JournalRewrite, CompactingKeepsWhatLivesInFewerFiles) {
   EXPECT_EQ(done->tasks, 20u);
   EXPECT_LT(done->files_after, done->files_before);
   EXPECT_EQ(alive(store), odd());
+}
+
+// A slot's number says nothing of how much there is.
+TEST(JournalRewrite, AHighSlotTakesNoMoreMemoryThanALowOne) {
+  const auto allocated = [] {
+    const struct mallinfo2 now = ::mallinfo2();
+    return now.uordblks + now.hblkhd;
+  };
+  const std::size_t before = allocated();
+  LiveSet live;
+  const TaskKey key{kEpoch, shm::kMaxSlots - 1, 1};
+  EXPECT_TRUE(live.apply({static_cast<std::uint32_t>(RecordType::kEnd), std::as_bytes(std::span(&key, 1)), 1}));
+  EXPECT_EQ(live.epochs().at(kEpoch).lives.size(), 1u);
+  EXPECT_LT(allocated() - before, 64u << 10);
 }
 
 TEST(JournalRewrite, PowerIsLostAtEveryWriteOfIt) {
