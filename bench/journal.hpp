@@ -71,16 +71,18 @@ struct JournalFlow {
   DiskUse use;
 };
 
-// Tasks enqueued one by one, none of them run.
-JournalFlow append_rate(const std::string& directory, std::uint64_t tasks, std::uint32_t payload_bytes);
+// Tasks enqueued `batch` at a time (1 = one by one), none of them run.
+JournalFlow append_rate(const std::string& directory, std::uint64_t tasks, std::uint32_t payload_bytes,
+                        std::uint32_t batch);
 
-// Tasks enqueued one by one and run by another process, of which `backlog` wait all the time. What comes before the
-// first `warm_up` tasks are over is not measured.
+// Tasks enqueued `batch` at a time and run by another process, of which `backlog` wait all the time. What comes before
+// the first `warm_up` tasks are over is not measured.
 struct FlowWork {
   std::uint64_t tasks = 10'000'000;
   std::uint64_t warm_up = 2'500'000;
   std::uint32_t backlog = 10'000;
   std::uint32_t payload_bytes = 64;
+  std::uint32_t batch = 64;
 };
 JournalFlow flow_rate(const std::string& directory, const FlowWork& work);
 
@@ -115,6 +117,7 @@ Percentiles fdatasync_times(const std::string& directory, std::uint64_t writes);
 // ---- Others that write to disk, and Stem doing their work
 
 std::vector<Peer> durable_peers(const std::string& directory);
+Peer stem_with_journal(const std::string& directory, shm::Durability durability);
 Peer redis_aof(const std::string& directory, const std::string& fsync);  // "everysec", "always"
 Peer beanstalkd_binlog(const std::string& directory, int fsync_ms);      // 0 = each write
 

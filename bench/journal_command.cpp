@@ -8,6 +8,7 @@
 #include "bench/failure.hpp"
 #include "bench/journal.hpp"
 #include "bench/server_process.hpp"
+#include "engine/run.hpp"
 
 namespace stem::bench {
 
@@ -28,13 +29,23 @@ struct Options {
   }
 };
 
-constexpr const char* kFigures[] = {"append", "flow", "latency", "sync", "recovery", "peers"};
+constexpr const char* kFigures[] = {"append", "append_one", "flow",  "flow_one", "latency",
+                                    "sync",   "recovery",   "peers", "producers"};
 constexpr double kPaceNs = 10'000;
 constexpr std::uint32_t kManyProducers = 32;
 constexpr std::uint64_t kMostFloorBytes = 512u << 20;
 // What a task needs in the journal at least: its image and its end, each with its header (docs/journal.md).
 constexpr double kTaskRecordBytes = 8 + 16 + 32 + 24;
 constexpr double kEndRecordBytes = 8 + 16;
+constexpr double kRunRecordBytes = 8 + 16 + 24;
+constexpr double kRunTasks = 15;  // and a byte for each
+
+// Of one task; its end is that of its run.
+double record_bytes(std::uint32_t payload_bytes, bool one_by_one, bool with_end) {
+  const double end = with_end ? kEndRecordBytes : 0;
+  if (one_by_one || payload_bytes > engine::kRunItemBytes) return kTaskRecordBytes + payload_bytes + end;
+  return (kRunRecordBytes + end) / kRunTasks + 1 + payload_bytes;
+}
 
 // One row: a value of each run, and what stood beside it.
 struct Figure {
@@ -80,28 +91,37 @@ void add_rate(Figure& figure, const Options& options, const JournalFlow& flow, s
   figure.add(flow.tasks_per_s, disk / (static_cast<double>(flow.use.bytes) / static_cast<double>(tasks)));
 }
 
-void measure_append(const Options& options, Figures& figures) {
-  const JournalFlow flow = append_rate(options.directory, options.appends, options.flow.payload_bytes);
-  add_rate(figures.of("append", "enqueued, journal mode, a new journal", "bare io_uring, the same writes", "≥ 0.8",
-                      Unit::kPerSecond),
+void measure_append(const Options& options, Figures& figures, bool one_by_one) {
+  const std::uint32_t payload = options.flow.payload_bytes;
+  const JournalFlow flow =
+      append_rate(options.directory, options.appends, payload, one_by_one ? 1 : options.flow.batch);
+  const std::string key = one_by_one ? "append_one" : "append";
+  add_rate(figures.of(key,
+                      one_by_one ? "enqueued one by one, journal mode, a new journal"
+                                 : "enqueued in batches, journal mode, a new journal",
+                      "bare io_uring, the same writes", "≥ 0.8", Unit::kPerSecond),
            options, flow, options.appends);
   const auto written = static_cast<double>(flow.use.bytes + flow.use.zero_bytes);
-  figures.of("append_zeros", "  bytes per task, with the zeros of new files", "its records", "", Unit::kBytes)
-      .add(written / static_cast<double>(options.appends), kTaskRecordBytes + options.flow.payload_bytes);
+  figures.of(key + "_zeros", "  bytes per task, with the zeros of new files", "its records", "", Unit::kBytes)
+      .add(written / static_cast<double>(options.appends), record_bytes(payload, one_by_one, /*with_end=*/false));
 }
 
-void measure_flow(const Options& options, Figures& figures) {
-  const JournalFlow flow = flow_rate(options.directory, options.flow);
-  add_rate(figures.of("flow", "run, journal mode, steady backlog", "bare io_uring, the same writes", "≥ 0.8",
-                      Unit::kPerSecond),
-           options, flow, options.flow.tasks);
-  const double each =
-      static_cast<double>(flow.use.bytes + flow.use.zero_bytes) / static_cast<double>(options.flow.tasks);
-  const double payload = options.flow.payload_bytes;
-  figures.of("amplification", "bytes to disk per task", "its records", "≤ 2.5", Unit::kBytes)
-      .add(each, payload + kTaskRecordBytes + kEndRecordBytes);
-  figures.of("amplification_payload", "bytes to disk per task", "its payload", "", Unit::kBytes).add(each, payload);
-  figures.of("flow_write", "bytes of a write", "a block", "", Unit::kBytes)
+void measure_flow(const Options& options, Figures& figures, bool one_by_one) {
+  FlowWork work = options.flow;
+  if (one_by_one) work.batch = 1;
+  const JournalFlow flow = flow_rate(options.directory, work);
+  const std::string key = one_by_one ? "flow_one" : "flow";
+  add_rate(figures.of(key,
+                      one_by_one ? "enqueued one by one and run, steady backlog"
+                                 : "enqueued in batches and run, steady backlog",
+                      "bare io_uring, the same writes", "≥ 0.8", Unit::kPerSecond),
+           options, flow, work.tasks);
+  const double each = static_cast<double>(flow.use.bytes + flow.use.zero_bytes) / static_cast<double>(work.tasks);
+  figures.of(key + "_amplification", "  bytes to disk per task", "its records", "≤ 2.5", Unit::kBytes)
+      .add(each, record_bytes(work.payload_bytes, one_by_one, /*with_end=*/true));
+  figures.of(key + "_payload", "  bytes to disk per task", "its payload", "", Unit::kBytes)
+      .add(each, work.payload_bytes);
+  figures.of(key + "_write", "  bytes of a write", "a block", "", Unit::kBytes)
       .add(static_cast<double>(flow.use.bytes) / static_cast<double>(flow.use.writes), 4096);
 }
 
@@ -144,6 +164,30 @@ void measure_recovery(const Options& options, Figures& figures) {
       .add(back.bytes / back.ready_s, 1e9);
   figures.of("recovery_writes", "  writes meanwhile", "1", "", Unit::kCount)
       .add(static_cast<double>(back.use.writes), 1);
+}
+
+// Many producers, each of which waits for the disk with its batch, and one consumer: `sync` beside AOF always.
+void measure_producers(const Session& session, const Options& options, Figures& figures) {
+  constexpr std::pair<std::uint32_t, std::uint32_t> kShapes[] = {{1, 1}, {32, 1}, {8, 100}, {32, 100}};
+  const Peer stem = stem_with_journal(options.directory, shm::Durability::kSync);
+  const Peer redis = redis_aof(options.directory, "always");
+  if (!redis.missing().empty()) return;
+  for (const auto& [producers, batch] : kShapes) {
+    Work work;
+    work.payload_bytes = options.flow.payload_bytes;
+    work.cpus = session.cpus;
+    work.producers = producers;
+    work.batch = batch;
+    // One by one each costs a commit.
+    work.tasks = std::max<std::uint64_t>(options.peer_tasks / (batch == 1 ? 50 : 1), producers);
+    const double subject = stem.run(work).tasks_per_s;
+    Figure& figure = figures.of(fmt::format("producers_{}_{}", producers, batch));
+    figure.label = fmt::format("Stem, sync, {} producers, by {}", producers, batch);
+    figure.floor_name = redis.name;
+    figure.goal = "≥ 10";
+    figure.unit = Unit::kPerSecond;
+    figure.add(subject, redis.run(work).tasks_per_s);
+  }
 }
 
 // Each of Stem's two ways beside the peers that promise as much.
@@ -209,12 +253,15 @@ void run(Session& session, const Options& given) {
       measure();
       session.progress(fmt::format("run {}/{}: {}", i + 1, session.runs, name));
     };
-    figure("append", [&] { measure_append(options, figures); });
-    figure("flow", [&] { measure_flow(options, figures); });
+    figure("append", [&] { measure_append(options, figures, /*one_by_one=*/false); });
+    figure("append_one", [&] { measure_append(options, figures, /*one_by_one=*/true); });
+    figure("flow", [&] { measure_flow(options, figures, /*one_by_one=*/false); });
+    figure("flow_one", [&] { measure_flow(options, figures, /*one_by_one=*/true); });
     figure("latency", [&] { measure_latency(options, figures); });
     figure("sync", [&] { measure_sync(options, figures); });
     figure("recovery", [&] { measure_recovery(options, figures); });
     figure("peers", [&] { measure_peers(session, options, figures, report); });
+    figure("producers", [&] { measure_producers(session, options, figures); });
   }
   report.tables.push_back(table_of(figures));
   report.notes.push_back(
@@ -240,6 +287,9 @@ CommandBody declare_journal(CLI::App& app) {
         std::uint64_t{1} << 32);
   app.add_option("--backlog", options->flow.backlog, "tasks of flow that wait all the time")
       ->check(CLI::Range(1u, 1u << 20))
+      ->capture_default_str();
+  app.add_option("--batch", options->flow.batch, "tasks enqueued at once, of append and flow")
+      ->check(CLI::Range(2u, 1024u))
       ->capture_default_str();
   app.add_option("--payload-bytes", options->flow.payload_bytes, "bytes of each task of append, flow, recovery, peers")
       ->check(CLI::Range(kLeastPayloadBytes, 1u << 16))

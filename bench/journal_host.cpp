@@ -120,7 +120,7 @@ void JournalHost::await_ready(Seat& seat) const {
 void JournalHost::await_disk(Seat& seat) const {
   const std::uint64_t position = shm::journal_position(seat.segment());
   const std::int64_t until_ns = base::monotonic_ns() + kReadyTimeoutNs;
-  while (!shm::await_journal(seat.segment(), position, kSliceNs)) {
+  while (!shm::await_journal(seat.segment(), position, base::monotonic_ns() + kSliceNs)) {
     if (base::monotonic_ns() > until_ns) throw Failure("the journal did not come to rest");
     seat.participant().beat();
   }

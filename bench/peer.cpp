@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #include "bench/failure.hpp"
@@ -61,36 +62,57 @@ void TaskLedger::mark(std::string_view payload) {
 
 PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer,
                      std::chrono::milliseconds deadline, const std::vector<Role>& companions) {
+  return run_sides(name, work, std::vector<Side>{producer}, consumer, deadline, companions);
+}
+
+PeerResult run_sides(const std::string& name, const Work& work, const std::vector<Side>& producers,
+                     const Side& consumer, std::chrono::milliseconds deadline, const std::vector<Role>& companions) {
   struct Stage {
     StartGate gate;
-    std::uint64_t start_ticks[2] = {};  // of the producer and of the consumer, each by itself
-    std::uint64_t end_ticks = 0;        // writer: consumer
+    std::atomic<std::uint64_t> start_ticks{~std::uint64_t{0}};  // of the first of all
+    std::uint64_t end_ticks = 0;                                // writer: consumer
+    void start(std::uint32_t parties) noexcept {
+      gate.arrive_and_wait(parties);
+      const std::uint64_t now = ticks_now();
+      std::uint64_t first = start_ticks.load();
+      while (now < first && !start_ticks.compare_exchange_weak(first, now)) {
+      }
+    }
   };
   Shared<Stage> stage;
-  const auto first = [&] {
-    const std::function<void()> produce = producer();
-    stage->gate.arrive_and_wait(2);
-    stage->start_ticks[0] = ticks_now();
-    produce();
-  };
-  const auto second = [&] {
-    const std::function<void()> consume = consumer();
-    stage->gate.arrive_and_wait(2);
-    stage->start_ticks[1] = ticks_now();
-    consume();
-    stage->end_ticks = ticks_now();
-  };
+  const auto parties = static_cast<std::uint32_t>(producers.size() + 1);
   std::vector<Role> roles = companions;
-  roles.push_back({work.pin ? work.cpus.first : kAnyCpu, first});
-  roles.push_back({work.pin ? work.cpus.second : kAnyCpu, second});
+  for (const Side& producer : producers)
+    roles.push_back({work.pin && producers.size() == 1 ? work.cpus.first : kAnyCpu, [&stage, &producer, parties] {
+                       const std::function<void()> produce = producer();
+                       stage->start(parties);
+                       produce();
+                     }});
+  roles.push_back({work.pin ? work.cpus.second : kAnyCpu, [&stage, &consumer, parties] {
+                     const std::function<void()> consume = consumer();
+                     stage->start(parties);
+                     consume();
+                     stage->end_ticks = ticks_now();
+                   }});
   run_processes(roles, deadline);
   PeerResult result;
   result.name = name;
   result.tasks = work.tasks;
-  const std::uint64_t start_ticks = std::min(stage->start_ticks[0], stage->start_ticks[1]);
-  result.seconds = static_cast<double>(stage->end_ticks - start_ticks) * ns_per_tick() * 1e-9;
+  result.seconds = static_cast<double>(stage->end_ticks - stage->start_ticks.load()) * ns_per_tick() * 1e-9;
   result.tasks_per_s = static_cast<double>(work.tasks) / result.seconds;
   return result;
+}
+
+std::vector<Side> shared_out(const Work& work,
+                             const std::function<std::function<void()>(const Work& share)>& producer) {
+  std::vector<Side> sides;
+  for (std::uint64_t i = 0; i < work.producers; ++i) {
+    Work share = work;
+    share.first = work.first + work.tasks * i / work.producers;
+    share.tasks = work.first + work.tasks * (i + 1) / work.producers - share.first;
+    sides.push_back([producer, share] { return producer(share); });
+  }
+  return sides;
 }
 
 }  // namespace stem::bench

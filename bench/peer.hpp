@@ -23,6 +23,10 @@ namespace stem::bench {
 struct Work {
   std::uint64_t tasks = 100'000;
   std::uint32_t payload_bytes = 64;  // at least kLeastPayloadBytes
+  std::uint64_t first = 0;           // number of the first task
+  // Of peers that write to disk: who hand over, each its share, and how many at once; each waits for the answers.
+  std::uint32_t producers = 1;
+  std::uint32_t batch = 100;
   CpuPair cpus;
   bool pin = false;  // producer on cpus.first, consumer on cpus.second; a server is never pinned
 };
@@ -79,5 +83,11 @@ using Side = std::function<std::function<void()>()>;
 PeerResult run_sides(const std::string& name, const Work& work, const Side& producer, const Side& consumer,
                      std::chrono::milliseconds deadline = std::chrono::minutes(5),
                      const std::vector<Role>& companions = {});
+// With several producers, of which none is pinned.
+PeerResult run_sides(const std::string& name, const Work& work, const std::vector<Side>& producers,
+                     const Side& consumer, std::chrono::milliseconds deadline = std::chrono::minutes(5),
+                     const std::vector<Role>& companions = {});
+// A producer for each share of the work, made from that.
+std::vector<Side> shared_out(const Work& work, const std::function<std::function<void()>(const Work& share)>& producer);
 
 }  // namespace stem::bench

@@ -20,7 +20,7 @@ void produce_pipelined(RedisClient& redis, const Work& work, std::uint64_t pipel
   for (std::uint64_t sent = 0; sent < work.tasks;) {
     const std::uint64_t batch = std::min(pipeline, work.tasks - sent);
     for (std::uint64_t i = 0; i < batch; ++i) {
-      write_payload(sent + i, payload);
+      write_payload(work.first + sent + i, payload);
       append({payload.data(), payload.size()});
     }
     for (std::uint64_t i = 0; i < batch; ++i) redis.reply();
@@ -76,24 +76,26 @@ void consume_reliable_singly(RedisClient& redis, const Work& work) {
   }
 }
 
-PeerResult run_reliable_on(const RedisServer& server, const std::string& name, const Work& work,
-                           std::uint64_t pipeline) {
-  const PeerResult result = run_sides(
-      name, work,
-      [&]() -> std::function<void()> {
-        auto redis = std::make_shared<RedisClient>(server.socket());
-        return [&work, pipeline, redis] {
-          produce_pipelined(*redis, work, pipeline, [&](std::string_view payload) {
-            redis->append({"LPUSH", "tasks", payload});
-          });
-        };
-      },
-      [&]() -> std::function<void()> {
-        auto redis = std::make_shared<RedisClient>(server.socket());
-        return [&work, pipeline, redis] {
-          pipeline > 1 ? consume_reliable(*redis, work, pipeline) : consume_reliable_singly(*redis, work);
-        };
-      });
+PeerResult run_reliable_on(const RedisServer& server, const std::string& name, const Work& work, std::uint64_t pipeline,
+                           std::uint64_t consumed_at_once) {
+  const PeerResult result =
+      run_sides(name, work,
+                shared_out(work,
+                           [&](const Work& share) -> std::function<void()> {
+                             auto redis = std::make_shared<RedisClient>(server.socket());
+                             return [share, pipeline, redis] {
+                               produce_pipelined(*redis, share, pipeline, [&](std::string_view payload) {
+                                 redis->append({"LPUSH", "tasks", payload});
+                               });
+                             };
+                           }),
+                [&]() -> std::function<void()> {
+                  auto redis = std::make_shared<RedisClient>(server.socket());
+                  return [&work, consumed_at_once, redis] {
+                    consumed_at_once > 1 ? consume_reliable(*redis, work, consumed_at_once)
+                                         : consume_reliable_singly(*redis, work);
+                  };
+                });
   RedisClient redis(server.socket());
   expect_zero(redis, {"LLEN", "tasks"});
   expect_zero(redis, {"LLEN", "processing"});
@@ -101,7 +103,7 @@ PeerResult run_reliable_on(const RedisServer& server, const std::string& name, c
 }
 
 PeerResult run_reliable(const std::string& name, const Work& work, std::uint64_t pipeline) {
-  return run_reliable_on(RedisServer(), name, work, pipeline);
+  return run_reliable_on(RedisServer(), name, work, pipeline, pipeline);
 }
 
 // ---- Plain list: nobody acknowledges; what a killed consumer had popped is lost ------------------------
@@ -258,7 +260,7 @@ Peer redis_aof(const std::string& directory, const std::string& fsync) {
   one.how = "LPUSH; LMOVE, LREM; pipelined by 100; appendfsync " + fsync;
   one.missing = redis_missing;
   one.run = [directory, fsync, label = one.name](const Work& work) {
-    return run_reliable_on(RedisServer(directory, fsync), label, work, 100);
+    return run_reliable_on(RedisServer(directory, fsync), label, work, work.batch, 100);
   };
   return one;
 }

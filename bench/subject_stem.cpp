@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -22,7 +23,7 @@ using worker::kTasksPerClockRead;
 
 }  // namespace
 
-void consume_stem(Seat& seat, const Work& work) {
+void consume_stem(Seat& seat, const Work& work, bool naps) {
   engine::Engine& engine = seat.engine();
   TaskLedger ledger(work.tasks, work.payload_bytes);
   engine::Lease leases[kPrefetch];
@@ -37,6 +38,10 @@ void consume_stem(Seat& seat, const Work& work) {
   while (ledger.seen() < work.tasks) {
     const std::uint32_t n = engine.claim(seat.queue(), leases, kPrefetch, now_ns);
     seat.participant().beat();
+    if (n == 0 && naps) {
+      constexpr timespec kNap{0, 20'000};
+      nanosleep(&kNap, nullptr);
+    }
     if (n == 0) now_ns = base::monotonic_ns();
     for (std::uint32_t i = 0; i < n; ++i) {
       if (!engine.view(leases[i], view) || engine.begin(leases[i], view, now_ns) != engine::Begin::kStart)

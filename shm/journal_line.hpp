@@ -75,12 +75,14 @@ inline std::uint64_t journal_position(const Segment& segment) noexcept {
   return segment.header().journal_looks.load(std::memory_order_seq_cst) + 1;
 }
 
-// Sleeps until that position is on disk, or until `timeout_ns`; true when it is.
-bool await_journal(Segment& segment, std::uint64_t position, std::int64_t timeout_ns) noexcept;
+// Somebody waits for that position: the writer hurries.
+void hurry_journal(Segment& segment, std::uint64_t position) noexcept;
+// Sleeps until that position is on disk, or until that time of the kernel's CLOCK_MONOTONIC; true when it is.
+bool await_journal(Segment& segment, std::uint64_t position, std::int64_t until_ns) noexcept;
 
 // ---- for the writer
 
-// Everything up to `position` is on disk: tells who waits for it.
+// Everything up to `position` is on disk: wakes who waits for it, and nobody who waits for more.
 void publish_journal(Segment& segment, std::uint64_t position) noexcept;
 // Sleeps until rung, or `timeout_ns`, unless there is something to do already.
 void rest_journal(Participant& self, const JournalMarks& marks, JournalRest rest, std::int64_t timeout_ns) noexcept;

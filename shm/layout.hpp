@@ -86,8 +86,10 @@ struct alignas(kCacheLineBytes) Header {
   std::atomic<std::int64_t> journal_alive_ns;  // when it last took work; 0 = it takes none. W: the writer
   std::atomic<std::uint64_t> journal_looks;    // how often it has begun to look at all marks. W: the writer
   std::atomic<std::uint64_t> journal_durable;  // what was marked before that look is on disk. W: the writer
-  std::atomic<std::uint32_t> journal_commits;  // goes up with it; those who wait sleep on it. W: the writer
-  std::atomic<std::uint32_t> journal_awaited;  // somebody sleeps on it. W: waiters set, the writer clears
+  std::atomic<std::uint64_t>
+      journal_awaited;  // latest such look that somebody waits for; 0 = none. W: waiters raise it,
+                        // the writer clears it
+  std::atomic<std::uint32_t> journal_commits;  // goes up with journal_durable; waiters sleep on it. W: the writer
   std::atomic<std::uint32_t> journal_rest;     // JournalRest. W: the writer, who rings it clears
   std::atomic<std::uint32_t> journal_rescan;   // every slot is to be looked at. W: any sets, the writer clears
   std::atomic<std::uint32_t> former_used;      // rows of former ids with memory behind them. W: the writer

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "api/producer.hpp"
+#include "base/clock.hpp"
 #include "engine/control.hpp"
 #include "shm/names.hpp"
 
@@ -43,7 +44,7 @@ std::unique_ptr<Error> Producer::refuse_undurable(std::uint32_t queue, std::size
 bool Producer::await_disk(std::uint64_t position) {
   shm::Segment& segment = engine_.segment();
   while (shm::journal_runs(segment, now_ns()))
-    if (shm::await_journal(segment, position, kSliceNs)) return true;
+    if (shm::await_journal(segment, position, base::monotonic_ns() + kSliceNs)) return true;
   return false;
 }
 

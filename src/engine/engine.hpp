@@ -304,9 +304,6 @@ class Engine {
   bool resolve_tick(std::uint32_t slot, shm::ControlWord word) noexcept;
 
   // ---- the journal (restore.cpp, docs/journal.md)
-  // A run that waits in a queue that has a journal now: its items become tasks of their own, which can be written. As
-  // many as there are free slots for; true when it is none any more.
-  bool break_up(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   // A task of this queue has changed: a queue with a journal wants to know.
   void note_change(std::uint32_t queue, std::uint32_t slot) noexcept {
     if (shm::durability_of(segment_, queue) != shm::Durability::kMemory) [[unlikely]]

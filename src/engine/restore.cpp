@@ -3,7 +3,6 @@
 #include "engine/engine.hpp"
 #include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
-#include "engine/run.hpp"
 #include "shm/names.hpp"
 
 namespace stem::engine {
@@ -13,35 +12,6 @@ using shm::Counter;
 using shm::Descriptor;
 using shm::State;
 using shm::TaggedWord;
-
-// Like a worker that claims it and gives each item back; killed in between, it is redelivered like his.
-bool Engine::break_up(std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
-  Descriptor& d = segment_.descriptor(slot);
-  if (word.state() != State::kReady || !is_run(d)) return false;
-  // Each try uses a grant up, so there must be something to gain by it.
-  Filled probe;
-  if (!take_slot(probe)) return false;
-  abandon(probe, shm::kNoBlock);
-  const Lease run{slot, word.with(State::kLeased, self_.owner())};
-  self_.row().held[held_next_++ % shm::kHeldSlots].store(slot + 1, std::memory_order_relaxed);
-  if (!d.control.change(word, run.word)) return false;
-  (void)lift_mask(run);
-  for (std::uint32_t left = run_pending(d, run.word); left != 0 && holds(run); left &= left - 1) {
-    const Lease item{slot, run.word, static_cast<std::uint32_t>(std::countr_zero(left)) + 1};
-    TaskView task;
-    Lease single;
-    if (!view_item(item, task) || !move_out(item, task, task.tally, single)) break;
-    (void)regrant(single.slot, single.word, task.tally, 0, now_ns);
-  }
-  for (Kept& kept : kept_)  // what found no slot waits with the run, not with us
-    if (kept.run.slot == slot) kept.items = 0;
-  if (!holds(run)) return true;
-  if (run_pending(d, run.word) == 0)
-    end_run(run);
-  else if (!release_run(run))
-    bury_run(run, now_ns);
-  return !holds(run) && !is_run(d);
-}
 
 EnqueueResult Engine::restore(const RestoredTask& task, std::int64_t now_ns) noexcept {
   EnqueueResult result;

@@ -51,7 +51,7 @@ std::uint64_t moved_key(std::uint64_t item_handle) noexcept {
 std::uint32_t Engine::run_length(const TaskSpec* specs, std::size_t count, std::int64_t now_ns) const noexcept {
   const shm::QueueRow& queue = segment_.queue(specs[0].queue);
   if (queue.max_length.load(std::memory_order_relaxed) != 0 || queue.rate.load(std::memory_order_relaxed) != 0 ||
-      queue.concurrency.load(std::memory_order_relaxed) != 0 || queue.durability.load(std::memory_order_relaxed) != 0)
+      queue.concurrency.load(std::memory_order_relaxed) != 0)
     return 0;
   if (specs[0].keep_result || !specs[0].auto_renew || specs[0].attempt != 0) return 0;
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(count, kRunItems));
@@ -131,6 +131,7 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   ControlWord word = filled.word;
   if (!d.control.change(word, filled.word.with(State::kReady, 0))) return EnqueueStatus::kDetached;
   self_.count(queue, Counter::kEnqueued, count);
+  note_change(queue, filled.slot);
   if (events_.followed(now_ns)) [[unlikely]]
     tell_items(shm::EventKind::kEnqueued);
   hint = shm::HintCell(0, generation, filled.slot);
@@ -160,7 +161,10 @@ std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
     // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
     const MaskWord lifted(word.under(run.word.grant()).bits() | carried);
     if (d.due.compare_exchange_strong(bits, lifted.bits(), std::memory_order_acq_rel)) {
-      if (carried != 0) self_.count(queue, Counter::kSucceeded, how_many);
+      if (carried != 0) {
+        self_.count(queue, Counter::kSucceeded, how_many);
+        note_change(queue, run.slot);
+      }
       return lifted.gone();
     }
     if (carried != 0) self_.drop_op();
@@ -430,14 +434,14 @@ Settled Engine::commit_acks() noexcept {
     r.slot = ~0u;
   }
   self_.row().acked.store(0, std::memory_order_release);
-  if (ours && all) {
-    if (r.moved == 0) {
-      r.slot = ~0u;
-      self_.offer_free(slot);
-    } else {
-      end_run({slot, r.word});
-    }
+  if (ours && all && r.moved == 0) {
+    r.slot = ~0u;
+    self_.offer_free(slot);
   }
+  if (ours && all && r.moved != 0)
+    end_run({slot, r.word});
+  else if (ours)
+    note_change(r.queue, slot);
   if (shm::anyone_awaits(segment_)) [[unlikely]] {
     for (std::uint32_t left = acked; left != 0; left &= left - 1) {
       const auto item = static_cast<std::uint32_t>(std::countr_zero(left)) + 1;
@@ -455,7 +459,10 @@ Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter co
     return fenced(task, now_ns);
   }
   self_.count(task.queue, counter);
-  if (last) end_run({lease.slot, lease.word});
+  if (last)
+    end_run({lease.slot, lease.word});
+  else
+    note_change(task.queue, lease.slot);
   if (shm::anyone_awaits(segment_)) [[unlikely]]
     shm::wake_result_waiters(segment_, task.id.handle);
   return Settled::kDone;
@@ -464,7 +471,11 @@ Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter co
 void Engine::end_run(const Lease& run) noexcept {
   ControlWord word = run.word;
   const ControlWord settling = run.word.with(State::kSettling, self_.owner());
-  if (segment_.descriptor(run.slot).control.change(word, settling)) free_slot_now(run.slot, settling);
+  const std::uint32_t queue = segment_.descriptor(run.slot).queue;
+  if (segment_.descriptor(run.slot).control.change(word, settling)) {
+    free_slot_now(run.slot, settling);
+    if (queue < segment_.geometry().queue_count) note_change(queue, run.slot);
+  }
   if (HeldRun& r = runs_[run.slot % kHeldRuns]; r.slot == run.slot) {
     record_waits(r);
     r.slot = ~0u;
@@ -583,13 +594,17 @@ bool Engine::resolve_moved(std::uint32_t slot, ControlWord word) noexcept {
 
 // Before a run's slot is freed: copies that wait for an item that has moved become ready.
 void Engine::let_moved_go(std::uint32_t slot, ControlWord word) noexcept {
+  const std::uint32_t queue = segment_.descriptor(slot).queue;
   const MaskWord mask(segment_.descriptor(slot).due.load(std::memory_order_acquire));
   if (!mask.of(word.generation())) return;
   for (std::uint32_t moved = mask.moved() & full_mask(kRunItems); moved != 0; moved &= moved - 1) {
     const auto item = static_cast<std::uint32_t>(std::countr_zero(moved)) + 1;
     const std::uint64_t handle = TaskId::make(1, slot, word.generation(), item).handle;
     const TaskId copy{1, Unique(segment_, blocks_).holder(moved_key(handle), 0)};
-    if (copy.handle != 0) (void)resolve_moved(copy.slot(), segment_.descriptor(copy.slot()).control.load());
+    if (copy.handle == 0) continue;
+    (void)resolve_moved(copy.slot(), segment_.descriptor(copy.slot()).control.load());
+    // Whoever let it go may have been killed before he told the journal, which must not hear of the run's end first.
+    if (queue < segment_.geometry().queue_count) note_change(queue, copy.slot());
   }
 }
 

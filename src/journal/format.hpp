@@ -14,7 +14,7 @@ namespace stem::journal {
 
 inline constexpr std::uint64_t kFileMagic = 0x31304c4e524a5453ull;  // "STJRNL01"
 inline constexpr std::uint32_t kBatchMagic = 0x4b544142u;           // "BATK"
-inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatVersion = 3;
 inline constexpr std::uint32_t kOldestVersion = 1;  // that is read: it had fewer kinds of records
 
 // Sequences and LSNs beyond it are no writer's. One that reads half of it gives up: so it never writes what it will refuse.

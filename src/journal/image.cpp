@@ -288,6 +288,48 @@ bool append_state(Batch& batch, engine::Engine& engine, std::uint32_t slot, Cont
   return true;
 }
 
+bool append_run(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, ClockShift clock) {
+  const Descriptor& d = engine.segment().descriptor(slot);
+  const TaskHead all = head_now(d, clock);
+  engine::RunHead items;
+  std::memcpy(&items, d.inline_payload, sizeof items);
+  const std::uint32_t block = d.block;
+  if (items.count == 0 || items.count > engine::kRunItems || block == 0) return false;
+  const auto payloads =
+      engine.blocks().bytes(block - 1, shm::block_tag(slot, word.generation(), shm::BlockKind::kPayload));
+  if (payloads.size() < std::size_t{items.count} * engine::kRunItemBytes) return false;
+  RunRecord head;
+  head.enqueued_ns = all.enqueued_ns;
+  head.queue = all.queue;
+  head.task = all.task;
+  head.max_retries = all.max_retries;
+  head.priority = all.priority;
+  head.flags = all.flags & kInPlace;
+  head.count = items.count;
+  batch.begin(static_cast<std::uint32_t>(RecordType::kRun));
+  batch.put(key_of(engine, slot, word));
+  batch.put(head);
+  batch.put_bytes(std::as_bytes(std::span(items.bytes, items.count)));
+  bool sane = true;
+  for (std::uint32_t i = 0; i < items.count && sane; ++i) {
+    sane = items.bytes[i] <= engine::kRunItemBytes;
+    if (sane) batch.put_bytes(payloads.subspan(std::size_t{i} * engine::kRunItemBytes, items.bytes[i]));
+  }
+  if (!sane || !d.control.stands(word)) {  // as above
+    batch.take_back();
+    return false;
+  }
+  batch.end();
+  return true;
+}
+
+void append_items(Batch& batch, TaskKey key, std::uint32_t over) {
+  batch.begin(static_cast<std::uint32_t>(RecordType::kItems));
+  batch.put(key);
+  batch.put(ItemsRecord{over});
+  batch.end();
+}
+
 void append_end(Batch& batch, TaskKey key) {
   batch.begin(static_cast<std::uint32_t>(RecordType::kEnd));
   batch.put(key);
@@ -355,6 +397,45 @@ std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<co
   Cursor later(state);
   if (!later.take(key) || !later.take(image.state) || !take_failure(later, image)) return std::nullopt;
   return image;
+}
+
+std::optional<RunImage> read_run(std::span<const std::byte> run) {
+  RunImage image;
+  Cursor from(run);
+  TaskKey key;
+  std::span<const std::byte> bytes;
+  if (!from.take(key) || !from.take(image.head)) return std::nullopt;
+  const std::uint32_t count = image.head.count;
+  if (count == 0 || count > engine::kRunItems || !from.take(count, bytes)) return std::nullopt;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto item_bytes = std::to_integer<std::uint32_t>(bytes[i]);
+    if (item_bytes > engine::kRunItemBytes || !from.take(item_bytes, image.payloads[i])) return std::nullopt;
+  }
+  if (!from.empty() || image.head.priority >= shm::kPriorities || (image.head.flags & ~kInPlace) != 0)
+    return std::nullopt;
+  return image;
+}
+
+TaskImage RunImage::item(std::uint32_t item) const {
+  TaskImage one;
+  one.head.enqueued_ns = head.enqueued_ns;
+  one.head.queue = head.queue;
+  one.head.task = head.task;
+  one.head.max_retries = head.max_retries;
+  one.head.priority = head.priority;
+  one.head.flags = head.flags;
+  one.payload = payloads[item - 1];
+  one.head.payload_bytes = static_cast<std::uint32_t>(one.payload.size());
+  return one;
+}
+
+std::optional<std::uint32_t> read_items(std::span<const std::byte> items) {
+  Cursor from(items);
+  TaskKey key;
+  ItemsRecord record;
+  if (!from.take(key) || !from.take(record) || !from.empty()) return std::nullopt;
+  if ((record.over & ~engine::full_mask(engine::kRunItems)) != 0) return std::nullopt;
+  return record.over;
 }
 
 bool is_state(std::span<const std::byte> state) {

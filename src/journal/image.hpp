@@ -8,6 +8,7 @@
 #include "engine/engine.hpp"
 #include "engine/former.hpp"
 #include "engine/queue_settings.hpp"
+#include "engine/run.hpp"
 #include "journal/batch.hpp"
 #include "journal/records.hpp"
 
@@ -27,6 +28,10 @@ bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::
                  ClockShift clock, std::optional<engine::TickNote>* tick = nullptr);
 // The kResult record of a task that is over and whose result is kept, or that is waiting to be such a one again.
 bool append_result(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, ClockShift clock);
+// The kRun record: what does not change while the run lives.
+bool append_run(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, ClockShift clock);
+// The kItems record: these items are over.
+void append_items(Batch& batch, TaskKey key, std::uint32_t over);
 bool append_state(Batch& batch, engine::Engine& engine, std::uint32_t slot, shm::ControlWord word, ClockShift clock);
 void append_end(Batch& batch, TaskKey key);
 // Names [first, last) of a kind.
@@ -51,6 +56,16 @@ struct TaskImage {
 // From the body of a kTask or kResult record, and the body of a later kState record if there is one. Empty when it makes
 // no sense.
 std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<const std::byte> state);
+// A run of a segment that is gone.
+struct RunImage {
+  RunRecord head;
+  std::span<const std::byte> payloads[engine::kRunItems];
+  // Item 1 .. head.count, as a task of its own.
+  TaskImage item(std::uint32_t item) const;
+};
+// From the body of a kRun record, and of a kItems record. Empty when it makes no sense.
+std::optional<RunImage> read_run(std::span<const std::byte> run);
+std::optional<std::uint32_t> read_items(std::span<const std::byte> items);
 // Whether the body of a kState record makes sense.
 bool is_state(std::span<const std::byte> state);
 

@@ -1,6 +1,7 @@
 #include "journal/live_set.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "journal/image.hpp"
@@ -63,10 +64,33 @@ bool LiveSet::apply(const Record& record) {
       if (key.generation < life->began) return true;
       if (key.generation == life->began && life->over && !over) return true;  // an end wins wherever it stands
       life->over = over;
+      life->run = false;
+      life->items_over = 0;
       life->began = key.generation;
       life->sequence = record.sequence;
       life->image = record.body;
       life->state = {};
+      return true;
+    }
+    case RecordType::kRun: {
+      Life* life = life_of(record.body, key);
+      if (life == nullptr || !read_run(record.body)) return false;
+      if (key.generation < life->began) return true;
+      // Said again, what is over stays over.
+      if (key.generation != life->began) life->items_over = 0;
+      life->over = false;
+      life->run = true;
+      life->began = key.generation;
+      life->sequence = record.sequence;
+      life->image = record.body;
+      life->state = {};
+      return true;
+    }
+    case RecordType::kItems: {
+      Life* life = life_of(record.body, key);
+      const auto over = read_items(record.body);
+      if (life == nullptr || !over) return false;
+      if (key.generation == life->began && life->run) life->items_over |= static_cast<std::uint16_t>(*over);
       return true;
     }
     case RecordType::kState: {
@@ -161,12 +185,18 @@ bool LiveSet::apply_tick(std::span<const std::byte> body) {
   return true;
 }
 
+std::uint32_t Life::count() const {
+  if (!alive()) return 0;
+  if (!run) return 1;
+  const auto items = read_run(image);
+  if (!items) return 0;
+  return static_cast<std::uint32_t>(std::popcount(engine::full_mask(items->head.count) & ~std::uint32_t{items_over}));
+}
+
 std::uint64_t LiveSet::count(bool over) const {
   std::uint64_t count = 0;
   for (const auto& [id, epoch] : epochs_)
-    count += static_cast<std::uint64_t>(std::count_if(epoch.lives.begin(), epoch.lives.end(), [over](const Life& life) {
-      return life.alive() && life.over == over;
-    }));
+    for (const Life& life : epoch.lives) count += life.over == over ? life.count() : 0;
   return count;
 }
 

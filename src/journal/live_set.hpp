@@ -20,8 +20,12 @@ struct Life {
   std::uint64_t sequence = 0;               // file of the image
   std::uint32_t slot = 0;                   // whose lives these are
   bool over = false;                        // what is alive is its result
+  bool run = false;                         // it is a run, of which `items_over` are over
+  std::uint16_t items_over = 0;             // bits
   std::span<const std::byte> image, state;  // bodies; they live as long as the contents that were read
   bool alive() const { return began > ended; }
+  // Tasks, or a result.
+  std::uint32_t count() const;
 };
 
 // What the journal says of slots: of those that it speaks of, in the order in which it first does. Takes memory for

@@ -3,13 +3,14 @@
 #include <bit>
 #include <utility>
 
-#include "base/clock.hpp"
 #include "engine/run.hpp"
+#include "engine/unique.hpp"
 #include "journal/writer.hpp"
 #include "shm/names.hpp"
 
 namespace stem::journal {
 
+using engine::TaskId;
 using shm::ControlWord;
 using shm::Descriptor;
 using shm::State;
@@ -47,8 +48,7 @@ void Writer::collect(std::int64_t now_ns) {
 void Writer::look_at_marks() {
   for (int sweeps = 0; sweeps < 2; ++sweeps) {
     if (!looking_) {
-      const bool awaited = segment_.header().journal_awaited.load(std::memory_order_seq_cst) != 0;
-      if (ends_.empty() && !awaited && !marks_.any()) return;
+      if (ends_.empty() && !is_awaited() && !marks_.any()) return;
       looking_ = true;
       mark_line_ = 0;
       // order(journal.looks): seq_cst; before the marks are taken: who has marked and then reads the number of a look
@@ -155,11 +155,11 @@ void Writer::compact() {
 
 // Compares one slot with what was said of it. What its word can be:
 // (1) another life than the one that was said: that one is over; go on with this one.
-// (2) a run that waits: its items become single tasks.
+// (2) a run: its image, and which of its items are over.
 // (3) over, but its result is kept: so is that.
 // (4) settling: acknowledged, with obligations; it stays what it was until they are done. One that was never said is,
-//     for who should meet them may be stopped half way.
-// (5) no task, or a run, or of a queue without a journal: what was said of it is over.
+//     for who should meet them may be stopped half way. (A run has none.)
+// (5) no task, or of a queue without a journal: what was said of it is over.
 // (6) a task that was never said, or only in doubt: its whole image.
 // (7) a task that has changed since: its state.
 // False when it has changed under our eyes all the time: to be looked at again.
@@ -179,14 +179,9 @@ bool Writer::look(std::uint32_t slot, bool again) {
     const bool run = engine::is_run(d);
     const bool ours =
         queue < shm::queue_total(segment_) && shm::durability_of(segment_, queue) != shm::Durability::kMemory;
-    const bool task = ours && !run && is_task(word.state());
+    const bool task = ours && is_task(word.state());
     const bool result = ours && !run && word.state() == State::kDone;
     if (d.control.load() != word) continue;
-    if (ours && run && word.state() == State::kReady) {  // its items are marked, and looked at
-      if (known) end(slot);
-      (void)engine_.break_up(slot, word, base::monotonic_ns());
-      return true;
-    }
     if (settling) {
       if (ours && !run) (void)say(slot, word, /*whole=*/true);
       return true;
@@ -200,8 +195,13 @@ bool Writer::look(std::uint32_t slot, bool again) {
       if (known) end(slot);
       return true;
     }
-    if (known && !again && !said.doubtful && said.stamp == stamp_of(word)) return true;
-    if (say(slot, word, /*whole=*/!known || again || said.doubtful)) return true;
+    const bool whole = !known || again || said.doubtful;
+    if (run) {
+      if (say_run(slot, word, whole)) return true;
+    } else {
+      if (!whole && said.stamp == stamp_of(word)) return true;
+      if (say(slot, word, whole)) return true;
+    }
     if (d.control.load() == word) return true;  // it makes no sense, and would not at the next look either
   }
   return false;
@@ -225,6 +225,50 @@ bool Writer::say(std::uint32_t slot, ControlWord word, bool whole) {
   return true;
 }
 
+// That items are over is said like any end: once what they left behind has been said. A run that is said again says at
+// once what the journal knows already, since the file that says so may go; after a failed write it knows nothing.
+bool Writer::say_run(std::uint32_t slot, ControlWord word, bool whole) {
+  const std::uint32_t over = items_over(slot, word);
+  if (!segment_.descriptor(slot).control.stands(word)) return false;
+  const TaskKey key{segment_.epoch(), slot, word.generation()};
+  if (whole) {
+    say_names();
+    Load& load = *filling_;
+    const Said said = shadow_.of(slot);
+    const std::uint64_t before = load.batch.bytes();
+    if (!append_run(load.batch, engine_, slot, word, clock_)) return false;
+    const std::uint32_t known = said.generation == word.generation() && !said.doubtful ? said.items_over : 0;
+    const std::uint32_t stamp = said.generation == word.generation() && !said.doubtful ? said.stamp : 0;
+    if (known != 0) append_items(load.batch, key, known);
+    shadow_.image(slot, word.generation(), stamp, load.batch.bytes() - before);
+    shadow_.items(slot, known);
+    load.images.push_back(slot);
+  }
+  if ((over & ~shadow_.of(slot).stamp) == 0) return true;
+  ends_.push_back({key, looks_, /*result=*/false, over});
+  shadow_.state(slot, shadow_.of(slot).stamp | over);
+  return true;
+}
+
+// One that has moved out is no more the run's once it is said as a task of its own. (While its copy waits, it is to be
+// seen whether it has moved; one that has come and gone is over.)
+std::uint32_t Writer::items_over(std::uint32_t slot, ControlWord word) {
+  const engine::MaskWord mask(segment_.descriptor(slot).due.load(std::memory_order_acquire));
+  if (!mask.of(word.generation())) return 0;
+  std::uint32_t over = mask.over() & engine::full_mask(engine::kRunItems);
+  if (std::exchange(looking_at_copies_, true)) return over;  // an enemy's: the copy of an item is no run
+  for (std::uint32_t left = mask.moved() & ~over & engine::full_mask(engine::kRunItems); left != 0; left &= left - 1) {
+    const auto item = static_cast<std::uint32_t>(std::countr_zero(left)) + 1;
+    const std::uint64_t handle = TaskId::make(1, slot, word.generation(), item).handle;
+    const TaskId copy{1, engine::Unique(segment_, engine_.blocks()).holder(engine::moved_key(handle), 0)};
+    const bool there = copy.handle != 0 && copy.slot() < shadow_.size();
+    if (there && segment_.descriptor(copy.slot()).control.load().state() == State::kWaiting) continue;
+    if (!there || look(copy.slot())) over |= engine::item_bit(item);
+  }
+  looking_at_copies_ = false;
+  return over;
+}
+
 void Writer::end(std::uint32_t slot) {
   ends_.push_back({{segment_.epoch(), slot, shadow_.of(slot).generation}, looks_});
   shadow_.forget(slot);
@@ -240,8 +284,13 @@ void Writer::end_with_result(std::uint32_t slot, ControlWord word, const Said& s
 
 // One whose result is gone meanwhile is left as it is: its end follows, or will be seen.
 void Writer::say_end(Load& load, const End& end) {
-  if (!end.result) return append_end(load.batch, end.key);
   const std::uint32_t slot = end.key.slot;
+  if (end.items != 0) {
+    if (shadow_.of(slot).generation != end.key.generation) return;  // all of it is over
+    append_items(load.batch, end.key, end.items);
+    return shadow_.items(slot, end.items);
+  }
+  if (!end.result) return append_end(load.batch, end.key);
   const ControlWord word = segment_.descriptor(slot).control.load();
   if (word.state() != State::kDone || word.generation() != end.key.generation) return;
   say_names();

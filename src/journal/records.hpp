@@ -13,12 +13,15 @@ enum class RecordType : std::uint32_t {
   kQueue = 2,  // QueueHead, then the name; of format 1, which kept no other settings
   kTask = 3,   // TaskKey, TaskState, TaskHead, [FormerHead], [ExtrasHead, its texts], payload, failure texts
   kState = 4,  // TaskKey, TaskState, failure texts
-  kEnd = 5,    // TaskKey
+  kEnd = 5,    // TaskKey; of a run all that is left of it
   // Since format 2.
   kResult = 6,    // TaskKey, TaskState, TaskHead, [FormerHead], result, failure texts: over, and kept until due_ns
   kSettings = 7,  // SettingsHead, then the queue's name
   kSchedule = 8,  // ScheduleHead, id, definition (beat/store.hpp); without one it was removed
   kTick = 9,      // TickHead, id
+  // Since format 3.
+  kRun = 10,   // TaskKey, RunRecord, the bytes of each item (8 bits each), their payloads: tasks in one slot
+  kItems = 11  // TaskKey, ItemsRecord: of these the ones that are over
 };
 
 // Names a task for ever; the parts of its id.
@@ -103,6 +106,25 @@ struct TaskHead {
   std::uint8_t flags = 0;  // TaskFlag
 };
 static_assert(sizeof(TaskHead) == 24);
+
+// Small plain tasks that were enqueued together (engine/run.hpp). What a single task has beside this they have not.
+struct RunRecord {
+  std::int64_t enqueued_ns = 0;
+  std::uint32_t queue = 0;
+  std::uint32_t task = 0;
+  std::uint16_t max_retries = 0;
+  std::uint8_t priority = 0;
+  std::uint8_t flags = 0;  // TaskFlag; kInPlace alone
+  std::uint8_t count = 0;  // 1 .. engine::kRunItems
+  std::uint8_t reserved[3] = {};
+};
+static_assert(sizeof(RunRecord) == 24);
+
+// Bits are only ever set: what one record of a run says is over is over, wherever it stands.
+struct ItemsRecord {
+  std::uint32_t over = 0;  // bit i: item i + 1; also of one that lives on as a task in a slot of its own
+};
+static_assert(sizeof(ItemsRecord) == 4);
 
 // Ids by which a task was known before its own (engine::FormerIds).
 struct FormerHead {

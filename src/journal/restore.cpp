@@ -27,6 +27,21 @@ std::optional<std::uint32_t> number_in(const std::unordered_map<std::uint32_t, s
   return number.ok() ? std::optional(*number) : std::nullopt;
 }
 
+// Items of this epoch's runs that are tasks of their own, or were, in whatever segment: power went before the run's
+// record said so.
+std::set<std::uint64_t> moved_items(std::uint32_t id, const LiveSet& live) {
+  const Lives& lives = live.epochs().at(id).lives;
+  std::set<std::uint64_t> moved;
+  if (std::none_of(lives.begin(), lives.end(), [](const Life& life) { return life.run && life.alive(); })) return moved;
+  for (const auto& [any, epoch] : live.epochs())
+    for (const Life& life : epoch.lives) {
+      const auto image = life.run ? std::nullopt : read_task(life.image, {});
+      if (image && image->former.first.epoch == id && image->former.first.item() != 0)
+        moved.insert(image->former.first.handle);
+    }
+  return moved;
+}
+
 }  // namespace
 
 Result<Opened> Writer::open() {
@@ -71,7 +86,7 @@ Result<Opened> Writer::open() {
   for (const bool dead : {true, false})  // a dead letter must not find its unique key with the living
     for (const auto& [id, epoch] : live.epochs()) {
       if (id == segment_.epoch()) continue;
-      if (auto restored = restore_epoch(id, epoch, dead, opened); !restored.ok()) return restored.error();
+      if (auto restored = restore_epoch(id, live, dead, opened); !restored.ok()) return restored.error();
     }
   looks_ = position_ = h.journal_looks.load(std::memory_order_acquire);
   published_ = h.journal_durable.load(std::memory_order_acquire);
@@ -135,10 +150,12 @@ void Writer::expect_what_was_said(const LiveSet& live) {
 Result<void> Writer::settle_waiting(const Epoch* own) {
   const std::int64_t now = base::monotonic_ns();
   if (own != nullptr) {
-    for (const Life& life : own->lives)
-      if (life.alive() && life.slot < shadow_.size())
-        shadow_.image(life.slot, life.began, life.over ? Said::kResult : Said::kNothing,
-                      life.image.size() + sizeof(RecordHeader), life.sequence);
+    for (const Life& life : own->lives) {
+      if (!life.alive() || life.slot >= shadow_.size()) continue;
+      const std::uint32_t stamp = life.run ? life.items_over : life.over ? Said::kResult : Said::kNothing;
+      shadow_.image(life.slot, life.began, stamp, life.image.size() + sizeof(RecordHeader), life.sequence);
+      if (life.run) shadow_.items(life.slot, life.items_over);
+    }
   }
   for (std::uint32_t slot = 0; slot < slots_used(); ++slot) {
     const ControlWord word = segment_.descriptor(slot).control.load();
@@ -151,21 +168,42 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
   return {};
 }
 
-Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened) {
+Result<void> Writer::restore_epoch(std::uint32_t id, const LiveSet& live, bool dead, Opened& opened) {
+  const Epoch& epoch = live.epochs().at(id);
+  const std::set<std::uint64_t> moved = dead ? std::set<std::uint64_t>{} : moved_items(id, live);
   for (const Life& life : epoch.lives) {
-    if (!life.alive()) continue;
-    const auto image = read_task(life.image, life.state);
-    if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
-    if ((image->state.reason != 0) != dead) continue;
-    if (auto restored = restore_one({id, life.slot, life.began}, epoch, *image, opened); !restored.ok())
-      return restored;
+    if (!life.alive() || (life.run && dead)) continue;
+    const TaskKey key{id, life.slot, life.began};
+    if (life.run) {
+      if (auto restored = restore_run(key, epoch, life, moved, opened); !restored.ok()) return restored;
+    } else {
+      const auto image = read_task(life.image, life.state);
+      if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
+      if ((image->state.reason != 0) != dead) continue;
+      const engine::TaskId old = engine::TaskId::make(id, life.slot, life.began);
+      if (auto restored = restore_one(old, epoch, *image, opened); !restored.ok()) return restored;
+    }
+    append_end(filling_->batch, key);
     if (room()) continue;
     if (auto committed = commit_restored(); !committed.ok()) return committed;
   }
   return commit_restored();
 }
 
-Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImage& image, Opened& opened) {
+// Its items become tasks of their own, all in one batch with its end.
+Result<void> Writer::restore_run(TaskKey old, const Epoch& epoch, const Life& life,
+                                 const std::set<std::uint64_t>& moved, Opened& opened) {
+  const auto run = read_run(life.image);
+  if (!run) return Error{Errc::kCorrupt, "a run's record makes no sense in " + file_name(life.sequence)};
+  for (std::uint32_t item = 1; item <= run->head.count; ++item) {
+    const engine::TaskId id = engine::TaskId::make(old.epoch, old.slot, old.generation, item);
+    if ((life.items_over & engine::item_bit(item)) != 0 || moved.contains(id.handle)) continue;
+    if (auto restored = restore_one(id, epoch, run->item(item), opened); !restored.ok()) return restored;
+  }
+  return {};
+}
+
+Result<void> Writer::restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, Opened& opened) {
   const std::int64_t now = base::monotonic_ns();
   const auto queue_of = [&](std::uint32_t n) { return number_in(epoch.queues, n, shm::intern_queue, segment_); };
   const auto task_of = [&](std::uint32_t n) { return number_in(epoch.tasks, n, shm::intern_task, segment_); };
@@ -200,10 +238,7 @@ Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImag
     back.kept_until_ns = clock_.to_monotonic(image.state.due_ns);
     back.spec.payload = {};
     back.spec.due_ns = 0;
-    if (back.kept_until_ns <= now) {
-      append_end(filling_->batch, old);
-      return {};
-    }
+    if (back.kept_until_ns <= now) return {};
     if (back.outcome == engine::OutcomeKind::kSucceeded) back.result = image.payload;
   }
   back.tally = {image.state.attempts, image.state.deaths, image.state.releases, false};
@@ -220,7 +255,6 @@ Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImag
   if (made.status != engine::EnqueueStatus::kOk && made.status != engine::EnqueueStatus::kDuplicate)
     return Error{Errc::kFull, std::string("the segment has no room for all that the journal keeps (") +
                                   engine::to_string(made.status) + "); make it with more slots"};
-  append_end(filling_->batch, old);
   if (made.status == engine::EnqueueStatus::kDuplicate) {
     ++opened.gave_way;
     log::warn("a newer task has the unique key of one in the journal", {{"newer", engine::to_string(made.id)}});
@@ -229,9 +263,8 @@ Result<void> Writer::restore_one(TaskKey old, const Epoch& epoch, const TaskImag
   ++(image.over() ? opened.results : opened.restored);
   const std::uint32_t slot = made.id.slot();
   const ControlWord waiting = segment_.descriptor(slot).control.load();
-  const engine::TaskId last = engine::TaskId::make(old.epoch, old.slot, old.generation);
   if (!engine::remember_former(segment_, slot, waiting.generation(),
-                               {image.former.first ? image.former.first : last, last}))
+                               {image.former.first ? image.former.first : old, old}))
     return Error{Errc::kNoMemory, "no room in /dev/shm for the ids from before"};
   restored_.emplace_back(slot, waiting);
   say_names();

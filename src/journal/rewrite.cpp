@@ -29,14 +29,18 @@ Result<void> read(Store& store, OnDamage on_damage, Known& known) {
 }
 
 bool has_names(const Epoch& epoch, const Life& life) {
+  const auto knows = [&epoch](const auto& head) {
+    return epoch.queues.contains(head.queue) && epoch.tasks.contains(head.task);
+  };
+  if (const auto run = life.run ? read_run(life.image) : std::nullopt) return knows(run->head);
   const auto image = read_task(life.image, life.state);
-  return image && epoch.queues.contains(image->head.queue) && epoch.tasks.contains(image->head.task);
+  return image && knows(image->head);
 }
 
 std::uint64_t count_unnamed(const LiveSet& live) {
   std::uint64_t count = 0;
   for (const auto& [id, epoch] : live.epochs())
-    for (const Life& life : epoch.lives) count += life.alive() && !has_names(epoch, life) ? 1 : 0;
+    for (const Life& life : epoch.lives) count += has_names(epoch, life) ? 0 : life.count();
   return count;
 }
 
@@ -89,7 +93,8 @@ class Rewriter {
       if (!life.alive() || !has_names(epoch, life)) continue;
       if (!named) put_names(id, epoch);
       named = true;
-      put(life.over ? RecordType::kResult : RecordType::kTask, life.image);
+      put(life.run ? RecordType::kRun : life.over ? RecordType::kResult : RecordType::kTask, life.image);
+      if (life.items_over != 0) append_items(batch_, {id, life.slot, life.began}, life.items_over);
       if (!life.state.empty()) put(RecordType::kState, life.state);
       if (batch_.bytes() < kBatchBytes) continue;
       if (auto flushed = flush(); !flushed.ok()) return flushed;

@@ -50,7 +50,7 @@ void write_the_rest(Writer& writer, shm::Participant& self) {
   const std::uint64_t position = shm::journal_position(self.segment());
   const std::int64_t until_ns = base::monotonic_ns() + kLongestEndNs;
   while (h.journal_durable.load(std::memory_order_acquire) < position && base::monotonic_ns() < until_ns) {
-    h.journal_awaited.store(1, std::memory_order_seq_cst);
+    shm::hurry_journal(self.segment(), position);
     if (!writer.step(base::monotonic_ns()).ok()) break;
   }
   if (h.journal_durable.load(std::memory_order_acquire) < position)

@@ -19,6 +19,8 @@ struct Said {
   std::uint32_t stamp = kNothing;
   std::uint32_t bytes = 0;  // of the image
   bool doubtful = false;    // the image may not have reached the disk
+  std::uint16_t items_over =
+      0;  // of a run: of these the journal says so already; its stamp has those that it is to say
 };
 
 class Shadow {
@@ -32,10 +34,13 @@ class Shadow {
   void image(std::uint32_t slot, std::uint64_t generation, std::uint32_t stamp, std::uint64_t bytes,
              std::uint64_t sequence = Said::kOnItsWay) noexcept {
     forget(slot);
-    said_[slot] = {generation, sequence, stamp, static_cast<std::uint32_t>(bytes), false};
+    said_[slot] = {generation, sequence, stamp, static_cast<std::uint32_t>(bytes), false, 0};
     live_bytes_ += bytes;
   }
   void state(std::uint32_t slot, std::uint32_t stamp) noexcept { said_[slot].stamp = stamp; }
+  void items(std::uint32_t slot, std::uint32_t over) noexcept {
+    said_[slot].items_over = static_cast<std::uint16_t>(said_[slot].items_over | over);
+  }
   void written(std::uint32_t slot, std::uint64_t sequence) noexcept {
     if (said_[slot].sequence == Said::kOnItsWay) said_[slot].sequence = sequence;
   }

@@ -2,6 +2,7 @@
 #include "journal/writer.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "shm/names.hpp"
@@ -45,10 +46,13 @@ Result<void> Writer::step(std::int64_t now_ns) {
   collect(now_ns);  // also while a batch is on its way
   if (in_flight_) {
     if (auto landed = land(now_ns); !landed.ok()) return landed;
+    collect(now_ns);  // what came while we waited for the disk goes with the next
   }
-  if (due(now_ns)) {
-    if (auto launched = launch(now_ns); !launched.ok()) return launched;
-  }
+  Result<void> launched;
+  if (due(now_ns)) launched = launch(now_ns);
+  // The next write is on its way while those who waited for the last one are woken: that takes as long.
+  tell();
+  if (!launched.ok()) return launched;
   publish_idle();
   if (takes_work()) segment_.header().journal_alive_ns.store(now_ns, std::memory_order_release);
   return {};
@@ -60,7 +64,7 @@ bool Writer::due(std::int64_t now_ns) const noexcept {
   if (filling_->batch.empty() && !ends_ready && !filling_->ends_scan && filling_->frees == 0)
     return !sealed_ && now_ns - landed_ns_ >= kSealAfterNs;  // what was written last must not look like a torn tail
   if (!room() || rebuilding_ || filling_->ends_scan) return true;
-  if (segment_.header().journal_awaited.load(std::memory_order_seq_cst) != 0) return true;
+  if (is_awaited()) return true;
   return now_ns - filling_since_ns_ >= options_.commit_interval_ns;
 }
 
@@ -124,13 +128,23 @@ void Writer::load_is_on_disk(Load& load) {
   if (load.ends_scan && !scanning_) held_ = rebuilding_ = false;
   if (!held_) {
     published_ = load.position;
-    shm::publish_journal(segment_, published_);
+    to_tell_ = true;
   }
   if (load.frees != 0 && !files_.empty() && files_.front() == load.frees) {
     // One that cannot be removed only takes room; it is tried again with the next.
     if (log_->recycle(load.frees).ok()) files_.pop_front();
     compacting_ = 0;
   }
+}
+
+void Writer::tell() {
+  if (std::exchange(to_tell_, false)) shm::publish_journal(segment_, published_);
+}
+
+// Somebody waits for what has not been published.
+bool Writer::is_awaited() const noexcept {
+  const std::uint64_t awaited = segment_.header().journal_awaited.load(std::memory_order_seq_cst);
+  return awaited != 0 && static_cast<std::int64_t>(awaited - published_) > 0;
 }
 
 // What has been looked at and needed no record is as good as on disk, once what was before it is.

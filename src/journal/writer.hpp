@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "engine/engine.hpp"
@@ -62,8 +63,9 @@ class Writer {
   // them are those of the tasks that it enqueued. They are, when a look that began after that one is over.
   struct End {
     TaskKey key;
-    std::uint64_t seen;   // in which look
-    bool result = false;  // it is over, and its result is kept
+    std::uint64_t seen;       // in which look
+    bool result = false;      // it is over, and its result is kept
+    std::uint32_t items = 0;  // not all of it is over, but these items of a run
   };
   // A batch and what becomes true with it.
   struct Load {
@@ -84,8 +86,10 @@ class Writer {
 
   // ---- restoring (restore.cpp)
   Result<void> settle_waiting(const Epoch* own);
-  Result<void> restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened);
-  Result<void> restore_one(TaskKey old, const Epoch& epoch, const TaskImage& image, Opened& opened);
+  Result<void> restore_epoch(std::uint32_t id, const LiveSet& live, bool dead, Opened& opened);
+  Result<void> restore_run(TaskKey old, const Epoch& epoch, const Life& life, const std::set<std::uint64_t>& moved,
+                           Opened& opened);
+  Result<void> restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, Opened& opened);
   Result<void> commit_restored();
   void expect_what_was_said(const LiveSet& live);
   Result<void> restore_schedules(const LiveSet& live, Opened& opened);
@@ -100,6 +104,8 @@ class Writer {
   void compact();
   bool look(std::uint32_t slot, bool again = false);
   bool say(std::uint32_t slot, shm::ControlWord word, bool whole);
+  bool say_run(std::uint32_t slot, shm::ControlWord word, bool whole);
+  std::uint32_t items_over(std::uint32_t slot, shm::ControlWord word);
   void say_names();
   void say_queues();
   bool say_schedules();
@@ -116,6 +122,8 @@ class Writer {
   Result<void> begin_file();
   Error fail(Error error, std::int64_t now_ns);
   void load_is_on_disk(Load& load);
+  void tell();
+  bool is_awaited() const noexcept;
   void publish_idle();
   bool room() const noexcept { return filling_->batch.bytes() < kBatchBytes; }
   std::uint32_t slots_used() const noexcept;
@@ -136,14 +144,16 @@ class Writer {
   bool in_flight_ = false;
   std::deque<End> ends_;
   // Looks at all marks are numbered, through all writers of a segment (Header::journal_looks).
-  std::uint64_t looks_ = 0;        // begun
-  std::uint64_t position_ = 0;     // over
-  bool looking_ = false;           // between the two
-  bool one_was_changing_ = false;  // all the time that this look was at it; it is marked again
+  std::uint64_t looks_ = 0;         // begun
+  std::uint64_t position_ = 0;      // over
+  bool looking_ = false;            // between the two
+  bool one_was_changing_ = false;   // all the time that this look was at it; it is marked again
+  bool looking_at_copies_ = false;  // of a run's items
   std::uint32_t mark_line_ = 0;
   std::vector<std::uint32_t> marked_;  // slots of the line before that one
   std::size_t marked_next_ = 0;
   std::uint64_t published_ = 0;
+  bool to_tell_ = false;  // it has moved, and nobody has been told
   std::int64_t filling_since_ns_ = 0;
   std::int64_t landed_ns_ = 0;
   bool sealed_ = true;

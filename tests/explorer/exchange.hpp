@@ -129,8 +129,9 @@ class Atomic {
 template <class... Arguments>
 long system_call(long number, Arguments... arguments) noexcept {
   if (number == SYS_futex && exploring()) {
-    const auto of_futex = [](std::uint32_t* at, int operation, std::uint32_t value, auto...) {
-      return futex(at, operation, value);
+    const auto of_futex = [](std::uint32_t* at, int operation, std::uint32_t value, auto, auto, auto bits) {
+      const bool chosen = operation == FUTEX_WAIT_BITSET || operation == FUTEX_WAKE_BITSET;
+      return futex(at, operation, value, chosen ? static_cast<std::uint32_t>(bits) : FUTEX_BITSET_MATCH_ANY);
     };
     if constexpr (sizeof...(Arguments) == 6) return of_futex(arguments...);
   }

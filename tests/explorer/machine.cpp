@@ -125,6 +125,7 @@ struct Actor {
   void* stack = nullptr;
   Condition condition = Condition::kReady;
   const void* asleep_on = nullptr;
+  std::uint32_t asleep_for = 0;  // bits of a wake that it heeds
   int awaits = -1;
   bool timed_out = false;
   std::vector<std::uint32_t> loose;  // locations of relaxed stores that nothing orders yet: lost by a death
@@ -279,13 +280,13 @@ class Machine {
     }
   }
   // The kernel looks at the word as it is; what it does is no order of the language.
-  long futex(std::uint32_t* at, int operation, std::uint32_t value) {
+  long futex(std::uint32_t* at, int operation, std::uint32_t value, std::uint32_t bits) {
     step();
-    if ((operation & FUTEX_CMD_MASK) == FUTEX_WAKE) {
+    if (const int command = operation & FUTEX_CMD_MASK; command == FUTEX_WAKE || command == FUTEX_WAKE_BITSET) {
       long woken = 0;
       for (int i = 0; i < count_ && woken < static_cast<long>(value); ++i) {
         Actor& other = actors_[std::size_t(i)];
-        if (other.condition != Condition::kAsleep || other.asleep_on != at) continue;
+        if (other.condition != Condition::kAsleep || other.asleep_on != at || (other.asleep_for & bits) == 0) continue;
         other.condition = Condition::kReady;
         ++woken;
       }
@@ -300,6 +301,7 @@ class Machine {
     Actor& me = actor();
     me.condition = Condition::kAsleep;
     me.asleep_on = at;
+    me.asleep_for = bits;
     me.timed_out = false;
     hand_over(pick());
     if (!me.timed_out) return 0;
@@ -602,7 +604,9 @@ void copy(void* to, const void* from, std::size_t bytes, Site site) {
   std::memcpy(to, from, bytes);
 }
 
-long futex(std::uint32_t* at, int operation, std::uint32_t value) { return machine().futex(at, operation, value); }
+long futex(std::uint32_t* at, int operation, std::uint32_t value, std::uint32_t bits) {
+  return machine().futex(at, operation, value, bits);
+}
 
 Outcome run_random(Play& play, std::uint64_t seed, std::uint64_t executions, const std::vector<Weakened>& weak) {
   Outcome outcome;

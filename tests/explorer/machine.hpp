@@ -40,7 +40,8 @@ bool compare_exchange(void* at, unsigned bytes, std::uint64_t& expected, std::ui
                       std::memory_order success, std::memory_order failure, Site site);
 void fence(std::memory_order order, Site site);
 void copy(void* to, const void* from, std::size_t bytes, Site site);
-long futex(std::uint32_t* at, int operation, std::uint32_t value);  // as the system call; sets errno
+// As the system call with these bits; sets errno.
+long futex(std::uint32_t* at, int operation, std::uint32_t value, std::uint32_t bits);
 // Before memory is written outside of actors, so that it can be as it was for the next execution.
 void note_write(void* at, std::size_t bytes) noexcept;
 // Whether the row's participant is dead: then its byte lock can be had.

@@ -61,7 +61,8 @@ TEST(JournalProcess, EndsAtItsSupervisorsWordAloneAndWritesTheRest) {
       for (int i = 0; i < 4; ++i) {
         put();
         const std::uint64_t position = shm::journal_position(*segment);
-        ASSERT_TRUE(test::wait_until([&] { return shm::await_journal(*segment, position, 1'000'000); }));
+        ASSERT_TRUE(
+            test::wait_until([&] { return shm::await_journal(*segment, position, base::monotonic_ns() + 1'000'000); }));
       }
       for (int i = 0; i < 16; ++i) put();  // nobody waits for these
       EXPECT_EQ(segment->header().journal_writer.load(), writer);

@@ -132,7 +132,8 @@ class Reboot : public ::testing::Test {
   std::map<std::uint64_t, int> over_for_good() {
     auto over = numbers(Entry::kAcknowledged);
     const std::uint64_t position = shm::journal_position(*segment_);
-    EXPECT_TRUE(test::wait_until([&] { return shm::await_journal(*segment_, position, 1'000'000); }));
+    EXPECT_TRUE(
+        test::wait_until([&] { return shm::await_journal(*segment_, position, base::monotonic_ns() + 1'000'000); }));
     return over;
   }
 

@@ -305,7 +305,7 @@ TEST(JournalWriter, CompactionKeepsWhatLives) {
   EXPECT_EQ(after.alive(), backlog);
 }
 
-TEST(JournalWriter, RunsThatWaitWhenTheirQueueIsMadeDurableAreWrittenOneByOne) {
+TEST(JournalWriter, RunsThatWaitWhenTheirQueueIsMadeDurableAreWritten) {
   constexpr std::uint64_t kTasks = 40;  // two runs and more
   PowerStore store;
   TaskId known;
