@@ -1,5 +1,6 @@
 // The process that writes the journal, as a supervisor's would; what goes to disk is counted on the way.
 #include <ctime>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "bench/failure.hpp"
@@ -57,11 +58,17 @@ class CountedStore final : public journal::Store {
   CountedStore(journal::Store& store, JournalHost::State& count) : store_(store), count_(count) {}
 
   Result<std::vector<std::string>> names() override { return store_.names(); }
-  Result<std::unique_ptr<journal::StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
+  void prepare(const std::string& name, std::uint64_t bytes) override {
     count_.zero_bytes.fetch_add(bytes, std::memory_order_relaxed);
+    store_.prepare(name, bytes);
+    prepared_ = true;
+  }
+  Result<std::unique_ptr<journal::StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
+    if (!std::exchange(prepared_, false)) count_.zero_bytes.fetch_add(bytes, std::memory_order_relaxed);
     return counted(store_.create(name, bytes));
   }
   Result<std::unique_ptr<journal::StoreFile>> open(const std::string& name) override {
+    prepared_ = false;
     return counted(store_.open(name));
   }
   Result<journal::Contents> read(const std::string& name) override { return store_.read(name); }
@@ -77,6 +84,7 @@ class CountedStore final : public journal::Store {
 
   journal::Store& store_;
   JournalHost::State& count_;
+  bool prepared_ = false;
 };
 
 void write_journal(const Scene& scene, const std::string& directory, JournalHost::State& state) {

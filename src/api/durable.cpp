@@ -40,6 +40,13 @@ std::unique_ptr<Error> Producer::refuse_undurable(std::uint32_t queue, std::size
   return nullptr;
 }
 
+// A task more of mode `journal` asks nobody: its writer lives, and the disk is not far behind.
+bool Producer::may_go_ahead(std::uint32_t queue) const noexcept {
+  const shm::Segment& segment = engine_.segment();
+  return shm::durability_of(segment, queue) == shm::Durability::kJournal && ahead_ < kMostAhead / 2 &&
+         shm::journal_runs(segment, now_ns());
+}
+
 // False: the journal stopped before.
 bool Producer::await_disk(std::uint64_t position) {
   shm::Segment& segment = engine_.segment();

@@ -136,12 +136,14 @@ detail::Enqueued Producer::enqueue(const TaskInfo& task, BytesView payload, bool
   detail::Enqueued done;
   if (options == nullptr) {
     const ResolvedTask* r = resolver_.recent(task.key);
-    if (r != nullptr && r->plain && !has_journal(engine_.segment(), r->spec.queue)) [[likely]] {
+    const bool durable = r != nullptr && has_journal(engine_.segment(), r->spec.queue);
+    if (r != nullptr && r->plain && (!durable || may_go_ahead(r->spec.queue))) [[likely]] {
       engine::TaskSpec spec = r->spec;
       spec.payload = payload;
       spec.in_place = in_place;
       const engine::EnqueueResult made = engine_.enqueue(spec, now_ns());
       if (made.status == EnqueueStatus::kOk) [[likely]] {
+        if (durable) ++ahead_;
         done.id = made.id;
         return done;
       }

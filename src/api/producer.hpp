@@ -35,6 +35,7 @@ class Producer {
   // Before `count` tasks go to a queue with a journal: whether that takes any now. Who is far ahead of the disk waits here;
   // in mode `sync` nobody is.
   std::unique_ptr<Error> refuse_undurable(std::uint32_t queue, std::size_t count = 1);
+  bool may_go_ahead(std::uint32_t queue) const noexcept;
   // Until the task that has a unique key is on disk.
   std::unique_ptr<Error> await_holder(std::uint32_t queue, engine::TaskId holder);
   // After it: until it is on disk, where the queue promises that. What cannot be promised is taken back if nobody has

@@ -11,6 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <stop_token>
+#include <thread>
+
+#include "journal/format.hpp"
 
 namespace stem::journal {
 namespace {
@@ -133,19 +137,19 @@ class DiskStore final : public Store {
   }
 
   Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
-    constexpr int kFlags = O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW;
-    // Past the page cache: nobody reads these zeros, and copying them is a quarter of a new journal's processor time.
-    int fd = ::open(path(name).c_str(), kFlags | O_DIRECT, 0600);
-    if (fd < 0 && errno == EINVAL) fd = ::open(path(name).c_str(), kFlags, 0600);
-    if (fd < 0) return system_error("create " + path(name));
-    const auto filled = fill_with_zeros(fd, bytes, path(name));
-    ::close(fd);
-    if (!filled.ok()) {
-      ::unlink(path(name).c_str());
-      return filled.error();
+    if (maker_.joinable()) {
+      maker_.join();
+      auto prepared = prepared_ == name ? open(name) : not_found();
+      if (prepared.ok() && (*prepared)->bytes() == bytes) return prepared;
     }
-    if (auto named = sync_names(); !named.ok()) return named.error();
+    if (auto made = make(name, bytes, {}); !made.ok()) return made.error();
     return open(name);
+  }
+
+  void prepare(const std::string& name, std::uint64_t bytes) override {
+    maker_ = {};  // the last one has been taken, or is not wanted any more
+    prepared_ = name;
+    maker_ = std::jthread([this, name, bytes](const std::stop_token& stop) { (void)make(name, bytes, stop); });
   }
 
   Result<std::unique_ptr<StoreFile>> open(const std::string& name) override {
@@ -180,26 +184,48 @@ class DiskStore final : public Store {
     return system_error("remove " + path(name));
   }
 
-  Result<void> sync_names() override {
-    const int fd = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return system_error("open " + directory_);
-    const int rc = ::fsync(fd);
-    const int error = errno;
-    ::close(fd);
-    errno = error;
-    if (rc != 0) return system_error("fsync " + directory_);
-    return {};
-  }
+  Result<void> sync_names() override { return sync(directory_); }
 
  private:
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
 
-  static Result<void> fill_with_zeros(int fd, std::uint64_t bytes, const std::string& path) {
+  static Result<void> sync(const std::string& directory) {
+    const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return system_error("open " + directory);
+    const int rc = ::fsync(fd);
+    const int error = errno;
+    ::close(fd);
+    errno = error;
+    if (rc != 0) return system_error("fsync " + directory);
+    return {};
+  }
+
+  static Result<std::unique_ptr<StoreFile>> not_found() { return Error{Errc::kNotFound, "not prepared"}; }
+
+  // Thread-safe. Under another name until it is whole, and nothing is left of one that is not.
+  Result<void> make(const std::string& name, std::uint64_t bytes, const std::stop_token& stop) const {
+    constexpr int kFlags = O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW;
+    const std::string unfinished = path(name) + kUnfinishedSuffix;
+    // Past the page cache: nobody reads these zeros, and copying them is a quarter of a new journal's processor time.
+    int fd = ::open(unfinished.c_str(), kFlags | O_DIRECT, 0600);
+    if (fd < 0 && errno == EINVAL) fd = ::open(unfinished.c_str(), kFlags, 0600);
+    if (fd < 0) return system_error("create " + unfinished);
+    auto made = fill_with_zeros(fd, bytes, unfinished, stop);
+    ::close(fd);
+    if (made.ok() && ::rename(unfinished.c_str(), path(name).c_str()) != 0) made = system_error("rename " + unfinished);
+    if (made.ok()) return sync(directory_);
+    ::unlink(unfinished.c_str());
+    return made;
+  }
+
+  static Result<void> fill_with_zeros(int fd, std::uint64_t bytes, const std::string& path,
+                                      const std::stop_token& stop) {
     const std::unique_ptr<std::byte, AlignedDelete> zeros(
         static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kZerosBytes)));
     if (zeros == nullptr) return Error{Errc::kNoMemory, "no memory for the zeros of " + path};
     std::memset(zeros.get(), 0, kZerosBytes);
     for (std::uint64_t at = 0; at < bytes;) {
+      if (stop.stop_requested()) return Error{Errc::kRefused, path + " is not wanted any more"};
       const ssize_t wrote = ::write(fd, zeros.get(), std::min<std::uint64_t>(kZerosBytes, bytes - at));
       if (wrote < 0 && errno == EINTR) continue;
       if (wrote < 0) return system_error("write " + path);
@@ -228,6 +254,8 @@ class DiskStore final : public Store {
 
   std::string directory_;
   Uring uring_;
+  std::string prepared_;  // what maker_ makes
+  std::jthread maker_;    // last: its destructor stops it, and waits
 };
 
 // The names of new directories are on disk when those who hold them are. Where one cannot be opened, the file system

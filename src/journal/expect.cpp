@@ -25,6 +25,7 @@ class NewerFiles final : public Store {
   }
   Result<Contents> read(const std::string& name) override { return store_.read(name); }
   Result<std::unique_ptr<StoreFile>> create(const std::string&, std::uint64_t) override { return refused(); }
+  void prepare(const std::string&, std::uint64_t) override {}
   Result<std::unique_ptr<StoreFile>> open(const std::string&) override { return refused(); }
   Result<void> rename(const std::string&, const std::string&) override { return refused(); }
   Result<void> remove(const std::string&) override { return refused(); }

@@ -70,5 +70,6 @@ std::string file_name(std::uint64_t sequence);
 // Empty when it is not the name of a journal file.
 std::optional<std::uint64_t> sequence_of(const std::string& name);
 inline constexpr const char* kSpareName = "spare";
+inline constexpr const char* kUnfinishedSuffix = ".unfinished";  // of a file that is only being made
 
 }  // namespace stem::journal

@@ -40,6 +40,7 @@ class Log {
   bool fits(std::uint64_t bytes) const noexcept {
     return file_ != nullptr && whole_blocks(bytes) <= file_->bytes() - offset_;
   }
+  std::uint64_t filled() const noexcept { return offset_; }  // bytes of the current file
   // A file that is not needed any more becomes the spare one, or goes.
   Result<void> recycle(std::uint64_t sequence);
 

@@ -126,8 +126,7 @@ void Writer::scan() {
 void Writer::compact() {
   if (scanning_ || held_ || broken_) return;
   if (compacting_ == 0) {
-    const std::uint64_t on_disk = files_.size() * options_.file_bytes;
-    if (on_disk <= 2 * shadow_.live_bytes() + 3 * options_.file_bytes) return;
+    if (!is_enough()) return;
     if (files_.front() == log_->sequence()) return;
     compacting_ = files_.front();
     compact_cursor_ = 0;

@@ -67,6 +67,7 @@ Result<Opened> Writer::open() {
                    fmt::format("another segment ({:08x}) that is in use keeps its journal here; give each "
                                "its own STEM_JOURNAL_DIRECTORY",
                                id)};
+  (void)store_.remove(std::string(kSpareName) + kUnfinishedSuffix);  // of a writer that was killed
   log_.emplace(store_, options_.file_bytes, read->last);
   files_.clear();
   Opened opened;

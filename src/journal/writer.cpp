@@ -94,9 +94,19 @@ Result<void> Writer::start(Load& load) {
     if (auto begun = begin_file(); !begun.ok()) return begun;
   }
   if (auto started = log_->start(load.batch); !started.ok()) return started;
+  // The next file is made while this one is filled, unless an older one becomes spare.
+  if (prepared_after_ != log_->sequence() && !is_enough() && log_->filled() >= options_.file_bytes / 4) {
+    prepared_after_ = log_->sequence();
+    store_.prepare(kSpareName, options_.file_bytes);
+  }
   for (const std::uint32_t slot : load.images) shadow_.written(slot, log_->sequence());
   schedules_.written(log_->sequence());
   return {};
+}
+
+// Files hold more than twice what is alive: no more are needed.
+bool Writer::is_enough() const noexcept {
+  return files_.size() * options_.file_bytes > 2 * shadow_.live_bytes() + 3 * options_.file_bytes;
 }
 
 // A file stands by itself: it begins with the names of all numbers that its records use.

@@ -120,6 +120,7 @@ class Writer {
   Result<void> land(std::int64_t now_ns);
   Result<void> start(Load& load);
   Result<void> begin_file();
+  bool is_enough() const noexcept;
   Error fail(Error error, std::int64_t now_ns);
   void load_is_on_disk(Load& load);
   void tell();
@@ -138,7 +139,8 @@ class Writer {
   ClockShift clock_;
   std::optional<Log> log_;
   Shadow shadow_;
-  std::deque<std::uint64_t> files_;  // oldest first
+  std::deque<std::uint64_t> files_;   // oldest first
+  std::uint64_t prepared_after_ = 0;  // file; the next one is being made already
 
   std::unique_ptr<Load> filling_, flying_;
   bool in_flight_ = false;

@@ -1,6 +1,7 @@
 // The file layer: what finish() has promised is read again, whatever the disk does.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 
@@ -311,6 +312,36 @@ TEST(JournalDisk, KeepsWhatItPromisedOnARealDisk) {
   const Seen seen = read(**store);
   EXPECT_TRUE(seen.report.damage.empty());
   EXPECT_EQ(seen.numbers.back(), 101u);
+}
+
+TEST(JournalDisk, AFileIsMadeBeforehand) {
+  test::DiskDirectory directory;
+  auto store = open_disk_store(directory.path());
+  ASSERT_TRUE(store.ok()) << store.error().message;
+  const auto is_whole = [&](std::uint64_t bytes) {
+    const auto contents = (*store)->read(kSpareName);
+    return contents.ok() && contents->bytes == bytes &&
+           std::all_of(contents->span().begin(), contents->span().end(), [](std::byte b) { return b == std::byte{}; });
+  };
+  const auto names = [&] {
+    const auto found = (*store)->names();
+    return found.ok() ? std::set<std::string>(found->begin(), found->end()) : std::set<std::string>{"unreadable"};
+  };
+  (*store)->prepare(kSpareName, 8u << 20);
+  auto made = (*store)->create(kSpareName, 8u << 20);
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_TRUE(is_whole(8u << 20));
+  EXPECT_EQ(names(), std::set<std::string>{kSpareName});
+  (*store)->prepare(kSpareName, 1u << 20);  // another was wanted
+  made = (*store)->create(kSpareName, 2u << 20);
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_TRUE(is_whole(2u << 20));
+  // Nobody takes it: it is there, or nothing of it.
+  ASSERT_TRUE((*store)->remove(kSpareName).ok());
+  (*store)->prepare(kSpareName, 64u << 20);
+  store = open_disk_store(directory.path());
+  const auto left = names();
+  EXPECT_TRUE(left.empty() || (left == std::set<std::string>{kSpareName} && is_whole(64u << 20)));
 }
 
 TEST(JournalDisk, OneWriterAtATime) {

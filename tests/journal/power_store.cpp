@@ -68,7 +68,12 @@ Result<std::unique_ptr<StoreFile>> PowerStore::create(const std::string& name, s
   nodes_.push_back(std::make_unique<Node>(Node{std::vector<std::byte>(bytes), false}));
   names_[name] = node;
   events_.push_back({Event::Kind::kCreate, name, {}, node, bytes, {}});
+  ++created_;
   return open(name);
+}
+
+void PowerStore::prepare(const std::string& name, std::uint64_t bytes) {
+  if (create(name, bytes).ok()) --created_;
 }
 
 Result<std::unique_ptr<StoreFile>> PowerStore::open(const std::string& name) {

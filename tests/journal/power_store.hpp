@@ -25,6 +25,7 @@ class PowerStore final : public Store {
 
   Result<std::vector<std::string>> names() override;
   Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) override;
+  void prepare(const std::string& name, std::uint64_t bytes) override;
   Result<std::unique_ptr<StoreFile>> open(const std::string& name) override;
   Result<Contents> read(const std::string& name) override;
   Result<void> rename(const std::string& from, const std::string& to) override;
@@ -37,6 +38,8 @@ class PowerStore final : public Store {
   void refuse_new_files(bool refuse) { full_ = refuse; }
   // Writes to a file after one of its writes failed: there must be none.
   int writes_after_failure() const { return writes_after_failure_; }
+
+  int created() const { return created_; }  // files that were not prepared
 
   // ---- power
   std::size_t events() const { return events_.size(); }
@@ -71,6 +74,7 @@ class PowerStore final : public Store {
   Fault fault_ = Fault::kNone;
   bool full_ = false;
   int writes_after_failure_ = 0;
+  int created_ = 0;
 };
 
 }  // namespace stem::journal

@@ -280,6 +280,34 @@ TEST(JournalWriter, MoreChangesThanABatchHoldsAreAllWritten) {
   EXPECT_EQ(after.alive(), all);
 }
 
+TEST(JournalWriter, TheNextFileIsMadeBeforeItIsNeeded) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  const int first = store.created();
+  std::string big(1000, 'y');
+  std::uint64_t tasks = 0;
+  while (host.writer->files() < 8) {
+    for (int i = 0; i < 20; ++i, ++tasks)
+      host.put(0, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    host.flush();
+    ASSERT_LT(tasks, 8000u);
+  }
+  EXPECT_EQ(store.created(), first);
+  // Where files are recycled none is made.
+  while (!host.drain().empty()) host.flush();
+  const std::size_t before = store.events();
+  for (int i = 0; i < 400; ++i) {
+    host.put(0, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    host.flush();
+    ASSERT_EQ(host.drain().size(), 1u);
+  }
+  host.flush();
+  EXPECT_GT(store.events(), before);
+  EXPECT_EQ(store.created(), first);
+  EXPECT_LE(host.writer->files(), 5u);
+}
+
 TEST(JournalWriter, CompactionKeepsWhatLives) {
   PowerStore store;
   Host host;
