@@ -21,8 +21,9 @@ constexpr std::uint32_t kPatrolStretch = 65'536;     // of a patrol, which mostl
 constexpr std::uint32_t kStretch = 8192;             // slots looked at between two looks at the marks
 constexpr std::int64_t kPatrolPassNs = 500'000'000;  // every slot at least that often
 constexpr std::uint32_t kDeadStamp = 1u << 16;
-constexpr std::size_t kAhead = 8;  // descriptors on their way from memory
-constexpr int kLooks = 16;         // at a task that changes under our eyes
+constexpr std::size_t kAhead = 8;        // descriptors on their way from memory
+constexpr std::size_t kBlocksAhead = 2;  // and the blocks of runs, whose descriptors are there by then
+constexpr int kLooks = 16;               // at a task that changes under our eyes
 
 // What of a task the journal has to know anew when it changes.
 std::uint32_t stamp_of(ControlWord word) { return word.grant() | (word.state() == State::kDead ? kDeadStamp : 0); }
@@ -30,6 +31,14 @@ std::uint32_t stamp_of(ControlWord word) { return word.grant() | (word.state() =
 bool is_task(State state) {
   return state == State::kReady || state == State::kDelayed || state == State::kLeased || state == State::kOutbox ||
          state == State::kDead;
+}
+
+void prefetch_items(engine::Engine& engine, const Descriptor& d) {
+  const std::uint32_t block = d.block;
+  const auto* at =
+      engine::is_run(d) && block != 0 ? reinterpret_cast<const std::byte*>(engine.blocks().header(block - 1)) : nullptr;
+  for (std::uint32_t line = 0; at != nullptr && line <= engine::kRunItems; ++line)
+    __builtin_prefetch(at + std::size_t{line} * shm::kCacheLineBytes, 0);
 }
 
 }  // namespace
@@ -70,6 +79,8 @@ bool Writer::sweep() {
       if (!room()) return false;
       if (marked_next_ + kAhead < marked_.size())
         __builtin_prefetch(&segment_.descriptor(marked_[marked_next_ + kAhead]), 0);
+      if (marked_next_ + kBlocksAhead < marked_.size())
+        prefetch_items(engine_, segment_.descriptor(marked_[marked_next_ + kBlocksAhead]));
       if (look(marked_[marked_next_])) continue;
       marks_.set(marked_[marked_next_]);
       one_was_changing_ = true;
