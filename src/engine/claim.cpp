@@ -19,7 +19,6 @@ using shm::State;
 namespace {
 
 constexpr std::uint32_t kLookAhead = 16;             // descriptors fetched before they are claimed
-constexpr std::uint32_t kRunsAhead = 5;              // runs whose items are fetched before they are claimed
 constexpr std::uint32_t kAgeingEvery = 64;           // claims between two looks at who has waited longest
 constexpr std::int64_t kAgeingStepNs = 100'000'000;  // waiting this long is worth one priority
 
@@ -38,6 +37,7 @@ std::uint32_t Engine::claim(std::uint32_t queue, Lease* into, std::uint32_t most
     return claimed;
   const bool lowest_first = row.lowest_first.load(std::memory_order_relaxed) != 0;
   bool full = false;
+  coming_count_ = coming_at_ = 0;
   const std::uint32_t elsewhere = claimed;
   if (claimed == 0 && ++claims_ % kAgeingEvery == 0 && !std::has_single_bit(lanes)) {
     const std::uint32_t aged = aged_priority(queue, lanes, lowest_first, now_ns);
@@ -115,17 +115,16 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
     }
     if (is_run(d)) {
       met_runs = true;
+      if (coming_count_ < kComing) coming_[coming_count_++] = items_of(d);
       claimed += expand_run(into[claimed], into + claimed, most - claimed);
       continue;
     }
     ++claimed;
   }
   ring.advance_head(start, position);
-  // Their descriptors are here by now: the items of the next runs start on their way.
-  for (std::uint32_t i = 0; met_runs && i < kRunsAhead && ring.peek(position + i, ahead); ++i) {
-    if (ahead.slot() >= slots) continue;
-    const Descriptor& d = segment_.descriptor(ahead.slot());
-    if (is_run(d) && d.block != 0) prefetch_items(d);
+  if (met_runs && coming_count_ < kComing && ring.peek(position, ahead) && ahead.slot() < slots) {
+    const Descriptor& d = segment_.descriptor(ahead.slot());  // here by now
+    if (is_run(d)) coming_[coming_count_++] = items_of(d);
   }
   return claimed;
 }

@@ -397,7 +397,8 @@ class Engine {
                             std::int64_t now_ns) noexcept;
   std::uint32_t expand_run(const Lease& run, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t lift_mask(const Lease& run) noexcept;
-  void prefetch_items(const shm::Descriptor& d) const noexcept;
+  const std::byte* items_of(const shm::Descriptor& d) const noexcept;
+  void fetch_next_items() noexcept;
   HeldRun* load_run(const Lease& lease) noexcept;
   bool view_first(const Lease& lease, TaskView& into) noexcept {
     return lease.item != 0 ? view_item(lease, into) : view_single(lease, into);
@@ -521,6 +522,12 @@ class Engine {
   std::uint32_t claims_ = 0;
   const shm::RingHeader* looked_ring_ = nullptr;  // how far ahead descriptors are on their way
   std::uint64_t looked_ = 0;
+  // Blocks of the runs that the last claim took, and of the one behind them: each is fetched while the items of the one
+  // before it run. Only looked at ahead of time: wrong or none at all costs time, nothing else.
+  static constexpr std::uint32_t kComing = 8;
+  const std::byte* coming_[kComing] = {};
+  std::uint32_t coming_count_ = 0;
+  std::uint32_t coming_at_ = 0;
 };
 
 }  // namespace stem::engine

@@ -257,11 +257,15 @@ std::uint32_t Engine::claim_kept(Lease* into, std::uint32_t most, std::uint32_t 
   return n;
 }
 
-void Engine::prefetch_items(const Descriptor& d) const noexcept {
-  const auto* block = reinterpret_cast<const std::byte*>(blocks_.header(d.block - 1));
-  if (block == nullptr) return;
+const std::byte* Engine::items_of(const Descriptor& d) const noexcept {
+  return d.block == 0 ? nullptr : reinterpret_cast<const std::byte*>(blocks_.header(d.block - 1));
+}
+
+// As many lines as a core can have on their way at once; they arrive while the items that were just read run.
+void Engine::fetch_next_items() noexcept {
+  if (++coming_at_ >= coming_count_ || coming_[coming_at_] == nullptr) return;
   for (std::uint32_t line = 0; line <= kRunItems; ++line)
-    shm::prefetch_read(block + std::size_t{line} * shm::kCacheLineBytes);
+    shm::prefetch_read(coming_[coming_at_] + std::size_t{line} * shm::kCacheLineBytes);
 }
 
 namespace {
@@ -348,6 +352,7 @@ HeldRun* Engine::load_run(const Lease& lease) noexcept {
   r.handle = TaskId::make(1, lease.slot, lease.word.generation()).handle;
   r.nothing_acked = shm::acked_word(lease.slot, lease.word.generation(), 0);
   r.all = full_mask(r.count);
+  fetch_next_items();
   return &r;
 }
 
