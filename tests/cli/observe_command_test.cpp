@@ -227,6 +227,28 @@ TEST(Top, OneFrameFitsEightyColumns) {
   }
 }
 
+TEST(Top, TheFullestQueueComesFirstAndIsSelected) {
+  Scene scene;
+  for (const char* name : {"queue-10", "queue-2"}) (void)scene.enqueue({"t", "-q", name});
+  for (int i = 0; i < 12; ++i) (void)scene.enqueue({"t", "-q", "zebra"});
+  const std::string frame = scene.run({"top", "--once"}).out;
+  EXPECT_LT(frame.find("zebra"), frame.find("queue-2"));
+  EXPECT_LT(frame.find("queue-2"), frame.find("queue-10"));
+  EXPECT_EQ(run_stem_on_terminal({"top"}, "pyq", scene.options()).exit_code, 0);
+  EXPECT_EQ(row_of(scene.run_json({"observe", "queues"})["queues"], "queue", "zebra")["paused"], true);
+}
+
+// A terminal that has written its last column erases that column when it is told to erase what follows.
+TEST(Top, ALineAsWideAsTheScreenKeepsItsLastCharacter) {
+  Scene scene;
+  fill(scene);
+  const std::string screen = run_stem_on_terminal({"top"}, "q", scene.options()).out;
+  std::size_t lines = 0;
+  for (std::size_t at = screen.find("\x1b[K"); at != std::string::npos; at = screen.find("\x1b[K", at + 1), ++lines)
+    EXPECT_TRUE(at >= 3 && (screen[at - 1] == '\n' || screen.compare(at - 3, 3, "\x1b[H") == 0)) << at;
+  EXPECT_GT(lines, 0u);
+}
+
 TEST(Top, BarsAreAsLongAsTheShare) {
   EXPECT_EQ(cli::bar(0, 4), "    ");
   EXPECT_EQ(cli::bar(1, 4), "████");

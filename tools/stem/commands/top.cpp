@@ -30,7 +30,10 @@ struct TopOptions {
 class Session {
  public:
   Session(const Attachment& attachment, const Context& context)
-      : attachment_(attachment), context_(context), before_(take_look(attachment, kAllParts)), now_(before_) {}
+      : attachment_(attachment), context_(context), before_(take_look(attachment, kAllParts)), now_(before_) {
+    const auto order = fullest_first(now_.queues);
+    if (!order.empty()) selected_ = order.front();
+  }
 
   void look() {
     before_ = std::move(now_);
@@ -49,8 +52,8 @@ class Session {
     const std::size_t count = now_.queues.size();
     switch (key) {
       case Key::kQuit: return false;
-      case Key::kUp: selected_ -= selected_ > 0 ? 1 : 0; break;
-      case Key::kDown: selected_ += selected_ + 1 < count ? 1 : 0; break;
+      case Key::kUp: select(-1); break;
+      case Key::kDown: select(+1); break;
       case Key::kTimes: turn_to(Below::kTimes); break;
       case Key::kLimits: turn_to(Below::kLimits); break;
       case Key::kPause:
@@ -89,6 +92,13 @@ class Session {
   }
 
  private:
+  // The next one on the screen, up or down.
+  void select(int step) {
+    const auto order = fullest_first(now_.queues);
+    const auto at = std::find(order.begin(), order.end(), selected_) - order.begin() + step;
+    if (at >= 0 && at < static_cast<std::ptrdiff_t>(order.size())) selected_ = order[static_cast<std::size_t>(at)];
+  }
+
   [[nodiscard]] bool paused() const {
     const auto& row = attachment_.segment().queue(now_.queues[selected_].id);
     return row.paused.load(std::memory_order_relaxed) != 0;
@@ -136,9 +146,9 @@ class Session {
   const Attachment& attachment_;
   const Context& context_;
   Look before_, now_;
-  std::size_t selected_ = 0;
-  Key asked_ = Key::kNo;  // what the question is about; kNo = none
-  std::string notice_;    // what came of it
+  std::size_t selected_ = 0;  // an index of now_.queues, where queues stay where they are
+  Key asked_ = Key::kNo;      // what the question is about; kNo = none
+  std::string notice_;        // what came of it
   Below below_ = Below::kWorkersAndTasks;
   LimitWatch watch_;
   std::vector<LimitFigures> limits_;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
+#include <numeric>
 
 #include "base/units.hpp"
 #include "tools/stem/observe/reports.hpp"
@@ -68,6 +70,7 @@ class Frame {
   explicit Frame(const FrameInput& in)
       : in_(in),
         queues_(queue_figures(in.before, in.now)),
+        order_(fullest_first(in.now.queues)),
         workers_(worker_figures(in.before, in.now, in.attachment.segment())),
         tasks_(task_figures(in.before, in.now)) {
     // A task name that never ran says nothing.
@@ -84,7 +87,8 @@ class Frame {
     if (in_.below != Below::kWorkersAndTasks) rows[2] = 0;
     if (in_.height > 0) rows = share_out(rows, in_.height > frame ? in_.height - frame : 0);
     head();
-    add(queues(window_around(in_.selected, queues_.size(), rows[0])), queues_.size(), rows[0]);
+    const auto at = std::find(order_.begin(), order_.end(), in_.selected) - order_.begin();
+    add(queues(window_around(static_cast<std::size_t>(at), queues_.size(), rows[0])), queues_.size(), rows[0]);
     switch (in_.below) {
       case Below::kTimes: times(); break;
       case Below::kLimits: limits(rows[1] + rows[2]); break;
@@ -135,8 +139,8 @@ class Frame {
                  {"OUT/s", Align::kRight},
                  {"LAG-P99", Align::kRight}});
     for (std::size_t i = window.begin; i < window.end; ++i) {
-      const QueueFigures& q = queues_[i];
-      const bool selected = in_.interactive && i == in_.selected;
+      const QueueFigures& q = queues_[order_[i]];
+      const bool selected = in_.interactive && order_[i] == in_.selected;
       const std::uint64_t full = q.max_length > 0 ? q.max_length : deepest;
       const double share = static_cast<double>(q.ready) / static_cast<double>(full);
       const Tone tone = q.max_length > 0 && share > 0.8 ? Tone::kBad : Tone::kGood;
@@ -239,6 +243,7 @@ class Frame {
 
   const FrameInput& in_;
   std::vector<QueueFigures> queues_;
+  std::vector<std::size_t> order_;  // of queues_
   std::vector<WorkerFigures> workers_;
   std::vector<TaskFigures> tasks_;
   std::vector<std::string> lines_;
@@ -256,6 +261,20 @@ std::string bar(double share, std::size_t cells) {
   text += kEighths[drawn % 8];
   const std::size_t width = (drawn + 7) / 8;
   return text + std::string(cells - std::min(width, cells), ' ');
+}
+
+std::vector<std::size_t> fullest_first(const std::vector<engine::QueueStats>& queues) {
+  const auto rank = [&queues](std::size_t i) {
+    const engine::QueueStats& q = queues[i];
+    return std::to_string(q.ready + q.waiting + q.leased + q.outbox + q.dead).size();
+  };
+  std::vector<std::size_t> order(queues.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const auto left = rank(a), right = rank(b);
+    return left != right ? left > right : ::strverscmp(queues[a].name.c_str(), queues[b].name.c_str()) < 0;
+  });
+  return order;
 }
 
 std::vector<std::string> frame_lines(const FrameInput& input) { return Frame(input).lines(); }

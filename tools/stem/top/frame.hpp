@@ -29,6 +29,10 @@ struct FrameInput {
 
 std::vector<std::string> frame_lines(const FrameInput& input);
 
+// The order in which queues are shown, as indices: the fullest first, by powers of ten and then by name, so that rows
+// do not change places at every look.
+std::vector<std::size_t> fullest_first(const std::vector<engine::QueueStats>& queues);
+
 // A share of something, in eighths of a cell: "███▌    ".
 std::string bar(double share, std::size_t cells);
 

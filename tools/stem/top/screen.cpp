@@ -68,7 +68,7 @@ void Screen::draw(const std::vector<std::string>& lines) {
   std::string out = "\x1b[H";
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out += "\r\n";
-    out += lines[i] + "\x1b[K";
+    out += "\x1b[K" + lines[i];  // behind a line as wide as the screen it would take the last character
   }
   write_all(out + "\x1b[J");
 }

@@ -5,8 +5,27 @@ import { count, duration, h, plural, share } from '../dom.js';
 const SECOND = 1e9;
 const line = (bad, title, text, href, link) => ({ bad, title, text, href, link });
 
+// Queues from which nothing is taken: one line for all of them, or other lines would not be seen.
+function standing(queues) {
+  if (queues.length === 0) return [];
+  const oldest = duration(Math.max(...queues.map((q) => q.oldestAgeNs)));
+  const names = queues.slice(0, 3).map((q) => q.queue);
+  const title =
+    queues.length === 1 ? `${names[0]} stands still` : `${plural(queues.length, 'queue')} stand still`;
+  const which = queues.length === 1 ? '' : `${names.join(', ')}${queues.length > 3 ? ' and others. ' : '. '}`;
+  const text = `${which}The oldest task has waited ${oldest}, and nothing is taken: does a worker serve ${queues.length === 1 ? 'this queue' : 'them'}?`;
+  return [line(true, title, text, '/workers', 'Workers')];
+}
+
 function ofQueues(seen, alive) {
-  const lines = [];
+  const still = (q) =>
+    !q.paused &&
+    q.ready > 0 &&
+    alive.length > 0 &&
+    q.oldestAgeNs > 60 * SECOND &&
+    q.rateOutPerSecond === 0 &&
+    q.inflight === 0;
+  const lines = standing(seen.queues.filter(still));
   for (const q of seen.queues) {
     if (q.paused && q.ready > 0)
       lines.push(
@@ -14,22 +33,6 @@ function ofQueues(seen, alive) {
           false,
           `${q.queue} is paused`,
           `${plural(q.ready, 'task')} ${q.ready === 1 ? 'waits' : 'wait'} behind the pause.`,
-        ),
-      );
-    else if (
-      q.ready > 0 &&
-      alive.length > 0 &&
-      q.oldestAgeNs > 60 * SECOND &&
-      q.rateOutPerSecond === 0 &&
-      q.inflight === 0
-    )
-      lines.push(
-        line(
-          true,
-          `${q.queue} stands still`,
-          `The oldest task has waited ${duration(q.oldestAgeNs)}, and nothing is taken from it: does a worker serve this queue?`,
-          '/workers',
-          'Workers',
         ),
       );
     if (q.maxLength > 0 && q.ready > 0.8 * q.maxLength)

@@ -15,8 +15,8 @@ export const schedules = {
     const columns = [
       { name: 'Schedule' },
       { name: 'When' },
-      { name: 'Task', class: 'wide' },
-      { name: 'Queue', class: 'wide' },
+      { name: 'Task', class: 'name wide' },
+      { name: 'Queue', class: 'name wide' },
       { name: 'Next', class: 'fit' },
       { name: 'Last', class: 'fit' },
       { name: 'Late by', class: 'number wide' },

@@ -43,11 +43,11 @@ export const tasks = {
     const columns = [
       { name: 'Task' },
       { name: 'State', class: 'fit' },
-      { name: 'Queue' },
+      { name: 'Queue', class: 'name' },
       { name: 'Attempts', class: 'number wide' },
       { name: 'Enqueued', class: 'fit' },
       { name: 'Due', class: 'fit wide' },
-      { name: 'Worker', class: 'wide' },
+      { name: 'Worker', class: 'name wide' },
       { name: 'Last error', class: 'error wide' },
     ];
     const rows = (data?.tasks ?? []).map((t) => ({

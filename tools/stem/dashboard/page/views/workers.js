@@ -35,11 +35,11 @@ export const workers = {
       { name: 'State', class: 'fit' },
       { name: 'Core', class: 'number wide' },
       { name: 'Process', class: 'number wide' },
-      { name: 'Runs now' },
+      { name: 'Runs now', class: 'name' },
       { name: 'In hand', class: 'number wide' },
       { name: 'Done', class: 'number' },
       { name: '/s', class: 'number wide' },
-      { name: 'Failed', class: 'number' },
+      { name: 'Failed', class: 'number wide' },
       { name: 'Memory', class: 'number wide' },
       {
         name: 'Heartbeat',
