@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -95,7 +96,7 @@ class Context {
   const EnqueueOptions& with_trace(const EnqueueOptions& options, std::optional<EnqueueOptions>& room) const;
 
   detail::ContextBackend& backend_;
-  mutable std::optional<Headers> headers_;
+  mutable std::unique_ptr<Headers> headers_;  // once asked for
 };
 
 }  // namespace stem

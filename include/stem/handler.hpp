@@ -30,8 +30,16 @@ struct Answer {
 };
 
 using RawHandler = std::function<Answer(Context&, BytesView payload)>;
-// What it is given stays until the coroutine is over.
-using RawCoHandler = std::function<Co<Answer>(Context&, BytesView payload)>;
+// Where a coroutine handler's answer goes when it is over: no frame keeps room for it while the handler waits.
+class AnswerTaker {
+ public:
+  virtual void take(Answer answer) = 0;
+
+ protected:
+  ~AnswerTaker() = default;
+};
+// What it is given stays until the coroutine is over. Without an answer it has thrown.
+using RawCoHandler = std::function<Co<void>(Context&, BytesView payload, AnswerTaker& taker)>;
 
 template <class F, class Args>
 decltype(auto) call_handler(F& handler, Context& context, const Args& args) {
@@ -85,19 +93,28 @@ Answer answer_of(Got&& outcome) {
   }
 }
 
+// Not in the coroutine itself, whose frame would have room for it.
+template <class R, class Got>
+void give(AnswerTaker& taker, Got&& outcome) {
+  taker.take(answer_of<R>(std::forward<Got>(outcome)));
+}
+
 template <class R, class Args, class F>
-Co<Answer> run_coroutine(F& handler, Context& context, BytesView payload) {
+Co<void> run_coroutine(F& handler, Context& context, BytesView payload, AnswerTaker& taker) {
   using Got = co::value_of<CallResult<F, Args>>;
   static_assert(Gives<Got, R>, "a coroutine handler gives its task's result type R, or stem::Outcome<R>");
   Result<Args> args = Codec<Args>::decode(payload);
-  if (!args) co_return bad_payload(args.error());
+  if (!args) {
+    taker.take(bad_payload(args.error()));
+    co_return;
+  }
   const Args& in = *args;
   Co<Got> call = call_handler(handler, context, in);
   if constexpr (std::is_void_v<Got>) {
     co_await std::move(call);
-    co_return Answer{};
+    taker.take({});
   } else {
-    co_return answer_of<R>(co_await std::move(call));
+    give<R>(taker, co_await std::move(call));
   }
 }
 
@@ -106,7 +123,9 @@ template <class R, class... A, class F>
 RawCoHandler make_co_handler(const Task<R(A...)>&, F handler) {
   using Args = typename Task<R(A...)>::Args;
   auto shared = std::make_shared<F>(std::move(handler));  // a std::function may be moved, a coroutine's captures not
-  return [shared](Context& context, BytesView payload) { return run_coroutine<R, Args, F>(*shared, context, payload); };
+  return [shared](Context& context, BytesView payload, AnswerTaker& taker) {
+    return run_coroutine<R, Args, F>(*shared, context, payload, taker);
+  };
 }
 
 template <class R, class... A, class F>
@@ -115,7 +134,12 @@ RawHandler make_handler(const Task<R(A...)>& task, F handler) {
   using Got = CallResult<F, Args>;
   if constexpr (co::is_co<Got>) {  // where there is no worker's loop (test kits): on one of its own, to its end
     return [handler = make_co_handler(task, std::move(handler))](Context& context, BytesView payload) -> Answer {
-      return run_blocking(handler(context, payload));
+      struct Keeper final : AnswerTaker {
+        Answer answer;
+        void take(Answer given) override { answer = std::move(given); }
+      } keeper;
+      run_blocking(handler(context, payload, keeper));
+      return std::move(keeper.answer);
     };
   } else {
     static_assert(Gives<Got, R>, "a handler returns its task's result type R, or stem::Outcome<R>, or a Co of these");

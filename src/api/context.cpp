@@ -8,7 +8,7 @@ namespace stem {
 
 const Headers& Context::headers() const {
   if (headers_) return *headers_;
-  headers_.emplace();
+  headers_ = std::make_unique<Headers>();
   const auto json = nlohmann::json::parse(backend_.headers_json(), nullptr, /*allow_exceptions=*/false);
   if (json.is_object())
     for (const auto& [name, value] : json.items())

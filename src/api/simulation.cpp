@@ -246,8 +246,7 @@ worker::Outcome Simulation::State::call(const std::string& name, Actor& worker, 
   const auto handler = handlers.find(name);
   if (handler == handlers.end())
     return worker::Outcome::fail_permanently("unregistered-task", "no handler for \"" + name + "\"");
-  worker::TaskContext context(worker.engine, lease, task, name, shm::queue_name(*segment, task.queue), {},
-                              clock.monotonic_ns(), nullptr);
+  worker::TaskContext context(worker.engine, lease, task, {}, clock.monotonic_ns(), nullptr);
   try {
     return api::run_handler(handler->second.run, handler->second.retry_delay, context, &clock);
   } catch (const std::exception& e) {

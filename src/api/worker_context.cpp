@@ -28,7 +28,7 @@ Producer& producer_for(engine::Engine& engine, const Clock* clock) {
 std::optional<Duration> own_delay(const RetryDelay& retry_delay, const worker::TaskContext& task,
                                   std::string_view error_kind) {
   if (!retry_delay || task.attempt() >= task.max_retries()) return {};
-  if (task.view().has_extras && !engine::kind_allows_retry(task.view().extras, error_kind)) return {};
+  if (task.extras() != nullptr && !engine::kind_allows_retry(*task.extras(), error_kind)) return {};
   return retry_delay(task.attempt(), error_kind);
 }
 
@@ -112,14 +112,34 @@ worker::Outcome run_handler(detail::RawHandler& handler, const RetryDelay& retry
   }
 }
 
+namespace {
+
+// Answers and outcomes are made here, in plain functions: a coroutine's frame has room for whatever its body makes, and
+// waits with it.
+class OutcomeTaker final : public detail::AnswerTaker {
+ public:
+  OutcomeTaker(const RetryDelay& retry_delay, const worker::TaskContext& task, std::optional<worker::Outcome>& into)
+      : retry_delay_(retry_delay), task_(task), into_(into) {}
+  void take(detail::Answer answer) override { into_.emplace(outcome_of(std::move(answer), retry_delay_, task_)); }
+  // Inside a catch block.
+  void take_exception() { into_.emplace(outcome_of_current_exception(retry_delay_, task_)); }
+
+ private:
+  const RetryDelay& retry_delay_;
+  const worker::TaskContext& task_;
+  std::optional<worker::Outcome>& into_;
+};
+
+}  // namespace
+
 co::Tree run_co_handler(CoHandlerParts& parts, worker::TaskContext& task, std::optional<worker::Outcome>& into) {
   WorkerContext backend(task);
   Context context(backend);
+  OutcomeTaker taker(parts.retry_delay, task, into);
   try {
-    Co<detail::Answer> call = parts.run(context, task.payload());
-    into.emplace(outcome_of(co_await std::move(call), parts.retry_delay, task));
+    co_await parts.run(context, task.payload(), taker);
   } catch (...) {
-    into.emplace(outcome_of_current_exception(parts.retry_delay, task));
+    taker.take_exception();
   }
 }
 

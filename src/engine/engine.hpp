@@ -81,7 +81,7 @@ struct Failure {
 
 // What a worker reads of its lease. Payload and texts point into the segment, into `inline_copy`, or, of a
 // run's item, into the engine's copy of the run, which stays until an item of another run is viewed.
-struct TaskView {
+struct TaskHead {
   TaskId id;
   std::uint64_t run = 0;  // HeldRun::serial of the run it was read from; 0 = none
   std::uint32_t queue = 0;
@@ -93,8 +93,10 @@ struct TaskView {
   shm::Tally tally;  // attempts before this one
   std::span<const std::byte> payload;
   bool has_extras = false;
-  TaskExtras extras;  // texts point into the block; unique_for_ns is absolute here
   alignas(16) std::byte inline_copy[shm::kInlineBytes];
+};
+struct TaskView : TaskHead {
+  TaskExtras extras;  // texts point into the block; unique_for_ns is absolute here
 };
 
 // What a schedule's tick carries (TaskExtras::tick).

@@ -5,7 +5,6 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
-#include "shm/names.hpp"
 #include "worker/settle.hpp"
 
 namespace stem::worker {
@@ -23,8 +22,8 @@ Flight::Flight(Flights& owner, const engine::Lease& lease, const engine::TaskVie
       owner_(owner),
       lease_(lease),
       task_(task),
-      context_(owner.engine_, lease_, task_, shm::task_name(owner.engine_.segment(), task.task),
-               shm::queue_name(owner.engine_.segment(), task.queue), *this, now_ns) {
+      extras_(task.has_extras ? new Extras{task.extras, {}, {}} : nullptr),
+      context_(owner.engine_, lease_, task_, extras_ ? &extras_->of_task : nullptr, *this, now_ns) {
   if (task.payload.data() == task.inline_copy) {
     task_.payload = {task_.inline_copy, task.payload.size()};
   } else if (lease.item != 0) {  // a run's: the engine keeps few runs
@@ -41,9 +40,18 @@ Flight::~Flight() {
   destroy_frames();
 }
 
+engine::TaskView Flight::view() const {
+  engine::TaskView view;
+  static_cast<engine::TaskHead&>(view) = task_;  // its payload is this flight's
+  if (extras_ != nullptr) view.extras = extras_->of_task;
+  return view;
+}
+
 void Flight::destroy_frames() {
-  if (soft_) loop().cancel(std::exchange(soft_, {}));
-  if (hard_) loop().cancel(std::exchange(hard_, {}));
+  if (extras_ != nullptr) {
+    if (extras_->soft) loop().cancel(std::exchange(extras_->soft, {}));
+    if (extras_->hard) loop().cancel(std::exchange(extras_->hard, {}));
+  }
   if (!tree_.handle) return;
   entering();  // their destructors are the handler's code too
   std::exchange(tree_, {}).handle.destroy();
@@ -51,21 +59,22 @@ void Flight::destroy_frames() {
 }
 
 void Flight::arm_limits(std::int64_t now_ns) {
-  if (!task_.has_extras) return;
-  if (task_.extras.soft_limit_ns != 0) {
-    soft_ = loop().call_at(engine::later_ns(now_ns, task_.extras.soft_limit_ns), [this] {
-      soft_ = {};
+  if (extras_ == nullptr) return;
+  const engine::TaskExtras& limits = extras_->of_task;
+  if (limits.soft_limit_ns != 0) {
+    extras_->soft = loop().call_at(engine::later_ns(now_ns, limits.soft_limit_ns), [this] {
+      extras_->soft = {};
       tell_soft_limit();
       ask(End::kSoftLimit);
     });
   }
-  if (task_.extras.hard_limit_ns != 0) {
-    hard_deadline_ns_ = engine::later_ns(now_ns, task_.extras.hard_limit_ns);
-    hard_ = loop().call_at(hard_deadline_ns_, [this] {
+  if (limits.hard_limit_ns != 0) {
+    extras_->hard_deadline_ns = engine::later_ns(now_ns, limits.hard_limit_ns);
+    extras_->hard = loop().call_at(extras_->hard_deadline_ns, [this] {
       // For an operation that does not come back. Twice half the time: what has come back while nobody turned the loop
       // is seen between the two.
-      hard_ = loop().call_at(base::monotonic_ns() + kGraceNs / 2, [this] {
-        hard_ = loop().call_at(base::monotonic_ns() + kGraceNs / 2, [this] { owner_.end_process_for(*this); });
+      extras_->hard = loop().call_at(base::monotonic_ns() + kGraceNs / 2, [this] {
+        extras_->hard = loop().call_at(base::monotonic_ns() + kGraceNs / 2, [this] { owner_.end_process_for(*this); });
       });
       end_ = End::kHardLimit;
       (void)stop_.request_stop();
@@ -109,16 +118,16 @@ void Flight::entering() noexcept {
   shm::RosterRow& row = owner_.engine_.self().row();
   row.current.store(task_.id.handle, std::memory_order_release);
   row.current_since_ns.store(started_ns(), std::memory_order_relaxed);
-  if (hard_deadline_ns_ == 0) [[likely]]
+  if (extras_ == nullptr || extras_->hard_deadline_ns == 0) [[likely]]
     return;
-  owner_.page_.hard_deadline_ns.store(std::max(hard_deadline_ns_, base::monotonic_ns()) + kGraceNs,
+  owner_.page_.hard_deadline_ns.store(std::max(extras_->hard_deadline_ns, base::monotonic_ns()) + kGraceNs,
                                       std::memory_order_relaxed);
   owner_.page_.hard_task.store(task_.id.handle, std::memory_order_seq_cst);
 }
 
 void Flight::leaving() noexcept {
   owner_.engine_.self().row().current.store(0, std::memory_order_release);
-  if (hard_deadline_ns_ != 0) [[unlikely]]
+  if (extras_ != nullptr && extras_->hard_deadline_ns != 0) [[unlikely]]
     owner_.page_.hard_task.store(0, std::memory_order_release);
 }
 

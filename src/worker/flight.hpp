@@ -1,6 +1,7 @@
 // One attempt of a coroutine handler. Private to flights.cpp and flight.cpp.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <stop_token>
 
@@ -24,7 +25,8 @@ class Flight final : public co::Root, public co::Hook, public StopOrigin {
   void destroy_frames();
 
   const engine::Lease& lease() const noexcept { return lease_; }
-  const engine::TaskView& task() const noexcept { return task_; }
+  const engine::TaskHead& task() const noexcept { return task_; }
+  engine::TaskView view() const;
   std::int64_t started_ns() const noexcept { return context_.started_ns(); }
   End end() const noexcept { return end_; }
   // Empty when it was ended by force.
@@ -40,13 +42,18 @@ class Flight final : public co::Root, public co::Hook, public StopOrigin {
 
   Flights& owner_;
   engine::Lease lease_;
-  engine::TaskView task_;
+  engine::TaskHead task_;
+  // Of a hundred thousand most have none of it, and do not keep room for it.
+  struct Extras {
+    engine::TaskExtras of_task;
+    io::TimerId soft, hard;
+    std::int64_t hard_deadline_ns = 0;
+  };
+  std::unique_ptr<Extras> extras_;
   std::stop_source stop_{std::nostopstate};  // until somebody asks for a token
   TaskContext context_;
   co::Tree tree_{};
   std::optional<Outcome> outcome_;
-  io::TimerId soft_, hard_;
-  std::int64_t hard_deadline_ns_ = 0;
   End end_ = End::kByItself;
 };
 

@@ -96,7 +96,7 @@ void Flights::count_renewals() {
 }
 
 // `more`: it has begun; otherwise it is over.
-void Flights::note_lease(const engine::TaskView& task, bool more) {
+void Flights::note_lease(const engine::TaskHead& task, bool more) {
   if ((task.flags & shm::kNoRenew) != 0) return;
   if (task.queue >= renewing_.size()) renewing_.resize(task.queue + 1);
   renewing_[task.queue] += more ? 1 : -1;
@@ -183,7 +183,7 @@ void Flights::end_process_for(Flight& flight) {
 
 void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {
   const engine::Lease& lease = flight.lease();
-  const engine::TaskView& task = flight.task();
+  const engine::TaskView task = flight.view();
   std::optional<Outcome>& outcome = flight.outcome();
   if (engine::Control::take_revoke_request(engine_.self().row(), task.id) || flight.end() == Flight::End::kRevoked) {
     outcome.emplace(Outcome::discard("revoked while it ran"));

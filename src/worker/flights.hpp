@@ -50,7 +50,7 @@ class Flights {
   void answer_where();
   void look_at_leases();
   void count_renewals();
-  void note_lease(const engine::TaskView& task, bool more);
+  void note_lease(const engine::TaskHead& task, bool more);
   void land(Flight& flight);
   [[noreturn]] void end_process_for(Flight& flight);
   void settle_flight(Flight& flight, std::int64_t now_ns);

@@ -1,5 +1,4 @@
 // A plain handler's call.
-#include "shm/names.hpp"
 #include "worker/settle.hpp"
 #include "worker/worker_process.hpp"
 
@@ -9,8 +8,7 @@ Outcome WorkerProcess::call(const HandlerEntry& handler, const engine::Lease& le
                             std::int64_t now_ns) {
   const std::int64_t soft =
       task.has_extras && task.extras.soft_limit_ns != 0 ? engine::later_ns(now_ns, task.extras.soft_limit_ns) : 0;
-  TaskContext context(*engine_, lease, task, shm::task_name(*segment_, task.task),
-                      shm::queue_name(*segment_, task.queue), pulse_->begin_task(soft, task.id.handle), now_ns, &page_);
+  TaskContext context(*engine_, lease, task, pulse_->begin_task(soft, task.id.handle), now_ns, &page_);
   try {
     return handler.run(context);
   } catch (...) {

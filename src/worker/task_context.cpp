@@ -7,8 +7,8 @@
 namespace stem::worker {
 
 std::int64_t TaskContext::deadline_ns() const noexcept {
-  if (!task_.has_extras) return 0;
-  const std::int64_t limit = task_.extras.hard_limit_ns != 0 ? task_.extras.hard_limit_ns : task_.extras.soft_limit_ns;
+  if (extras_ == nullptr) return 0;
+  const std::int64_t limit = extras_->hard_limit_ns != 0 ? extras_->hard_limit_ns : extras_->soft_limit_ns;
   return limit == 0 ? 0 : engine::later_ns(started_ns_, limit);
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "engine/engine.hpp"
+#include "shm/names.hpp"
 
 namespace stem::worker {
 
@@ -26,31 +27,32 @@ class StopOrigin {
 
 class TaskContext {
  public:
-  TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
-              std::string_view task_name, std::string_view queue_name, std::stop_token stop, std::int64_t started_ns,
-              ChildPage* page) noexcept
+  TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task, std::stop_token stop,
+              std::int64_t started_ns, ChildPage* page) noexcept
       : engine_(engine),
         lease_(lease),
         task_(task),
-        task_name_(task_name),
-        queue_name_(queue_name),
+        extras_(task.has_extras ? &task.extras : nullptr),
         stop_(std::move(stop)),
         started_ns_(started_ns),
         page_(page) {}
-  // Without a token: `origin` makes it.
-  TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskView& task,
-              std::string_view task_name, std::string_view queue_name, StopOrigin& origin,
-              std::int64_t started_ns) noexcept
-      : TaskContext(engine, lease, task, task_name, queue_name, std::stop_token(), started_ns, nullptr) {
-    origin_ = &origin;
-  }
+  // For one of many: `extras` null when the task has none, and without a token, which `origin` makes.
+  TaskContext(engine::Engine& engine, const engine::Lease& lease, const engine::TaskHead& task,
+              const engine::TaskExtras* extras, StopOrigin& origin, std::int64_t started_ns) noexcept
+      : engine_(engine),
+        lease_(lease),
+        task_(task),
+        extras_(extras),
+        started_ns_(started_ns),
+        page_(nullptr),
+        origin_(&origin) {}
   TaskContext(const TaskContext&) = delete;
   TaskContext& operator=(const TaskContext&) = delete;
 
   std::string id() const { return engine::to_string(task_.id); }
   engine::TaskId task_id() const noexcept { return task_.id; }
-  std::string_view task_name() const noexcept { return task_name_; }
-  std::string_view queue_name() const noexcept { return queue_name_; }
+  std::string_view task_name() const noexcept { return shm::task_name(engine_.segment(), task_.task); }
+  std::string_view queue_name() const noexcept { return shm::queue_name(engine_.segment(), task_.queue); }
   std::uint32_t attempt() const noexcept { return task_.tally.attempts; }  // from 0
   std::uint32_t max_retries() const noexcept { return task_.max_retries; }
   std::uint8_t priority() const noexcept { return task_.priority; }
@@ -58,9 +60,9 @@ class TaskContext {
   std::string_view payload_text() const noexcept {
     return {reinterpret_cast<const char*>(task_.payload.data()), task_.payload.size()};
   }
-  std::string_view headers_json() const noexcept { return extra(task_.extras.headers); }
-  std::string_view meta_json() const noexcept { return extra(task_.extras.meta); }
-  std::string_view idempotency_key() const noexcept { return extra(task_.extras.idempotency_key); }
+  std::string_view headers_json() const noexcept { return extra(&engine::TaskExtras::headers); }
+  std::string_view meta_json() const noexcept { return extra(&engine::TaskExtras::meta); }
+  std::string_view idempotency_key() const noexcept { return extra(&engine::TaskExtras::idempotency_key); }
 
   std::int64_t started_ns() const noexcept { return started_ns_; }
   // When this attempt is stopped by force (or, without a hard limit, by request); 0 = never.
@@ -81,19 +83,20 @@ class TaskContext {
   // For children: engine().enqueue(...).
   engine::Engine& engine() noexcept { return engine_; }
   const engine::Lease& lease() const noexcept { return lease_; }
-  const engine::TaskView& view() const noexcept { return task_; }
+  const engine::TaskExtras* extras() const noexcept { return extras_; }  // null: none
 
   // The process group of a command run on the task's behalf, so that it dies with this worker; 0 = none.
   void note_command_group(std::int32_t group) noexcept;
 
  private:
-  std::string_view extra(std::string_view text) const noexcept { return task_.has_extras ? text : std::string_view(); }
+  std::string_view extra(std::string_view engine::TaskExtras::*text) const noexcept {
+    return extras_ == nullptr ? std::string_view() : extras_->*text;
+  }
 
   engine::Engine& engine_;
   const engine::Lease& lease_;
-  const engine::TaskView& task_;
-  std::string_view task_name_;
-  std::string_view queue_name_;
+  const engine::TaskHead& task_;
+  const engine::TaskExtras* extras_;
   mutable std::stop_token stop_;
   std::int64_t started_ns_;
   ChildPage* page_;

@@ -50,6 +50,12 @@ async function looks(browser, seen) {
       await page.locator('main h1').first().waitFor({ state: 'attached' });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(wide <= 0, `${look} ${view} is ${wide} pixels wider than the screen`);
+      const cut = await page.evaluate(() =>
+        [...document.querySelectorAll('.scroll')]
+          .filter((e) => e.scrollWidth > e.clientWidth)
+          .map((e) => e.querySelector('caption').textContent),
+      );
+      assert.deepEqual(cut, [], `${look} ${view}: columns are out of sight`);
       const unnamed = await page.evaluate(() =>
         [...document.querySelectorAll('button, a, input, select, svg[role=img]')]
           .filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label')))

@@ -1,7 +1,7 @@
 // What a person can do from the page: each act first says what it would touch, and is done only by who has the token.
 
 import { get, post, Refused, token } from './api.js';
-import { count, h, mend, moment, plural, wordsOf } from './dom.js';
+import { asWord, count, h, inNamespace, mend, moment, plural, wordsOf } from './dom.js';
 
 const dialog = document.getElementById('dialog');
 let returnTo = null;
@@ -24,9 +24,6 @@ function say(text) {
   document.getElementById('said').append(line);
   setTimeout(() => line.remove(), 6000);
 }
-
-const asWord = (text) => (/^[\w.@:/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
-const namespaceFlag = (session) => (session.namespace === 'stem' ? '' : ` --namespace ${asWord(session.namespace)}`);
 
 // Asks, with the token where none was given in this tab yet. `run` gets the form's values.
 function confirm({ title, body, fields = [], button, danger = false, command, session, run }) {
@@ -65,7 +62,7 @@ function confirm({ title, body, fields = [], button, danger = false, command, se
           'div',
           { class: 'command' },
           command.endsWith('--dry-run') ? 'In a terminal, as a dry run' : 'The same in a terminal',
-          h('code', {}, wordsOf(command + namespaceFlag(session))),
+          h('code', {}, wordsOf(inNamespace(command))),
         ),
       h('p', { class: 'bad', id: 'dialog-fault', role: 'alert', hidden: true }),
       buttons(session.writes),

@@ -3,7 +3,7 @@
 import { get, Refused } from './api.js';
 import { actOn, closeDialog, showKeys } from './acts.js';
 import { followPointer } from './chart.js';
-import { h, mend } from './dom.js';
+import { h, mend, setNamespace } from './dom.js';
 import { overview } from './views/overview.js';
 import { tasks } from './views/tasks.js';
 import { task } from './views/task.js';
@@ -83,7 +83,10 @@ async function look() {
   const view = here();
   const href = location.href;
   try {
-    if (!store.session) store.session = await get('/api/session');
+    if (!store.session) {
+      store.session = await get('/api/session');
+      setNamespace(store.session.namespace);
+    }
     const [seen, data] = await Promise.all([get('/api/overview'), view.load?.(parameters()) ?? null, loadHistory()]);
     store.overview = seen;
     store.fault = null;

@@ -4,7 +4,7 @@
 import { duration, h, rate } from './dom.js';
 
 // Text in a picture shrinks with it: a narrow screen gets a narrower picture.
-const narrow = matchMedia('(max-width: 760px)');
+const narrow = matchMedia('(max-width: 960px)');
 const width = () => (narrow.matches ? 350 : 640);
 const HEIGHT = 150,
   LEFT = 52,
@@ -39,7 +39,8 @@ function path(points, x, y) {
   for (const [at, value] of points) {
     if (value === null) continue;
     const breaks = last === null || at - last > 15_000;
-    d += `${breaks ? 'M' : 'L'}${x(at).toFixed(1)} ${y(value).toFixed(1)}${breaks ? 'h0' : ''}`; // a lone one is a dot
+    const [left, top] = [x(at).toFixed(1), y(value).toFixed(1)];
+    d += breaks ? `M${left} ${top}m-2 0h4M${left} ${top}` : `L${left} ${top}`; // a lone one is a dash
     last = at;
   }
   return d;

@@ -160,9 +160,19 @@ export function table(caption, columns, rows) {
 
 export const badge = (state) => h('span', { class: `badge ${/^[a-z]+$/.test(state) ? state : ''}` }, state);
 
+export const asWord = (text) => (/^[\w.@:/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+// A command as it is to be typed for the segment that is shown.
+let namespace = 'stem';
+export const setNamespace = (name) => {
+  namespace = name;
+};
+export const inNamespace = (command) =>
+  namespace === 'stem' ? command : `${command} --namespace ${asWord(namespace)}`;
+
 // A command that is broken between its words, and not at a hyphen.
 export const wordsOf = (command) => command.split(' ').map((word, i) => [i > 0 && ' ', h('span', { class: 'word' }, word)]);
 
 // Nothing to show, and what would change that.
 export const empty = (title, text, command) =>
-  h('div', { class: 'empty' }, h('h2', {}, title), h('p', {}, text), command && h('p', {}, h('code', {}, wordsOf(command))));
+  h('div', { class: 'empty' }, h('h2', {}, title), h('p', {}, text), command && h('p', {}, h('code', {}, wordsOf(inNamespace(command)))));

@@ -2,6 +2,7 @@
 
 import { get, query } from '../api.js';
 import { count, empty, h, moment, plural, table } from '../dom.js';
+import { waiting } from './overview.js';
 
 function letters(data) {
   const columns = [
@@ -98,8 +99,8 @@ export const dead = {
     ]);
     return { ...groups, ...(found ?? {}) };
   },
-  draw({ data, session }, given) {
-    if (!data) return h('p', { class: 'dim' }, 'Looking …');
+  draw({ data, fault, session }, given) {
+    if (!data) return fault ? waiting(fault) : h('p', { class: 'dim' }, 'Looking …');
     if (data.error) return h('section', { class: 'card' }, empty('That is no search', data.error.message));
     const shown = data.groups.filter(
       (g) => (!given.queue || g.queue === given.queue) && (!given.fingerprint || g.fingerprint === given.fingerprint),

@@ -2,6 +2,7 @@
 
 import { get } from '../api.js';
 import { badge, count, duration, empty, h, moment, plural, table } from '../dom.js';
+import { waiting } from './overview.js';
 
 const spec = (s) => (typeof s.spec === 'string' ? s.spec : JSON.stringify(s.spec));
 
@@ -9,18 +10,18 @@ export const schedules = {
   path: '/schedules',
   title: 'Schedules',
   load: () => get('/api/schedules'),
-  draw({ data }) {
-    if (!data) return h('p', { class: 'dim' }, 'Looking …');
+  draw({ data, fault }) {
+    if (!data) return fault ? waiting(fault) : h('p', { class: 'dim' }, 'Looking …');
     if (data.error) return h('section', { class: 'card' }, empty('No schedules to be seen', data.error.message));
     const columns = [
       { name: 'Schedule' },
-      { name: 'When' },
+      { name: 'When', class: 'name' },
       { name: 'Task', class: 'name wide' },
       { name: 'Queue', class: 'name wide' },
       { name: 'Next', class: 'fit' },
       { name: 'Last', class: 'fit' },
       { name: 'Late by', class: 'number wide' },
-      { name: 'Fired', class: 'number' },
+      { name: 'Fired', class: 'number wide' },
       { name: 'Skipped', class: 'number wide' },
       { name: 'Failed', class: 'number' },
     ];

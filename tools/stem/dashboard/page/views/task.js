@@ -158,7 +158,7 @@ export const task = {
           'dl',
           { class: 'facts' },
           fact('Queue', h('a', { href: `/tasks${query({ queue: t.queue })}` }, t.queue)),
-          fact('Attempts', `${Math.max(t.attempts, t.error?.attempts ?? 0)} used of ${t.maxRetries + 1}`),
+          fact('Failed attempts', `${Math.max(t.attempts, t.error?.attempts ?? 0)} of ${t.maxRetries + 1}`),
           fact('Payload', size(t.payloadBytes)),
           t.error?.reason && fact('Died of', t.error.reason),
           t.error?.fingerprint &&

@@ -2,6 +2,7 @@
 
 import { get, query } from '../api.js';
 import { badge, count, empty, h, moment, plural, table } from '../dom.js';
+import { waiting } from './overview.js';
 
 const STATES = ['queued', 'delayed', 'running', 'retried', 'succeeded', 'failed', 'cancelled', 'dead'];
 const PAGE = 100;
@@ -39,12 +40,13 @@ export const tasks = {
   path: '/tasks',
   title: 'Tasks',
   load: (given) => get('/api/tasks/find', { ...given, limit: PAGE }),
-  draw({ data, overview }, given) {
+  draw({ data, fault, overview }, given) {
+    if (!data && fault) return waiting(fault);
     const columns = [
       { name: 'Task' },
       { name: 'State', class: 'fit' },
       { name: 'Queue', class: 'name' },
-      { name: 'Attempts', class: 'number wide' },
+      { name: 'Failed', class: 'number wide', title: 'attempts, of those it may use' },
       { name: 'Enqueued', class: 'fit' },
       { name: 'Due', class: 'fit wide' },
       { name: 'Worker', class: 'name wide' },
