@@ -57,8 +57,9 @@ function draw() {
       ),
     ),
   );
-  if (view.path !== shownTab) {
-    shownTab = view.path;
+  const tab = `${view.path} ${Object.values(badges)}`;
+  if (tab !== shownTab) {
+    shownTab = tab;
     document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
   const pulse = document.getElementById('pulse');

@@ -4,7 +4,14 @@ import { get } from '../api.js';
 import { badge, count, duration, empty, h, moment, plural, table } from '../dom.js';
 import { waiting } from './overview.js';
 
-const spec = (s) => (typeof s.spec === 'string' ? s.spec : JSON.stringify(s.spec));
+const word = (value) => (typeof value === 'object' ? JSON.stringify(value) : value);
+// {"every": "30m"} -> "every 30m"
+const spec = (s) =>
+  typeof s.spec === 'string'
+    ? s.spec
+    : Object.entries(s.spec)
+        .map(([name, value]) => `${name} ${word(value)}`)
+        .join(', ');
 
 export const schedules = {
   path: '/schedules',
