@@ -32,18 +32,18 @@ function ticks(values, logarithmic) {
   return [0, 1, 2, 3, 4].map((n) => n * step).filter((value, i, all) => i === 0 || all[i - 1] < most);
 }
 
-// Lines are broken where nothing was measured for a while.
+// Lines are broken where nothing was measured for a while; a value alone is a dash.
+const BREAK_MS = 15_000;
 function path(points, x, y) {
-  let d = '';
-  let last = null;
-  for (const [at, value] of points) {
-    if (value === null) continue;
-    const breaks = last === null || at - last > 15_000;
-    const [left, top] = [x(at).toFixed(1), y(value).toFixed(1)];
-    d += breaks ? `M${left} ${top}m-2 0h4M${left} ${top}` : `L${left} ${top}`; // a lone one is a dash
-    last = at;
-  }
-  return d;
+  const known = points.filter(([, value]) => value !== null);
+  const joined = (i) => i > 0 && i < known.length && known[i][0] - known[i - 1][0] <= BREAK_MS;
+  return known
+    .map(([at, value], i) => {
+      const place = `${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
+      if (joined(i)) return `L${place}`;
+      return joined(i + 1) ? `M${place}` : `M${place}m-2 0h4`;
+    })
+    .join('');
 }
 
 // `series`: [{name, tone, points: [[ms, value or null], ...]}]
