@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/clock.hpp"
+#include "base/spin_pause.hpp"
 #include "engine/control.hpp"
 #include "engine/former.hpp"
 #include "engine/query.hpp"
@@ -32,7 +33,7 @@ bool spin_until_over(engine::Engine& engine, TaskId id, std::int64_t until_ns, d
   do {
     for (int i = 0; i < kLooksPerClockRead; ++i) {
       if (over(engine.segment(), id) && finished(engine, id, end)) return true;
-      __builtin_ia32_pause();
+      base::spin_pause();
     }
   } while (base::monotonic_ns() < until_ns);
   return false;

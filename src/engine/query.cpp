@@ -233,7 +233,7 @@ std::optional<TaskInfo> Query::task_in_slot(TaskId id) const {
     info.auto_renew = (d.flags & shm::kNoRenew) == 0;
     if (!is_run(d)) info.tally = tally_of(d, word.grant());
     if (word.state() == State::kDelayed) info.due_ns = engine_.due_ns(id.slot(), word);
-    if (word.state() == State::kLeased && word.owner() <= segment_.geometry().participant_count) {
+    if (word.state() == State::kLeased && word.owner() != 0 && word.owner() <= segment_.geometry().participant_count) {
       info.worker = word.owner();
       const shm::RosterRow& row = segment_.row(word.owner() - 1);
       info.worker_name.assign(row.name, ::strnlen(row.name, sizeof row.name));

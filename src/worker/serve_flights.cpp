@@ -1,11 +1,10 @@
 // The worker's loop where handlers are coroutines: claim as many as there is room for, start them, and turn the loop that
 // they wait on.
-#include <immintrin.h>
-
 #include <algorithm>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/spin_pause.hpp"
 #include "shm/doorbell.hpp"
 #include "worker/worker_process.hpp"
 
@@ -76,7 +75,7 @@ void WorkerProcess::idle_flights(bool takes) {
           (void)flights_->turn(0);  // a limit that holds tasks back holds only these
         return held_back();
       }
-      _mm_pause();
+      base::spin_pause();
     }
     if (flights_->turn(0)) return;
   } while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone);

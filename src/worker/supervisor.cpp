@@ -1,6 +1,5 @@
 #include "worker/supervisor.hpp"
 
-#include <immintrin.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -8,6 +7,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/spin_pause.hpp"
 #include "engine/keeper.hpp"
 #include "journal/expect.hpp"
 #include "shm/names.hpp"
@@ -148,7 +148,7 @@ class Supervisor {
       futexes_.wait_until(next_ns - kSpinBeforeDueNs);
     }
     if (next_ns - base::monotonic_ns() > kSpinBeforeDueNs) return;  // something came first
-    while (doorbell.load(std::memory_order_acquire) == bell && base::monotonic_ns() < next_ns) _mm_pause();
+    while (doorbell.load(std::memory_order_acquire) == bell && base::monotonic_ns() < next_ns) base::spin_pause();
   }
 
   const WorkerOptions& options_;

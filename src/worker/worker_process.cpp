@@ -1,6 +1,5 @@
 #include "worker/worker_process.hpp"
 
-#include <immintrin.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/spin_pause.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 #include "worker/crash_handler.hpp"
@@ -155,7 +155,7 @@ void WorkerProcess::idle() {
   do {
     for (int look = 0; look < kLooksPerClockRead; ++look) {
       if (hint_seen()) return held_back();
-      _mm_pause();
+      base::spin_pause();
     }
   } while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone);
   fruitless_ = 0;

@@ -31,9 +31,9 @@ using test::ScratchDirectory;
 inline constexpr std::int64_t kSecond = 1'000'000'000;
 
 // A world as small as it can be, in `scratch`.
-inline shm::SegmentOptions smallest(const ScratchDirectory& scratch) {
+inline shm::SegmentOptions smallest(const ScratchDirectory& scratch, std::uint32_t slots = 64) {
   shm::SegmentOptions options = test::small_segment(scratch);
-  options.slot_count = 64;
+  options.slot_count = slots;
   options.participant_count = 6;
   options.queue_count = 2;
   options.task_count = 2;
@@ -124,9 +124,9 @@ class EveryInstruction : public ::testing::Test {
   // In a fresh world, after `setup`, a child steps through `work`. Each state that it leaves behind is
   // recovered by a process that knows nothing of it, and then judged by `check`.
   void everywhere(const std::function<void(World&)>& setup, const std::function<Work(World&, Attached&)>& work,
-                  const std::function<void(World&, bool finished)>& check) {
+                  const std::function<void(World&, bool finished)>& check, std::uint32_t slots = 64) {
     ScratchDirectory scratch;
-    World world(test::must_create(smallest(scratch)), scratch);
+    World world(test::must_create(smallest(scratch, slots)), scratch);
     setup(world);
     std::uint64_t points = 0;
     const std::uint64_t steps =

@@ -114,6 +114,31 @@ void delayed_and_ready(World& w, Ledger& ledger) {
   }
 }
 
+// Its leases are over by the clock, and it lives.
+void somebody_is_late(World& w, Ledger& ledger) {
+  TaskExtras extras;
+  extras.visibility_ns = 50'000'000;
+  for (std::uint64_t n = 1; n <= 3; ++n) {
+    Numbered one(w.queue, w.task, n);
+    one.spec.extras = &extras;
+    one.spec.auto_renew = false;
+    (void)offer(w, *w.self, ledger, one.spec, n);
+  }
+  work_on(w, w.self, ledger, 2, [](const Lease&, const TaskView&, std::uint64_t) {});
+}
+
+// The role is a dead one's, and tasks are waiting for their time.
+void a_keeper_died(World& w, Ledger& ledger) {
+  delayed_and_ready(w, ledger);
+  test::Process victim([&] {
+    auto* mine = new Attached(test::must_attach("test", w.scratch.path()), shm::Role::kTool);
+    (void)(new Keeper(**mine))->step(w.now);
+    ::raise(SIGKILL);
+    return 0;
+  });
+  EXPECT_EQ(victim.wait(), 128 + SIGKILL);
+}
+
 // One item fails; the others' acknowledgements share changes. What succeed_later() says holds once it is committed.
 void work_on_a_run(World& w, Attached& mine, Ledger& ledger) {
   std::vector<std::uint64_t> recorded;
@@ -223,6 +248,13 @@ std::vector<Scenario> all() {
     Keeper keeper(*mine);
     (void)keeper.step(w.now + kSecond);
   }));
+  const std::pair<const char*, void (*)(World&, Ledger&)> of_a_keeper[] = {{"ExpireLeases", somebody_is_late},
+                                                                           {"TakeOver", a_keeper_died}};
+  for (const auto& [name, before] : of_a_keeper)
+    list.push_back(working(name, before, [](World& w, Attached& mine, Ledger&) {
+      Keeper keeper(*mine);
+      (void)keeper.step(w.now + kSecond);
+    }));
   list.push_back(
       working("Sweep", somebody_died, [](World& w, Attached& mine, Ledger&) { (void)mine->sweep_all(w.now); }));
   list.back().stride = 40;

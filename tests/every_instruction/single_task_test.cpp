@@ -45,6 +45,26 @@ TEST_F(EveryInstruction, EnqueueOfABatch) {
              });
 }
 
+// What a death leaves behind here at the worst is a region that no lane refers to; no task, and no count.
+TEST_F(EveryInstruction, EnqueueThatGrowsARing) {
+  constexpr std::uint64_t kFull = std::uint64_t{1} << shm::kFirstRingLog2;
+  everywhere(
+      [](World& w) {
+        for (std::uint64_t n = 1; n <= kFull; ++n) ASSERT_EQ(w.add(n), EnqueueStatus::kOk);
+      },
+      [](World& w, Attached& mine) {
+        return Work([&w, &mine] { (void)mine->enqueue(Numbered(w.queue, w.task, kFull + 1).spec, w.now); });
+      },
+      [](World& w, bool finished) {
+        const auto seen = w.drain();
+        EXPECT_TRUE(seen.size() == kFull + 1 || (!finished && seen.size() == kFull)) << seen.size();
+        for (const auto& [number, times] : seen) EXPECT_EQ(times, 1) << number;
+        EXPECT_EQ(w.count(Counter::kEnqueued), seen.size());
+        EXPECT_EQ(w.count(Counter::kSucceeded), seen.size());
+      },
+      /*slots=*/256);
+}
+
 TEST_F(EveryInstruction, ClaimAndSucceed) {
   everywhere(
       [](World& w) {

@@ -71,9 +71,11 @@ struct LimitLowered : Limits {
   Lease others[3];
 };
 
-// The gateway gives a permit back while a worker starts by it: it counts the worker, or the worker does not start.
+// The gateway gives a permit back while a worker starts by it: it counts the worker, or the worker does not start. Killed
+// in between, the worker counts no longer than its lease.
 struct PermitLowered : Limits {
   PermitLowered() : Limits(2) {}
+  bool mortal(int actor) const override { return actor == 0; }
   void begin() override {
     Limits::begin();
     row = make_row();
@@ -89,6 +91,10 @@ struct PermitLowered : Limits {
     SharedLimits shared(engine(1));
     shared.lower_permits(row, 0);
     counted_by_gateway = shared.running(row);
+    await_end(0);
+    if (!is_dead(0)) return;
+    EXPLORE_CHECK(engine(1).sweep(0, kNow), "the dead one was not swept");
+    EXPLORE_CHECK(shared.running(row) == 0, "a dead worker counts beyond its lease");
   }
   void end() override {
     EXPLORE_CHECK(!got[0] || counted_by_gateway == 1, "one runs by a permit that was given back, and was not counted");
@@ -97,9 +103,11 @@ struct PermitLowered : Limits {
   std::uint32_t counted_by_gateway = 0;
 };
 
-// The gateway drops a row while somebody asks for it: it is called, or it was seen to be wanted.
+// The gateway drops a row while somebody asks for it: it is called, or it was seen to be wanted. Whoever is killed while
+// he asks leaves the call to the next one.
 struct CallDropped : Limits {
   CallDropped() : Limits(2) {}
+  bool mortal(int actor) const override { return actor == 0; }
   void begin() override {
     Limits::begin();
     row = make_row();
@@ -115,6 +123,7 @@ struct CallDropped : Limits {
     dropped = SharedLimits(engine(1)).drop(row);
   }
   void end() override {
+    if (is_dead(0)) (void)take(1, LimitsOf::kCluster, 1);
     SharedLimits shared(engine(1));
     std::vector<std::uint32_t> rows;
     shared.called(rows);
@@ -124,9 +133,11 @@ struct CallDropped : Limits {
   bool dropped = false;
 };
 
-// Two take places of a batch that the gateway replaces meanwhile: no place is two tasks', none is of no batch.
+// Two take places of a batch that the gateway replaces meanwhile: no place is two tasks', none is of no batch. The gateway
+// is killed anywhere: the next one's batch serves.
 struct BatchReplaced : Limits {
   BatchReplaced() : Limits(3) {}
+  bool mortal(int actor) const override { return actor == 2; }
   static constexpr engine::Rate kRate{1, 1};
   void begin() override {
     Limits::begin();
@@ -152,6 +163,10 @@ struct BatchReplaced : Limits {
     for (const std::int64_t a : at)
       EXPLORE_CHECK(a == 0 || a == kNow + 5 || a == kNow + engine::kSecondNs * 9, "a place of no batch");
     EXPLORE_CHECK(at[0] == 0 || at[0] != at[1], "two tasks have one place");
+    if (!is_dead(2)) return;
+    (void)SharedLimits(engine(0)).add_places(row, kNow + 7, 1, kLong, kNow);
+    EXPLORE_CHECK(Limiter(segment()).take_rate(kKey, kRate, LimitsOf::kCluster, 1, kNow).taken,
+                  "no place after the gateway's death");
   }
   std::uint32_t row = 0;
   std::int64_t at[2] = {};
