@@ -45,7 +45,8 @@ cmake -S . -B $build -G Ninja -DCMAKE_TOOLCHAIN_FILE="$PWD/$here/toolchain.cmake
 cmake --build $build --target "${rooms[@]/#/test_}" -- "-j${STEM_JOBS:-2}"
 [ "${1-}" = --build ] && exit 0
 
-# A process under qemu-user takes a tenth of a second to start: without the tests that start hundreds.
+# Left out: tests that start processes by the hundred, of which each takes a tenth of a second under qemu-user; and one that
+# waits for the kernel's mark on a robust mutex, whose list qemu-user does not pass on (the lock that proves a death it does).
 failed=0
 run() {
   echo "$1"
@@ -53,6 +54,6 @@ run() {
 }
 run base ''
 run interleaving ''
-run shm '*EveryFlippedHeaderByte*'
-run engine 'Kill.*:Neighbour.*'
+run shm 'SegmentTest.EveryFlippedHeaderByteIsRefusedOrHarmless:SegmentTest.ManyWhoOpenOrCreateAtOnceMeetInOne'
+run engine 'Kill.*:Neighbour.*:ForkTest.AChildThatLivesOnDoesNotHideTheParentsDeath'
 exit "$failed"
