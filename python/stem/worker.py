@@ -184,7 +184,7 @@ class _Loop:
                     await asyncio.wait([handler])
             return await handler
         finally:
-            if not keeps:
+            if not keeps or handler.cancelled() or handler.exception() is not None:
                 await self._end_children(asyncio.all_tasks() - before)
 
     @staticmethod
@@ -369,7 +369,7 @@ class Worker:
             lib.stem_task_error(pointer, error_kind(e).encode(), _described(e))
 
     def _awaited(self, task: Task, value: Any, keeps: bool = False) -> Any:
-        """`keeps`: what it starts and does not wait for belongs to the process."""
+        """`keeps`: what it starts and does not wait for belongs to the process, unless it fails: it is called again."""
         if not inspect.iscoroutine(value):
             return value
         if self._loop is None:

@@ -82,6 +82,7 @@ std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::ui
   const Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t pending = run_pending(d, run.word);
   std::int32_t cancelled = 0;
+  engine_.dropping_ = true;  // a handler of this engine may be reading its payload from a run that it holds
   for (std::uint32_t bits = pending & which; bits != 0; bits &= bits - 1) {
     const Lease item{slot, run.word, static_cast<std::uint32_t>(std::countr_zero(bits)) + 1};
     TaskView task;
@@ -90,6 +91,7 @@ std::int32_t Control::cancel_items(std::uint32_t slot, ControlWord word, std::ui
     ++cancelled;
     engine_.tell_failure(shm::EventKind::kRevoked, task, 0, {"revoked", "before it ran"}, 0, now_ns);
   }
+  engine_.dropping_ = false;
   if (pending == 0)
     engine_.end_run(run);
   else if ((pending & ~which) != 0)

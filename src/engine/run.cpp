@@ -78,6 +78,8 @@ EnqueueStatus Engine::enqueue_runs(const TaskSpec* specs, std::size_t count, Tas
     done += length;
   }
   if (n == 0) return status;
+  // A queue that drops its oldest finds these only once their hints are there: the caller tries again.
+  if (status == EnqueueStatus::kFull) status = EnqueueStatus::kOk;
   lanes_.push_many(queue, std::min<std::uint32_t>(priority, shm::kPriorities - 1), hints, n);
   if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, n);
   return status;
@@ -395,7 +397,8 @@ Settled Engine::succeed_first(const Lease& lease, const TaskView& task, std::int
   HeldRun& r = runs_[lease.slot % kHeldRuns];
   if (lease.item == 0 || !r.is_of(lease)) return succeed(lease, task, {}, now_ns);
   if (r.has_ended(lease.item)) return fenced(task, now_ns);
-  (void)commit_acks();
+  // Of this run already, when the view before was of another: what commit_acks() says of it must be heard.
+  if (acking_ != &r) (void)commit_acks();
   acking_ = &r;
   if (events_.followed(now_ns)) [[unlikely]]
     tell_succeeded(task, started_ns(), now_ns);
@@ -481,7 +484,7 @@ void Engine::end_run(const Lease& run) noexcept {
     free_slot_now(run.slot, settling);
     if (queue < segment_.geometry().queue_count) note_change(queue, run.slot);
   }
-  if (HeldRun& r = runs_[run.slot % kHeldRuns]; r.slot == run.slot) {
+  if (HeldRun& r = runs_[run.slot % kHeldRuns]; r.slot == run.slot && r.word == run.word) {
     record_waits(r);
     r.slot = ~0u;
   }
@@ -535,7 +538,10 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
   if (made.status == EnqueueStatus::kDuplicate && is_there()) {  // of somebody who was killed or lost the run
     if (mark_item(lease, /*moved=*/true, last)) {
       (void)resolve_moved(copy.slot(), segment_.descriptor(copy.slot()).control.load());
-      if (last) end_run({lease.slot, lease.word});
+      if (last)
+        end_run({lease.slot, lease.word});
+      else
+        note_change(task.queue, lease.slot);
     }
     return false;
   }
@@ -560,7 +566,11 @@ bool Engine::move_out(const Lease& lease, const TaskView& task, const shm::Tally
   bool ours = d.control.change(word, ready);
   word = ready;
   ours = ours && d.control.change(word, single.word);  // the patrol may have been here before us
-  if (last) end_run({lease.slot, lease.word});
+  // The journal hears that the item is the run's no more, once its copy does not wait any longer.
+  if (last)
+    end_run({lease.slot, lease.word});
+  else
+    note_change(task.queue, lease.slot);
   return ours;
 }
 

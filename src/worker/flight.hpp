@@ -26,7 +26,7 @@ class Flight final : public co::Root, public co::Hook, public StopOrigin {
 
   const engine::Lease& lease() const noexcept { return lease_; }
   const engine::TaskHead& task() const noexcept { return task_; }
-  engine::TaskView view() const;
+  void view(engine::TaskView& into) const;
   std::int64_t started_ns() const noexcept { return context_.started_ns(); }
   End end() const noexcept { return end_; }
   // Empty when it was ended by force.

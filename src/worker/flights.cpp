@@ -172,18 +172,24 @@ void Flights::land(Flight& flight) {
 
 // Its hard limit is over, and what it waits for cannot be called off: a thread that the kernel holds, a file server that
 // is gone. Only the end of the process ends it. The others under way run again, when the supervisor, or any keeper, sees
-// the death; nobody is asked and nobody waited for, so that a supervisor that stands still keeps nothing here.
+// the death; nobody is waited for, so that a supervisor that stands still keeps nothing here. It is told as of a handler
+// that stays on the processor: the kernel may not let the process go for as long as the operation lasts.
 void Flights::end_process_for(Flight& flight) {
   log::warn("an operation cannot be called off at its handler's hard limit: the process ends",
             {{"task", engine::to_string(flight.task().id)}});
   settle_flight(flight, base::monotonic_ns());
   page_.exit_reason.store(static_cast<std::uint32_t>(ExitReason::kHardLimit), std::memory_order_release);
+  page_.hard_deadline_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+  page_.hard_task.store(flight.task().id.handle, std::memory_order_seq_cst);
+  const std::uint64_t supervisor = engine_.self().row().supervisor.load(std::memory_order_relaxed) & 0xfff;
+  if (supervisor != 0) shm::ring(engine_.segment(), static_cast<std::uint32_t>(supervisor) - 1);
   ::_exit(1);
 }
 
 void Flights::settle_flight(Flight& flight, std::int64_t now_ns) {
   const engine::Lease& lease = flight.lease();
-  const engine::TaskView task = flight.view();
+  engine::TaskView task;
+  flight.view(task);
   std::optional<Outcome>& outcome = flight.outcome();
   if (engine::Control::take_revoke_request(engine_.self().row(), task.id) || flight.end() == Flight::End::kRevoked) {
     outcome.emplace(Outcome::discard("revoked while it ran"));

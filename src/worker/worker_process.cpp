@@ -208,6 +208,9 @@ std::int64_t WorkerProcess::run_one(const engine::Lease& lease, std::int64_t now
     log::warn("no handler for a task", {{"task", engine::to_string(task.id)}, {"name", name}});
     return now_ns;
   }
+  // Tasks before it may have taken longer than tiny ones do, and these look at the time that they begin at.
+  if (timing_.grouped != 0 && (task.has_extras || (task.flags & shm::kNoRenew) != 0)) [[unlikely]]
+    now_ns = base::monotonic_ns();
   if (engine_->begin(lease, task, now_ns) != engine::Begin::kStart) return now_ns;
   if (handler->start) {
     ++tasks_run_;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <deque>
 #include <map>
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
 #include "engine/unique.hpp"
+#include "shm/names.hpp"
 #include "tests/support/attached.hpp"
 #include "tests/support/scratch.hpp"
 
@@ -322,6 +324,34 @@ TEST_F(SharedAck, AFailureCommitsWhatWasOverBeforeIt) {
   EXPECT_EQ(drain(worker_, 16).size(), 1u);
   EXPECT_EQ(succeeded(), 5u);
   EXPECT_EQ(unsettled(*producer_), "");
+}
+
+// The handler's own enqueue drops an item of another run, which is viewed meanwhile; and the run with ends on record is
+// lost before the next one is recorded.
+TEST_F(SharedAck, ALostRunIsNoticedAfterAnItemOfAnotherWasDropped) {
+  start(worker_, 8, 3);
+  ASSERT_TRUE(worker_->view(leases_[3], view_));
+  ASSERT_EQ(worker_->begin(leases_[3], view_, kNow), Begin::kStart);
+  const std::uint32_t bounded = *shm::intern_queue(*segment_, "bounded");
+  std::deque<Numbered> numbered;
+  for (std::uint64_t n = 100; n < 108; ++n) numbered.emplace_back(bounded, task_, n);
+  std::vector<engine::TaskSpec> specs;
+  for (Numbered& each : numbered) specs.push_back(each.spec);
+  std::size_t done = 0;
+  ASSERT_EQ(producer_->enqueue_many(specs.data(), specs.size(), nullptr, done, kNow), EnqueueStatus::kOk);
+  engine::Control::Limits limits;
+  limits.max_length = 1;
+  limits.overflow = static_cast<int>(shm::Overflow::kDropOldest);
+  engine::Control(*producer_).set_limits(bounded, limits);
+  Numbered child(bounded, task_, 200);
+  ASSERT_EQ(worker_->enqueue(child.spec, kNow).status, EnqueueStatus::kOk);
+  ASSERT_EQ(total(*producer_, bounded, Counter::kDropped), 1u);
+
+  ASSERT_TRUE(producer_->redeliver(leases_[3].slot, leases_[3].word, 0, engine::LeaseEnd::kSilent, kNow));
+  (void)worker_->succeed_later(leases_[3], view_, kNow);
+  EXPECT_EQ(worker_->commit_acks(), Settled::kFenced);
+  Attached other(segment_, shm::Role::kWorker);
+  EXPECT_TRUE(drain(other, 16).contains(3));
 }
 
 // Its holder is gone: what was over does not run again, and is counted once, by the next holder.
