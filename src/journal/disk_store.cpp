@@ -10,10 +10,13 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
+#include <new>
 #include <stop_token>
 #include <thread>
 
+#include "base/log.hpp"
 #include "journal/format.hpp"
 
 namespace stem::journal {
@@ -126,6 +129,12 @@ class DiskFile final : public StoreFile {
 class DiskStore final : public Store {
  public:
   explicit DiskStore(std::string directory) : directory_(std::move(directory)) {}
+  // What nobody took goes.
+  ~DiskStore() override {
+    if (!maker_.joinable()) return;
+    maker_ = {};  // stops it, and waits
+    if (is_whole_) ::unlink(unfinished(prepared_).c_str());
+  }
 
   Result<std::vector<std::string>> names() override {
     std::vector<std::string> found;
@@ -137,19 +146,30 @@ class DiskStore final : public Store {
   }
 
   Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
-    if (maker_.joinable()) {
-      maker_.join();
-      auto prepared = prepared_ == name ? open(name) : not_found();
-      if (prepared.ok() && (*prepared)->bytes() == bytes) return prepared;
+    if (!was_prepared(name, bytes) || !give_name(name).ok()) {
+      if (auto filled = fill(unfinished(name), bytes, {}); !filled.ok()) return filled.error();
+      if (auto named = give_name(name); !named.ok()) return named.error();
     }
-    if (auto made = make(name, bytes, {}); !made.ok()) return made.error();
     return open(name);
   }
 
   void prepare(const std::string& name, std::uint64_t bytes) override {
-    maker_ = {};  // the last one has been taken, or is not wanted any more
+    if (maker_.joinable() || ::access(path(name).c_str(), F_OK) == 0) return;
     prepared_ = name;
-    maker_ = std::jthread([this, name, bytes](const std::stop_token& stop) { (void)make(name, bytes, stop); });
+    prepared_bytes_ = bytes;
+    is_whole_ = false;
+    // Only a head start: create() does what a thread that is not to be had, or has no memory, did not.
+    try {
+      maker_ = std::jthread([this](const std::stop_token& stop) {
+        try {
+          is_whole_ = fill(unfinished(prepared_), prepared_bytes_, stop).ok();
+        } catch (const std::bad_alloc&) {
+          is_whole_ = false;
+        }
+      });
+    } catch (const std::exception& error) {
+      log::debug("no thread for the journal's next file", {{"error", error.what()}});
+    }
   }
 
   Result<std::unique_ptr<StoreFile>> open(const std::string& name) override {
@@ -200,22 +220,36 @@ class DiskStore final : public Store {
     return {};
   }
 
-  static Result<std::unique_ptr<StoreFile>> not_found() { return Error{Errc::kNotFound, "not prepared"}; }
+  std::string unfinished(const std::string& name) const { return path(name) + kUnfinishedSuffix; }
 
-  // Thread-safe. Under another name until it is whole, and nothing is left of one that is not.
-  Result<void> make(const std::string& name, std::uint64_t bytes, const std::stop_token& stop) const {
+  // Waits for what is being made. True when it is this file, whole.
+  bool was_prepared(const std::string& name, std::uint64_t bytes) {
+    if (!maker_.joinable()) return false;
+    const bool wanted = prepared_ == name && prepared_bytes_ == bytes;
+    if (wanted) maker_.join();
+    maker_ = {};
+    return wanted && is_whole_;
+  }
+
+  // Names are changed by who writes, and by nobody else: he has files open by their names.
+  Result<void> give_name(const std::string& name) const {
+    if (::rename(unfinished(name).c_str(), path(name).c_str()) == 0) return sync(directory_);
+    auto failed = system_error("rename " + unfinished(name));
+    ::unlink(unfinished(name).c_str());
+    return failed;
+  }
+
+  // Thread-safe. A new file of zeros, whole; nothing is left of one that is not.
+  static Result<void> fill(const std::string& file, std::uint64_t bytes, const std::stop_token& stop) {
     constexpr int kFlags = O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW;
-    const std::string unfinished = path(name) + kUnfinishedSuffix;
     // Past the page cache: nobody reads these zeros, and copying them is a quarter of a new journal's processor time.
-    int fd = ::open(unfinished.c_str(), kFlags | O_DIRECT, 0600);
-    if (fd < 0 && errno == EINVAL) fd = ::open(unfinished.c_str(), kFlags, 0600);
-    if (fd < 0) return system_error("create " + unfinished);
-    auto made = fill_with_zeros(fd, bytes, unfinished, stop);
+    int fd = ::open(file.c_str(), kFlags | O_DIRECT, 0600);
+    if (fd < 0 && errno == EINVAL) fd = ::open(file.c_str(), kFlags, 0600);
+    if (fd < 0) return system_error("create " + file);
+    auto filled = fill_with_zeros(fd, bytes, file, stop);
     ::close(fd);
-    if (made.ok() && ::rename(unfinished.c_str(), path(name).c_str()) != 0) made = system_error("rename " + unfinished);
-    if (made.ok()) return sync(directory_);
-    ::unlink(unfinished.c_str());
-    return made;
+    if (!filled.ok()) ::unlink(file.c_str());
+    return filled;
   }
 
   static Result<void> fill_with_zeros(int fd, std::uint64_t bytes, const std::string& path,
@@ -254,8 +288,11 @@ class DiskStore final : public Store {
 
   std::string directory_;
   Uring uring_;
-  std::string prepared_;  // what maker_ makes
-  std::jthread maker_;    // last: its destructor stops it, and waits
+  // What maker_ makes. They are its own until it has been joined; it is joinable until somebody has taken the file.
+  std::string prepared_;
+  std::uint64_t prepared_bytes_ = 0;
+  bool is_whole_ = false;
+  std::jthread maker_;  // last: its destructor stops it, and waits
 };
 
 // The names of new directories are on disk when those who hold them are. Where one cannot be opened, the file system

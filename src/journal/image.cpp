@@ -217,6 +217,8 @@ bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, Contr
       head.payload_bytes > payload.size() - offset || head.payload_bytes > shm::kMaxPayloadBytes)
     return false;
   const engine::FormerIds former = former_of(engine, slot, word, extras ? extras->run_item : 0);
+  // The engine's own key of an item that moved out: in the next segment it would be another item's.
+  if (extras && extras->run_item != 0) extras->unique_key = 0;
   if (former.first) head.flags |= kHasFormer;
   if (tick != nullptr && extras && extras->tick.size() == sizeof(engine::TickNote))
     std::memcpy(&tick->emplace(), extras->tick.data(), sizeof(engine::TickNote));

@@ -40,6 +40,11 @@ Life& Lives::of(std::uint32_t slot) {
   return lives_[place - 1];
 }
 
+Life* Lives::find(std::uint32_t slot) {
+  const std::uint32_t place = places_.empty() ? 0 : place_of(slot);
+  return place == 0 ? nullptr : &lives_[place - 1];
+}
+
 Life* LiveSet::life_of(std::span<const std::byte> body, TaskKey& key) {
   if (body.size() < sizeof key) return nullptr;
   std::memcpy(&key, body.data(), sizeof key);
@@ -109,14 +114,35 @@ bool LiveSet::apply(const Record& record) {
   return false;  // of a later version
 }
 
+void LiveSet::fold_moved_items() {
+  const bool any = std::any_of(epochs_.begin(), epochs_.end(), [](const auto& epoch) {
+    const Lives& lives = epoch.second.lives;
+    return std::any_of(lives.begin(), lives.end(), [](const Life& life) { return life.run && life.alive(); });
+  });
+  if (!any) return;  // the images need not be read
+  for (const auto& [id, epoch] : epochs_)
+    for (const Life& life : epoch.lives) {
+      const auto image = life.run ? std::nullopt : read_task(life.image, {});
+      if (!image || image->former.first.item() == 0) continue;
+      const engine::TaskId item = image->former.first;
+      const auto its = epochs_.find(item.epoch);
+      Life* run = its == epochs_.end() ? nullptr : its->second.lives.find(item.slot());
+      if (run != nullptr && run->run && run->began == item.generation())
+        run->items_over |= static_cast<std::uint16_t>(engine::item_bit(item.item()));
+    }
+}
+
 bool LiveSet::apply_names(std::span<const std::byte> body) {
   NamesHead head;
   if (body.size() < sizeof head) return false;
   std::memcpy(&head, body.data(), sizeof head);
   body = body.subspan(sizeof head);
   if (head.kind > static_cast<std::uint16_t>(NameKind::kTask) || head.epoch == 0) return false;
+  const bool queues = head.kind == static_cast<std::uint16_t>(NameKind::kQueue);
+  const std::uint32_t most = queues ? shm::kMaxQueues : shm::kMaxTaskNames;
+  if (head.first > most || head.count > most - head.first) return false;
   Epoch& epoch = epochs_[head.epoch];
-  auto& names = head.kind == static_cast<std::uint16_t>(NameKind::kQueue) ? epoch.queues : epoch.tasks;
+  auto& names = queues ? epoch.queues : epoch.tasks;
   for (std::uint32_t i = 0; i < head.count; ++i) {
     std::uint16_t bytes = 0;
     if (body.size() < sizeof bytes) return false;

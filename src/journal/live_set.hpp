@@ -34,7 +34,11 @@ class Lives {
  public:
   // That of a slot, which is made when it is not there; until the next call.
   Life& of(std::uint32_t slot);
+  // nullptr: the journal does not speak of it.
+  Life* find(std::uint32_t slot);
   std::size_t size() const { return lives_.size(); }
+  auto begin() { return lives_.begin(); }
+  auto end() { return lives_.end(); }
   auto begin() const { return lives_.begin(); }
   auto end() const { return lives_.end(); }
 
@@ -62,6 +66,9 @@ class LiveSet {
  public:
   // False when the record makes no sense.
   bool apply(const Record& record);
+  // Once all has been read: items of runs that are tasks of their own, or were, in whatever segment, are over. (Power
+  // went before the run's record said so.)
+  void fold_moved_items();
 
   const std::map<std::uint32_t, Epoch>& epochs() const { return epochs_; }
   const std::map<std::string, engine::QueueSettings>& queues() const { return queues_; }

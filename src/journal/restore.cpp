@@ -27,21 +27,6 @@ std::optional<std::uint32_t> number_in(const std::unordered_map<std::uint32_t, s
   return number.ok() ? std::optional(*number) : std::nullopt;
 }
 
-// Items of this epoch's runs that are tasks of their own, or were, in whatever segment: power went before the run's
-// record said so.
-std::set<std::uint64_t> moved_items(std::uint32_t id, const LiveSet& live) {
-  const Lives& lives = live.epochs().at(id).lives;
-  std::set<std::uint64_t> moved;
-  if (std::none_of(lives.begin(), lives.end(), [](const Life& life) { return life.run && life.alive(); })) return moved;
-  for (const auto& [any, epoch] : live.epochs())
-    for (const Life& life : epoch.lives) {
-      const auto image = life.run ? std::nullopt : read_task(life.image, {});
-      if (image && image->former.first.epoch == id && image->former.first.item() != 0)
-        moved.insert(image->former.first.handle);
-    }
-  return moved;
-}
-
 }  // namespace
 
 Result<Opened> Writer::open() {
@@ -84,10 +69,11 @@ Result<Opened> Writer::open() {
   }
   expect_what_was_said(live);
   if (auto settled = settle_waiting(own_epoch); !settled.ok()) return settled.error();
+  live.fold_moved_items();               // not before: of our own runs the journal has still to say it
   for (const bool dead : {true, false})  // a dead letter must not find its unique key with the living
     for (const auto& [id, epoch] : live.epochs()) {
       if (id == segment_.epoch()) continue;
-      if (auto restored = restore_epoch(id, live, dead, opened); !restored.ok()) return restored.error();
+      if (auto restored = restore_epoch(id, epoch, dead, opened); !restored.ok()) return restored.error();
     }
   looks_ = position_ = h.journal_looks.load(std::memory_order_acquire);
   published_ = h.journal_durable.load(std::memory_order_acquire);
@@ -169,14 +155,12 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
   return {};
 }
 
-Result<void> Writer::restore_epoch(std::uint32_t id, const LiveSet& live, bool dead, Opened& opened) {
-  const Epoch& epoch = live.epochs().at(id);
-  const std::set<std::uint64_t> moved = dead ? std::set<std::uint64_t>{} : moved_items(id, live);
+Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened) {
   for (const Life& life : epoch.lives) {
     if (!life.alive() || (life.run && dead)) continue;
     const TaskKey key{id, life.slot, life.began};
     if (life.run) {
-      if (auto restored = restore_run(key, epoch, life, moved, opened); !restored.ok()) return restored;
+      if (auto restored = restore_run(key, epoch, life, opened); !restored.ok()) return restored;
     } else {
       const auto image = read_task(life.image, life.state);
       if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
@@ -192,13 +176,12 @@ Result<void> Writer::restore_epoch(std::uint32_t id, const LiveSet& live, bool d
 }
 
 // Its items become tasks of their own, all in one batch with its end.
-Result<void> Writer::restore_run(TaskKey old, const Epoch& epoch, const Life& life,
-                                 const std::set<std::uint64_t>& moved, Opened& opened) {
+Result<void> Writer::restore_run(TaskKey old, const Epoch& epoch, const Life& life, Opened& opened) {
   const auto run = read_run(life.image);
   if (!run) return Error{Errc::kCorrupt, "a run's record makes no sense in " + file_name(life.sequence)};
   for (std::uint32_t item = 1; item <= run->head.count; ++item) {
+    if ((life.items_over & engine::item_bit(item)) != 0) continue;
     const engine::TaskId id = engine::TaskId::make(old.epoch, old.slot, old.generation, item);
-    if ((life.items_over & engine::item_bit(item)) != 0 || moved.contains(id.handle)) continue;
     if (auto restored = restore_one(id, epoch, run->item(item), opened); !restored.ok()) return restored;
   }
   return {};
@@ -223,6 +206,8 @@ Result<void> Writer::restore_one(engine::TaskId old, const Epoch& epoch, const T
   // A dead letter holds no key, and neither does a task whose time with it is over: they give way to nobody.
   const bool over = image.unique_until_ns != 0 && clock_.to_monotonic(image.unique_until_ns) <= now;
   if (over || image.state.reason != 0) extras.unique_key = 0;
+  // Nor does an item that moved out: a journal from before may have written the engine's own key for it.
+  if (image.former.first.item() != 0) extras.unique_key = 0;
   engine::RestoredTask back;
   back.spec.queue = *queue;
   back.spec.task = *task;

@@ -24,6 +24,7 @@ Result<void> read(Store& store, OnDamage on_damage, Known& known) {
       store, on_damage, [&](const Record& r) { return known.live.apply(r); }, &known.contents);
   if (!report.ok()) return report.error();
   known.report = std::move(*report);
+  known.live.fold_moved_items();  // the images that say so are written no more once they are over
   if (known.report.damage.empty() || on_damage == OnDamage::kSkip) return {};
   return Error{Errc::kCorrupt, describe(known.report.damage.front())};
 }

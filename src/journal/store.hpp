@@ -41,8 +41,8 @@ class Store {
   virtual Result<std::vector<std::string>> names() = 0;
   // A new file of zeros, all of them on stable storage; in place of what had the name.
   virtual Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) = 0;
-  // The same beforehand, while other files are written: create() takes it, or waits for it. Until it is whole it has
-  // not its name. What becomes of it, create() tells.
+  // A head start for create(), which waits for it and gives it the name: until then another may get that name. Nothing
+  // is begun while the name is there, or while what was begun before has not been taken.
   virtual void prepare(const std::string& name, std::uint64_t bytes) = 0;
   virtual Result<std::unique_ptr<StoreFile>> open(const std::string& name) = 0;
   virtual Result<Contents> read(const std::string& name) = 0;

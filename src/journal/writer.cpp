@@ -91,6 +91,7 @@ Result<void> Writer::launch(std::int64_t now_ns) {
 
 Result<void> Writer::start(Load& load) {
   if (!log_->fits(load.batch.bytes())) {
+    tell();  // a new file may take seconds, and nobody waits for it who is on disk already
     if (auto begun = begin_file(); !begun.ok()) return begun;
   }
   if (auto started = log_->start(load.batch); !started.ok()) return started;
@@ -141,6 +142,7 @@ void Writer::load_is_on_disk(Load& load) {
     to_tell_ = true;
   }
   if (load.frees != 0 && !files_.empty() && files_.front() == load.frees) {
+    tell();  // names may take as long
     // One that cannot be removed only takes room; it is tried again with the next.
     if (log_->recycle(load.frees).ok()) files_.pop_front();
     compacting_ = 0;
@@ -169,6 +171,7 @@ void Writer::publish_idle() {
 // The file is given up. What was on its way is not known to be on disk, and is not worth knowing: everything that is
 // alive is in memory, and is written again, to another file.
 Error Writer::fail(Error error, std::int64_t now_ns) {
+  tell();  // what landed before is on disk, and must not be refused for this
   segment_.header().journal_alive_ns.store(0, std::memory_order_release);
   ends_.insert(ends_.begin(), filling_->ends.begin(), filling_->ends.end());
   if (in_flight_) ends_.insert(ends_.begin(), flying_->ends.begin(), flying_->ends.end());  // the older ones

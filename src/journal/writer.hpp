@@ -86,9 +86,8 @@ class Writer {
 
   // ---- restoring (restore.cpp)
   Result<void> settle_waiting(const Epoch* own);
-  Result<void> restore_epoch(std::uint32_t id, const LiveSet& live, bool dead, Opened& opened);
-  Result<void> restore_run(TaskKey old, const Epoch& epoch, const Life& life, const std::set<std::uint64_t>& moved,
-                           Opened& opened);
+  Result<void> restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened);
+  Result<void> restore_run(TaskKey old, const Epoch& epoch, const Life& life, Opened& opened);
   Result<void> restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, Opened& opened);
   Result<void> commit_restored();
   void expect_what_was_said(const LiveSet& live);

@@ -3,6 +3,7 @@
 // with a reason, or recovered: then the segment is sound, and what is written from there can be read again.
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "engine/links.hpp"
 #include "engine/query.hpp"
 #include "engine/queue_settings.hpp"
+#include "engine/run.hpp"
 #include "input.hpp"
 #include "journal/rewrite.hpp"
 #include "journal/writer.hpp"
@@ -134,6 +136,35 @@ beat::Entry entry(const char* json) {
   return *parsed;
 }
 
+// A run: one of its items is over, and one has moved out. In a queue without limits, for the others have none.
+void fill_run(Booted& host) {
+  engine::Engine& mine = host.engine();
+  const std::int64_t now = base::monotonic_ns();
+  const std::uint32_t queue = test::must_queue(host.segment(), "r"), task = test::must_task(host.segment(), "t");
+  engine::QueueSettings settings;
+  settings.durability = shm::Durability::kJournal;
+  expect(engine::apply_settings(host.segment(), queue, settings), "settings");
+  std::deque<Numbered> numbered;
+  std::vector<engine::TaskSpec> specs;
+  for (std::uint64_t n = 0; n < engine::kRunItems; ++n)
+    specs.push_back(numbered.emplace_back(queue, task, 100 + n).spec);
+  std::size_t done = 0;
+  expect(mine.enqueue_many(specs.data(), specs.size(), nullptr, done, now) == engine::EnqueueStatus::kOk, "a run");
+  host.write();
+  Lease leases[engine::kRunItems];
+  TaskView view;
+  bool retried = false;
+  expect(mine.claim(queue, leases, engine::kRunItems, now) == engine::kRunItems, "a claim of all of it");
+  const auto begin = [&](const Lease& lease) {
+    expect(mine.view(lease, view) && mine.begin(lease, view, now) == engine::Begin::kStart, "an item");
+  };
+  begin(leases[0]);
+  (void)mine.succeed(leases[0], view, {}, now);
+  begin(leases[1]);
+  (void)mine.fail(leases[1], view, {"kind", "text"}, 0, now, retried);
+  host.write();
+}
+
 void fill(Booted& host) {
   engine::Engine& mine = host.engine();
   const std::int64_t now = base::monotonic_ns();
@@ -215,6 +246,7 @@ void fill(Booted& host) {
   put(7, [](auto&, auto&) {});
   expect(schedules.remove("b").ok(), "the other schedule");
   host.write();
+  fill_run(host);
 }
 
 // What a writer says, in order: every kind of record, of tasks in every state.
@@ -240,8 +272,9 @@ const std::vector<Said>& sound_records() {
     const auto bytes =
         old.seal({}).subspan(sizeof(BatchHeader) + sizeof(journal::RecordHeader), sizeof(journal::QueueHead) + 1);
     all.push_back({static_cast<std::uint32_t>(RecordType::kQueue), {bytes.begin(), bytes.end()}});
-    for (const RecordType type : {RecordType::kNames, RecordType::kTask, RecordType::kState, RecordType::kEnd,
-                                  RecordType::kResult, RecordType::kSettings, RecordType::kSchedule, RecordType::kTick})
+    for (const RecordType type :
+         {RecordType::kNames, RecordType::kTask, RecordType::kState, RecordType::kEnd, RecordType::kResult,
+          RecordType::kSettings, RecordType::kSchedule, RecordType::kTick, RecordType::kRun, RecordType::kItems})
       expect((kinds & 1u << static_cast<std::uint32_t>(type)) != 0, "a kind of record that no input is made of");
     return all;
   }();

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <set>
+#include <system_error>
+#include <thread>
 
 #include "journal/disk_store.hpp"
 #include "journal/log.hpp"
@@ -336,12 +339,56 @@ TEST(JournalDisk, AFileIsMadeBeforehand) {
   made = (*store)->create(kSpareName, 2u << 20);
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_TRUE(is_whole(2u << 20));
-  // Nobody takes it: it is there, or nothing of it.
+  (*store)->prepare(kSpareName, 1u << 20);  // there is one
+  EXPECT_EQ(names(), std::set<std::string>{kSpareName});
+  EXPECT_TRUE(is_whole(2u << 20));
+  // Nobody takes it: nothing of it is left.
   ASSERT_TRUE((*store)->remove(kSpareName).ok());
   (*store)->prepare(kSpareName, 64u << 20);
   store = open_disk_store(directory.path());
-  const auto left = names();
-  EXPECT_TRUE(left.empty() || (left == std::set<std::string>{kSpareName} && is_whole(64u << 20)));
+  EXPECT_EQ(names(), std::set<std::string>{});
+}
+
+// A file that comes free while another is made is the spare one, and stays it: who has it open turns it into a file by
+// its name.
+TEST(JournalDisk, AFileThatIsMadeTakesNobodysName) {
+  constexpr std::uint64_t kBytes = 1u << 20;
+  test::DiskDirectory directory;
+  auto store = open_disk_store(directory.path());
+  ASSERT_TRUE(store.ok()) << store.error().message;
+  Log log(**store, kBytes, {});
+  ASSERT_TRUE(append(log, 1).ok());
+  (*store)->prepare(kSpareName, kBytes);
+  ASSERT_TRUE((*store)->rename(file_name(1), kSpareName).ok());  // as recycle() does
+  const auto was = (*store)->read(kSpareName);
+  ASSERT_TRUE(was.ok());
+  const std::filesystem::path made = directory.path() + "/" + kSpareName + kUnfinishedSuffix;
+  std::error_code gone;
+  while (std::filesystem::file_size(made, gone) < kBytes && !gone) std::this_thread::yield();
+  store = open_disk_store(directory.path());  // the old one has waited for it
+  const auto is = (*store)->read(kSpareName);
+  ASSERT_TRUE(is.ok());
+  EXPECT_TRUE(std::equal(was->span().begin(), was->span().end(), is->span().begin(), is->span().end()));
+  EXPECT_FALSE(std::filesystem::exists(made));
+}
+
+TEST(JournalDisk, WhatWasMadeBeforehandIsTakenWhenNoOtherIsSpare) {
+  constexpr std::uint64_t kBytes = 1u << 20;
+  test::DiskDirectory directory;
+  auto store = open_disk_store(directory.path());
+  ASSERT_TRUE(store.ok()) << store.error().message;
+  Log log(**store, kBytes, {});
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    (*store)->prepare(kSpareName, kBytes);
+    ASSERT_TRUE(append(log, i).ok());
+    if (i == 1) {
+      ASSERT_TRUE(log.recycle(1).ok());
+    }
+    ASSERT_TRUE(log.turn_over().ok());
+  }
+  const Seen seen = read(**store);
+  EXPECT_TRUE(seen.report.damage.empty());
+  EXPECT_EQ(seen.numbers, (std::vector<std::uint64_t>{2, 3}));
 }
 
 TEST(JournalDisk, OneWriterAtATime) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace stem::journal {
 namespace {
@@ -63,17 +64,18 @@ Result<std::vector<std::string>> PowerStore::names() {
 }
 
 Result<std::unique_ptr<StoreFile>> PowerStore::create(const std::string& name, std::uint64_t bytes) {
-  if (full_) return Error{Errc::kSystem, "create " + name + ": No space left on device"};
+  const bool prepared = std::exchange(prepared_, {}) == name;
+  if (full_ && !prepared) return Error{Errc::kSystem, "create " + name + ": No space left on device"};
   const std::size_t node = nodes_.size();
   nodes_.push_back(std::make_unique<Node>(Node{std::vector<std::byte>(bytes), false}));
   names_[name] = node;
   events_.push_back({Event::Kind::kCreate, name, {}, node, bytes, {}});
-  ++created_;
+  if (!prepared) ++created_;
   return open(name);
 }
 
-void PowerStore::prepare(const std::string& name, std::uint64_t bytes) {
-  if (create(name, bytes).ok()) --created_;
+void PowerStore::prepare(const std::string& name, std::uint64_t) {
+  if (!full_ && !names_.contains(name)) prepared_ = name;
 }
 
 Result<std::unique_ptr<StoreFile>> PowerStore::open(const std::string& name) {
@@ -96,6 +98,7 @@ Result<Contents> PowerStore::read(const std::string& name) {
 Result<void> PowerStore::rename(const std::string& from, const std::string& to) {
   const auto found = names_.find(from);
   if (found == names_.end()) return Error{Errc::kNotFound, from};
+  if (before_rename_) before_rename_();
   names_[to] = found->second;
   names_.erase(from);
   events_.push_back({Event::Kind::kRename, from, to, 0, 0, {}});

@@ -36,6 +36,7 @@ class PowerStore final : public Store {
   enum class Fault { kNone, kShort, kError };
   void fail_write(int n, Fault how) { fail_in_ = n, fault_ = how; }
   void refuse_new_files(bool refuse) { full_ = refuse; }
+  void before_rename(std::function<void()> look) { before_rename_ = std::move(look); }
   // Writes to a file after one of its writes failed: there must be none.
   int writes_after_failure() const { return writes_after_failure_; }
 
@@ -75,6 +76,8 @@ class PowerStore final : public Store {
   bool full_ = false;
   int writes_after_failure_ = 0;
   int created_ = 0;
+  std::string prepared_;
+  std::function<void()> before_rename_;
 };
 
 }  // namespace stem::journal

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "journal/image.hpp"
 #include "journal/live_set.hpp"
 #include "journal/records.hpp"
 #include "shm/limits.hpp"
@@ -32,6 +33,30 @@ void put_task(Batch& batch, std::uint32_t slot) {
   head.payload_bytes = 100;
   batch.put(head);
   batch.put_bytes(std::vector<std::byte>(100));
+  batch.end();
+}
+
+// A run of four, in slot 0.
+void put_run(Batch& batch) {
+  batch.begin(static_cast<std::uint32_t>(RecordType::kRun));
+  batch.put(TaskKey{kEpoch, 0, 1});
+  RunRecord head;
+  head.count = 4;
+  batch.put(head);
+  batch.put_bytes(std::vector<std::byte>(4));  // of no bytes each
+  batch.end();
+}
+
+// What has become of one of its items, in another slot.
+void put_moved(Batch& batch, std::uint32_t slot, std::uint32_t item) {
+  batch.begin(static_cast<std::uint32_t>(RecordType::kTask));
+  batch.put(TaskKey{kEpoch, slot, 1});
+  batch.put(TaskState{});
+  TaskHead head;
+  head.flags = kHasFormer;
+  batch.put(head);
+  const std::uint64_t was = engine::TaskId::make(kEpoch, 0, 1, item).handle;
+  batch.put(FormerHead{kEpoch, kEpoch, was, was});
   batch.end();
 }
 
@@ -96,6 +121,53 @@ TEST(JournalRewrite, CompactingKeepsWhatLivesInFewerFiles) {
   EXPECT_EQ(done->tasks, 20u);
   EXPECT_LT(done->files_after, done->files_before);
   EXPECT_EQ(alive(store), odd());
+}
+
+// Power went before the run's record said that two of its items had moved out; one of these has ended, and what said so
+// is not written again.
+TEST(JournalRewrite, AnItemThatMovedOutStaysMoved) {
+  PowerStore store;
+  {
+    Log log(store, kFileBytes, {});
+    Batch batch;
+    put_name(batch, NameKind::kQueue, 0, "q");
+    put_name(batch, NameKind::kTask, 0, "t");
+    put_run(batch);
+    put_moved(batch, 1, 2);
+    put_moved(batch, 2, 4);
+    put_end(batch, 2);
+    write(log, batch);
+  }
+  const auto before = examine_journal(store, OnDamage::kStop);
+  ASSERT_TRUE(before.ok());
+  EXPECT_EQ(before->tasks, 3u);  // two of the run, and one that moved out
+  ASSERT_TRUE(rewrite_journal(store, kFileBytes, OnDamage::kStop).ok());
+  LiveSet live;
+  std::vector<Contents> contents;
+  ASSERT_TRUE(read_journal(
+                  store, OnDamage::kStop, [&](const Record& r) { return live.apply(r); }, &contents)
+                  .ok());
+  EXPECT_EQ(live.alive(), 3u);
+  for (const Life& life : live.epochs().at(kEpoch).lives)
+    EXPECT_EQ(life.items_over, life.run ? 0b1010 : 0) << "slot " << life.slot;
+}
+
+TEST(JournalRewrite, ANumberThatNoNameHasIsRefused) {
+  const auto takes = [](NameKind kind, std::uint32_t number) {
+    PowerStore store;
+    Log log(store, kFileBytes, {});
+    Batch batch;
+    put_name(batch, kind, number, "n");
+    write(log, batch);
+    LiveSet live;
+    const auto report = read_journal(store, OnDamage::kStop, [&](const Record& r) { return live.apply(r); });
+    return report.ok() && report->damage.empty();
+  };
+  EXPECT_TRUE(takes(NameKind::kQueue, shm::kMaxQueues - 1));
+  EXPECT_FALSE(takes(NameKind::kQueue, shm::kMaxQueues));
+  EXPECT_TRUE(takes(NameKind::kTask, shm::kMaxTaskNames - 1));
+  EXPECT_FALSE(takes(NameKind::kTask, shm::kMaxTaskNames));
+  EXPECT_FALSE(takes(NameKind::kTask, ~0u));
 }
 
 // A slot's number says nothing of how much there is.

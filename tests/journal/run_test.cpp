@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <deque>
 #include <map>
 #include <set>
@@ -165,6 +166,103 @@ TEST(JournalRun, AnItemThatMovedOutComesBackOnceWithItsFate) {
   ASSERT_TRUE(info);
   EXPECT_EQ(info->tally.attempts, 1u);
   EXPECT_EQ(after.drain().size(), 14u);
+}
+
+// As a journal says it that was written when the key of an item that moved out went with it.
+Image with_moved_keys(Store& from) {
+  PowerStore into;
+  Log log(into, kSmallFiles.file_bytes, {});
+  Batch batch;
+  int changed = 0;
+  const auto read = read_journal(from, OnDamage::kStop, [&](const Record& record) {
+    std::vector<std::byte> body(record.body.begin(), record.body.end());
+    const auto image =
+        record.type == static_cast<std::uint32_t>(RecordType::kTask) ? read_task(record.body, {}) : std::nullopt;
+    if (image && image->former.first.item() != 0 && (image->head.flags & kHasExtras) != 0) {
+      EXPECT_EQ(image->extras.unique_key, 0u) << "it is the segment's";
+      const std::uint64_t key = engine::moved_key(image->former.first.handle);
+      constexpr std::size_t kBefore = sizeof(TaskKey) + sizeof(TaskState) + sizeof(TaskHead) + sizeof(FormerHead);
+      std::memcpy(body.data() + kBefore + offsetof(ExtrasHead, unique_key), &key, sizeof key);
+      ++changed;
+    }
+    batch.begin(record.type);
+    batch.put_bytes(body);
+    batch.end();
+    return true;
+  });
+  EXPECT_TRUE(read.ok());
+  EXPECT_GT(changed, 0);
+  EXPECT_TRUE(log.start(batch).ok());
+  EXPECT_TRUE(log.finish().ok());
+  return into.image();
+}
+
+// Generations begin anew with each segment: an item of the new one that has the same place as one that came back moves
+// out like any other.
+TEST(JournalRun, AnItemOfTheSamePlaceInTheNextSegmentIsNotTakenForIt) {
+  const auto fail_fourth = [](Host& host) {
+    engine::Lease leases[15];
+    engine::TaskView view;
+    bool retried = false;
+    ASSERT_EQ(host.worker->claim(host.queue, leases, 15, now()), 15u);
+    ASSERT_TRUE(host.worker->view(leases[3], view));
+    ASSERT_EQ(host.worker->begin(leases[3], view, now()), engine::Begin::kStart);
+    ASSERT_EQ(host.worker->fail(leases[3], view, {"error", "again"}, 3600 * kSecondNs, now(), retried),
+              engine::Settled::kDone);
+    EXPECT_TRUE(retried);
+  };
+  PowerStore store;
+  std::vector<TaskId> ids;
+  {
+    Host host;
+    host.must_open(store);
+    ids = put_runs(host, 1, 15);
+    host.flush();
+    fail_fourth(host);
+    host.flush();
+  }
+  for (const Image& image : {store.image(), with_moved_keys(store)}) {
+    PowerStore disk(image);
+    Host after(0, shm::Durability::kMemory);
+    ASSERT_EQ(put_runs(after, 101, 115)[3].handle, ids[3].handle);
+    after.must_open(disk);
+    fail_fourth(after);
+    const auto alive = after.alive();
+    EXPECT_EQ(alive.count(4), 1u);
+    EXPECT_EQ(alive.count(104), 1u) << "swallowed";
+    EXPECT_EQ(test::broken_invariants(*after.producer), "");
+  }
+}
+
+// Between two looks it moves out, runs as a task of its own and is over: the run is looked at again for that, and not
+// only by the patrol.
+TEST(JournalRun, AnItemThatMovedOutAndEndedBetweenTwoLooksIsOver) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  put_runs(host, 1, 15);
+  host.flush();
+  engine::Lease leases[15], copy;
+  engine::TaskView view;
+  bool retried = false;
+  ASSERT_EQ(host.worker->claim(host.queue, leases, 15, now()), 15u);
+  ASSERT_TRUE(host.worker->view(leases[3], view));
+  ASSERT_EQ(host.worker->begin(leases[3], view, now()), engine::Begin::kStart);
+  ASSERT_EQ(host.worker->fail(leases[3], view, {"error", "again"}, 0, now(), retried), engine::Settled::kDone);
+  ASSERT_TRUE(host.take(copy, view));
+  ASSERT_EQ(test::number_of(view), 4u);
+  ASSERT_EQ(host.worker->succeed(copy, view, {}, now()), engine::Settled::kDone);
+  const std::uint64_t position = shm::journal_position(*host.segment);
+  for (int i = 0; host.segment->header().journal_durable.load() < position; ++i) {
+    ASSERT_LT(i, 50);
+    shm::hurry_journal(*host.segment, position);
+    ASSERT_TRUE(host.writer->step(host.now_ns += 1000).ok());  // too soon for the patrol
+  }
+  Host after(0, shm::Durability::kMemory);
+  PowerStore copied(store.image());
+  after.must_open(copied);
+  EXPECT_EQ(after.alive().count(4), 0u);
+  EXPECT_EQ(after.alive().size(), 14u);
 }
 
 // Power is lost after every write of a run's life: what was published as on disk and is not over is there, once; what

@@ -308,6 +308,29 @@ TEST(JournalWriter, TheNextFileIsMadeBeforeItIsNeeded) {
   EXPECT_LE(host.writer->files(), 5u);
 }
 
+// Whose batch is on disk is told so before anything that may take seconds: a new file, a change of a name.
+TEST(JournalWriter, WhoIsOnDiskDoesNotWaitForTheNextFile) {
+  PowerStore store;
+  Host host;
+  host.must_open(store);
+  const shm::Header& h = host.segment->header();
+  std::uint64_t on_disk = 0;
+  int renamed = 0;
+  store.before_rename([&] {
+    ++renamed;
+    EXPECT_GE(h.journal_durable.load(), on_disk);
+  });
+  std::string big(60'000, 'y');
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    host.put(i, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    const std::uint64_t position = shm::journal_position(*host.segment);
+    shm::hurry_journal(*host.segment, position);
+    ASSERT_TRUE(host.writer->step(host.now_ns += 1000).ok());  // lands what was launched by the last one
+    on_disk = position;
+  }
+  EXPECT_GT(renamed, 10);
+}
+
 TEST(JournalWriter, CompactionKeepsWhatLives) {
   PowerStore store;
   Host host;
