@@ -120,7 +120,7 @@ struct RunRecord {
 };
 static_assert(sizeof(RunRecord) == 24);
 
-// Bits are only ever set: what one record of a run says is over is over, wherever it stands.
+// Bits are only ever set: what one record says is over is over, also after the run's own record has been said again.
 struct ItemsRecord {
   std::uint32_t over = 0;  // bit i: item i + 1; also of one that lives on as a task in a slot of its own
 };
