@@ -13,6 +13,7 @@
 #include "bench/failure.hpp"
 #include "bench/floor.hpp"
 #include "bench/scene.hpp"
+#include "engine/due_lead.hpp"
 #include "engine/keeper.hpp"
 #include "engine/query.hpp"
 
@@ -54,20 +55,27 @@ void must_enqueue(Seat& seat, const engine::TaskSpec& spec, engine::TaskId* id =
 
 enum class Idle { kSpin, kPark };
 
+void look_until(Seat& seat, std::int64_t until_ns) {
+  while (!seat.engine().has_hint(seat.queue()) && base::monotonic_ns() < until_ns) cpu_relax();
+}
+
 // Runs `tasks` tasks one at a time, or until told to stop, and calls `handler(number)` for each, which
 // returns the result to keep. The loop of a worker process, with `idle` for what it does without work.
 template <class Handler>
 void work(Seat& seat, Stage& stage, std::uint64_t tasks, Idle idle, Handler handler) {
   engine::Engine& engine = seat.engine();
   engine::TaskView view;
+  bool rung = false;
   for (std::uint64_t done = 0; done < tasks && stage.stop.load(std::memory_order_relaxed) == 0;) {
     engine::Lease lease;
     if (!engine.has_hint(seat.queue())) {
       if (idle == Idle::kPark) {
+        if (rung) look_until(seat, engine::due_soon_ns(seat.segment(), base::monotonic_ns()));
+        if (rung && engine.has_hint(seat.queue())) continue;
         engine.lanes().clear_marks(seat.queue());
         stage.asleep.fetch_add(1, std::memory_order_release);
-        shm::sleep_for_work(seat.participant(), engine::kSecondNs / 10,
-                            [&] { return engine.maybe_ready(seat.queue()); });
+        rung = shm::WakeReason::kRung == shm::sleep_for_work(seat.participant(), engine::kSecondNs / 10,
+                                                             [&] { return engine.maybe_ready(seat.queue()); });
       }
       cpu_relax();  // as a worker process does
       continue;
@@ -195,17 +203,23 @@ HandOver result_back(CpuPair cpus, std::uint64_t tasks) {
 
 namespace {
 
-constexpr std::int64_t kSpinBeforeDueNs = 100'000;  // as the supervisor does: a sleep this short would end late
-
-// Stands for the keeper and sleeps until its next due time, or until a producer rings.
+// Stands for the keeper and sleeps until its next due time, or until a producer rings, as the supervisor does.
 void keep(Seat& seat, Stage& stage) {
   engine::Keeper keeper(seat.engine());
+  engine::DueLead lead;
   const auto& bell = seat.participant().row().doorbell;
   while (stage.stop.load(std::memory_order_relaxed) == 0) {
     const std::uint32_t seen = bell.load(std::memory_order_acquire);
     const std::int64_t next_ns = keeper.step(base::monotonic_ns());
     const std::int64_t left_ns = next_ns - base::monotonic_ns();
-    if (left_ns > kSpinBeforeDueNs && shm::park(seat.participant(), seen, left_ns - kSpinBeforeDueNs)) continue;
+    const bool due = next_ns == keeper.due_ns();
+    const std::int64_t lead_ns = due ? lead.before(left_ns) : 0;
+    if (left_ns > lead_ns) {
+      if (shm::park(seat.participant(), seen, left_ns - lead_ns)) continue;
+      lead.slept(base::monotonic_ns() - (next_ns - lead_ns));
+    }
+    if (!due) continue;
+    keeper.rouse();
     while (bell.load(std::memory_order_acquire) == seen && base::monotonic_ns() < next_ns) cpu_relax();
   }
 }

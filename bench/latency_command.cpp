@@ -127,7 +127,7 @@ void run(Session& session, const Options& options) {
   report.tables = {times_table(all), ratios_table(all)};
   report.notes.push_back(
       "Start times: the round trip on the producer's clock less one hand-off for the way back. The keeper "
-      "sleeps until 100 µs before a due time, as the supervisor does; no delayed task started early.");
+      "sleeps until some time before a due time, as the supervisor does; no delayed task started early.");
   report.plot = picture(report, figures);
 }
 

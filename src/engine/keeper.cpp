@@ -110,15 +110,20 @@ std::int64_t Keeper::step(std::int64_t now_ns) noexcept {
     promote_due(now_ns);
     publish_due();
   }
-  const std::int64_t next = heap_.empty() ? now_ns + kLongestSleepNs : heap_.top().at_ns;
   const bool behind = share > kStretch || !delayed_.empty();
-  return behind ? now_ns : std::min(next, now_ns + kLongestSleepNs);
+  return behind ? now_ns : std::min(due_ns(), now_ns + kLongestSleepNs);
 }
 
 void Keeper::publish_due() noexcept {
   // order(keeper.due): seq_cst; pairs with announce_delayed(): a producer with an earlier task either
   // sees this time and rings, or its hint is seen by the next look at the ring.
-  segment_.header().keeper_due_ns.store(heap_.empty() ? INT64_MAX : heap_.top().at_ns, std::memory_order_seq_cst);
+  segment_.header().keeper_due_ns.store(due_ns(), std::memory_order_seq_cst);
+}
+
+void Keeper::rouse() noexcept {
+  if (heap_.empty() || !shm::anyone_sleeps(segment_)) return;
+  const std::uint32_t queue = segment_.descriptor(heap_.top().slot).queue;
+  if (queue < shm::queue_total(segment_)) shm::wake_workers(segment_, queue, 1);
 }
 
 void Keeper::note_delayed(std::uint32_t slot, ControlWord word) noexcept {

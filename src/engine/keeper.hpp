@@ -27,6 +27,11 @@ class Keeper {
   // Does what is due; returns when to call again (CLOCK_MONOTONIC), never later than kLongestSleep.
   std::int64_t step(std::int64_t now_ns) noexcept;
 
+  // The next due time that it knows; INT64_MAX for none. The one moment for which being late matters.
+  std::int64_t due_ns() const noexcept { return heap_.empty() ? INT64_MAX : heap_.top().at_ns; }
+  // Before its owner spins until due_ns(): rings a worker asleep that serves the task's queue (see due_soon_ns()).
+  void rouse() noexcept;
+
   std::uint64_t patrol_passes() const noexcept { return passes_; }
   // One whole patrol pass at once; for tests and `stem segment recover`.
   void patrol_all(std::int64_t now_ns) noexcept;

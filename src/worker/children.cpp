@@ -276,7 +276,7 @@ void Children::on_exit(pid_t pid, int status, std::int64_t now_ns) {
 }
 
 // Also of a place that is not wanted any more by now: what is told is why processes end that were not told to.
-void Children::count_restart(const Departed& departed, int status, ExitReason reason) noexcept {
+void Children::count_restart(int status, ExitReason reason) noexcept {
   shm::RestartCause cause = WIFSIGNALED(status) ? shm::RestartCause::kSignal : shm::RestartCause::kExit;
   switch (reason) {
     case ExitReason::kNone: break;
@@ -300,7 +300,7 @@ void Children::log_exit(const Departed& departed, int status, ExitReason reason)
   } else if (reason == ExitReason::kNone) {
     cause = "exit-" + std::to_string(WEXITSTATUS(status));
   }
-  if (stop_ == StopMode::kNone) count_restart(departed, status, reason);
+  if (stop_ == StopMode::kNone) count_restart(status, reason);
   const bool expected = reason != ExitReason::kNone && reason != ExitReason::kHardLimit;
   const auto level = !expected ? log::Level::kWarn : log::Level::kInfo;
   engine_.tell_worker(shm::EventKind::kProcessEnded, departed.row, departed.pid, departed.name + ": " + cause,

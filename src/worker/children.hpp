@@ -81,7 +81,7 @@ class Children {
   void release_held(const Child& child, std::int64_t now_ns);
   void reap(std::int64_t now_ns);
   void on_exit(pid_t pid, int status, std::int64_t now_ns);
-  void count_restart(const Departed& departed, int status, ExitReason reason) noexcept;
+  void count_restart(int status, ExitReason reason) noexcept;
   void log_exit(const Departed& departed, int status, ExitReason reason);
 
   const WorkerOptions& options_;

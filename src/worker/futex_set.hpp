@@ -18,9 +18,9 @@ class FutexSet {
   bool add(const std::atomic<std::uint32_t>& word, std::uint32_t seen) noexcept;
   // Returns when a word changed or was woken, a signal came, or CLOCK_MONOTONIC reached `until_ns`.
   void wait_until(std::int64_t until_ns) noexcept;
+  bool changed() const noexcept;
 
  private:
-  bool changed() const noexcept;
   void poll_until(std::int64_t until_ns) noexcept;
 
   futex_waitv words_[kMost]{};

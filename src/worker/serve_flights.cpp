@@ -67,7 +67,7 @@ bool WorkerProcess::may_leave(ExitReason& reason) {
 void WorkerProcess::idle_flights(bool takes) {
   if (!takes) return (void)flights_->turn(kParkNs);
   const auto any = [this](auto look) { return std::any_of(queues_.begin(), queues_.end(), look); };
-  const std::int64_t until = base::monotonic_ns() + options_.spin_ns;
+  const std::int64_t until = spins_until();
   do {
     for (int look = 0; look < kLooksPerTurn; ++look) {
       if (any([this](std::uint32_t q) { return engine_->has_hint(q); })) {
@@ -82,10 +82,12 @@ void WorkerProcess::idle_flights(bool takes) {
   fruitless_ = 0;
   for (const std::uint32_t queue : queues_) engine_->lanes().clear_marks(queue);
   // As shm::sleep_for_work(), on the loop, which waits for the doorbell too.
+  const std::uint32_t bell = shm::prepare_sleep(*self_);
   shm::set_sleep_bit(*self_);
   const bool work = any([this](std::uint32_t q) { return engine_->maybe_ready(q); });
   if (!work && page_.stop_mode() == StopMode::kNone) (void)flights_->turn(kParkNs);
   shm::clear_sleep_bit(*self_);
+  rung_ = shm::prepare_sleep(*self_) != bell;
 }
 
 }  // namespace stem::worker

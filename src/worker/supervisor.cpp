@@ -8,6 +8,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/spin_pause.hpp"
+#include "engine/due_lead.hpp"
 #include "engine/keeper.hpp"
 #include "journal/expect.hpp"
 #include "shm/names.hpp"
@@ -21,8 +22,6 @@
 
 namespace stem::worker {
 namespace {
-
-constexpr std::int64_t kSpinBeforeDueNs = 100'000;  // a sleep this short would end late
 
 std::string host_name() {
   char name[256] = {};
@@ -139,16 +138,24 @@ class Supervisor {
     return now_ns;
   }
 
+  // Ends its sleep ahead of a due time, and spins until then.
   void sleep_until(std::int64_t next_ns, std::uint32_t bell) {
-    const auto& doorbell = self_.row().doorbell;
-    if (next_ns - base::monotonic_ns() > kSpinBeforeDueNs) {
-      futexes_.clear();
-      futexes_.add(doorbell, bell);
-      children_.watch(futexes_);
-      futexes_.wait_until(next_ns - kSpinBeforeDueNs);
+    futexes_.clear();
+    futexes_.add(self_.row().doorbell, bell);
+    children_.watch(futexes_);
+    const std::int64_t left_ns = next_ns - base::monotonic_ns();
+    const bool due = next_ns == keeper_.due_ns();
+    const std::int64_t lead_ns = due ? lead_.before(left_ns) : 0;
+    if (left_ns > lead_ns) {
+      const std::int64_t until_ns = next_ns - lead_ns;
+      futexes_.wait_until(until_ns);
+      const std::int64_t late_ns = base::monotonic_ns() - until_ns;
+      if (late_ns < 0) return;  // something came first
+      lead_.slept(late_ns);
     }
-    if (next_ns - base::monotonic_ns() > kSpinBeforeDueNs) return;  // something came first
-    while (doorbell.load(std::memory_order_acquire) == bell && base::monotonic_ns() < next_ns) base::spin_pause();
+    if (!due) return;
+    keeper_.rouse();
+    while (!futexes_.changed() && base::monotonic_ns() < next_ns) base::spin_pause();
   }
 
   const WorkerOptions& options_;
@@ -162,6 +169,7 @@ class Supervisor {
   Autoscale autoscale_;
   std::vector<std::uint32_t> queues_;
   FutexSet futexes_;
+  engine::DueLead lead_;
   StopMode stop_ = StopMode::kNone;
   std::int64_t stop_since_ns_ = 0;
   bool paused_ = false;

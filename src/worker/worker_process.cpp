@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/spin_pause.hpp"
+#include "engine/due_lead.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 #include "worker/crash_handler.hpp"
@@ -151,7 +152,7 @@ void WorkerProcess::idle() {
   const auto hint_seen = [this] {
     return std::any_of(queues_.begin(), queues_.end(), [this](std::uint32_t q) { return engine_->has_hint(q); });
   };
-  const std::int64_t until = base::monotonic_ns() + options_.spin_ns;
+  const std::int64_t until = spins_until();
   do {
     for (int look = 0; look < kLooksPerClockRead; ++look) {
       if (hint_seen()) return held_back();
@@ -160,10 +161,18 @@ void WorkerProcess::idle() {
   } while (base::monotonic_ns() < until && page_.stop_mode() == StopMode::kNone);
   fruitless_ = 0;
   for (const std::uint32_t queue : queues_) engine_->lanes().clear_marks(queue);
-  (void)shm::sleep_for_work(*self_, kParkNs, [this] {
-    return std::any_of(queues_.begin(), queues_.end(), [this](std::uint32_t q) { return engine_->maybe_ready(q); }) ||
-           page_.stop_mode() != StopMode::kNone;
-  });
+  rung_ = shm::WakeReason::kRung == shm::sleep_for_work(*self_, kParkNs, [this] {
+            return std::any_of(queues_.begin(), queues_.end(),
+                               [this](std::uint32_t q) { return engine_->maybe_ready(q); }) ||
+                   page_.stop_mode() != StopMode::kNone;
+          });
+}
+
+// Rung without work: a delayed task is due, perhaps.
+std::int64_t WorkerProcess::spins_until() const {
+  const std::int64_t now = base::monotonic_ns();
+  const bool may_be_due = rung_ && options_.spin_ns != 0;
+  return (may_be_due ? engine::due_soon_ns(*segment_, now) : now) + options_.spin_ns;
 }
 
 // There is a hint, and still the last claim had nothing. When that goes on, a limit holds the tasks back, and
