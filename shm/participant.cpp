@@ -204,6 +204,14 @@ bool Participant::take_free(std::uint32_t slot) noexcept {
   return true;
 }
 
+// Both lines: the payload's was last read by who ran the task.
+void Participant::fetch_free(std::uint32_t slot) const noexcept {
+  if (slot >= segment_->geometry().slot_count) return;
+  Descriptor& d = segment_->descriptor(slot);
+  prefetch_write(&d);
+  prefetch_write(d.inline_payload);
+}
+
 bool Participant::refill_from_returns(std::uint32_t participant) noexcept {
   ReturnRing& ring = segment_->at<ReturnRing>(segment_->layout().returns)[participant];
   for (;;) {
@@ -214,7 +222,7 @@ bool Participant::refill_from_returns(std::uint32_t participant) noexcept {
     std::uint32_t slots[kRefill];
     for (std::uint32_t i = 0; i < n; ++i) {
       slots[i] = ring.slots[(head + i) % kReturnSlots].load(std::memory_order_relaxed);
-      if (slots[i] < segment_->geometry().slot_count) prefetch_write(&segment_->descriptor(slots[i]));
+      fetch_free(slots[i]);
     }
     for (std::uint32_t i = 0; i < n; ++i)
       if (slots[i] < segment_->geometry().slot_count) (void)take_free(slots[i]);
@@ -231,9 +239,7 @@ bool Participant::refill_from_free_ring() noexcept {
     const std::uint64_t head = free_ring_.head();
     HintCell cells[kRefill];
     std::uint32_t n = 0;
-    for (; n < kRefill && free_ring_.peek(head + n, cells[n]); ++n) {
-      if (cells[n].slot() < slot_count) prefetch_write(&segment_->descriptor(cells[n].slot()));
-    }
+    for (; n < kRefill && free_ring_.peek(head + n, cells[n]); ++n) fetch_free(cells[n].slot());
     if (n == 0) return false;
     for (std::uint32_t i = 0; i < n; ++i)
       if (cells[i].slot() < slot_count) (void)take_free(cells[i].slot());

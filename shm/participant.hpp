@@ -144,6 +144,7 @@ class Participant {
 
   explicit Participant(std::shared_ptr<Segment> segment);
   bool refill_reserve() noexcept;
+  void fetch_free(std::uint32_t slot) const noexcept;
   bool refill_from_returns(std::uint32_t participant) noexcept;
   bool refill_from_free_ring() noexcept;
   bool take_free(std::uint32_t slot) noexcept;

@@ -79,12 +79,7 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
   const std::uint64_t look = position + std::min(most + kLookAhead, kLookAhead * 2);
   if (looked_ring_ != ring.header() || looked_ < position || looked_ > look) looked_ = position;
   looked_ring_ = ring.header();
-  for (; looked_ < look && ring.peek(looked_, ahead); ++looked_) {
-    if (ahead.slot() >= slots) continue;
-    Descriptor& d = segment_.descriptor(ahead.slot());
-    shm::prefetch_write(&d);
-    shm::prefetch_read(d.inline_payload);
-  }
+  for (; looked_ < look && ring.peek(looked_, ahead); ++looked_) lanes_.fetch(ahead.slot());
   while (claimed < most && ring.peek(position, cell)) {
     ++position;
     if (cell.slot() >= slots) continue;

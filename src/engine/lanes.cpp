@@ -165,9 +165,19 @@ bool Lanes::has_hint(std::uint32_t id) noexcept {
     const auto priority = static_cast<std::uint32_t>(std::countr_zero(lanes));
     if (priority >= shm::kPriorities) return false;  // nonsense in the segment
     const Ring* ring = oldest(id, priority);
-    if (ring != nullptr && !ring->empty()) return true;
+    shm::HintCell cell;
+    if (ring == nullptr || !ring->peek(ring->head(), cell)) continue;
+    fetch(cell.slot());  // its line comes while the caller reads the clock
+    return true;
   }
   return false;
+}
+
+void Lanes::fetch(std::uint32_t slot) const noexcept {
+  if (slot >= segment_.geometry().slot_count) return;
+  shm::Descriptor& d = segment_.descriptor(slot);
+  shm::prefetch_write(&d);
+  shm::prefetch_read(d.inline_payload);
 }
 
 void Lanes::clear_marks(std::uint32_t id) noexcept {

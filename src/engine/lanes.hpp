@@ -30,6 +30,8 @@ class Lanes {
   // True when a marked lane of the queue has a hint at its head. For who spins: a few loads of lines that stay
   // in his cache until somebody pushes.
   bool has_hint(std::uint32_t queue) noexcept;
+  // Asks for the lines of a task that is about to be claimed.
+  void fetch(std::uint32_t slot) const noexcept;
   // Clears the marks of all empty lanes; for who is about to sleep and then goes by the marks.
   void clear_marks(std::uint32_t queue) noexcept;
 
