@@ -132,10 +132,7 @@ bool Exporter::bring_home(const Clocks& clocks) {
 }
 
 void Exporter::take(const Clocks& clocks) {
-  if (!engine_.has_hint(queue_)) {
-    look_again_ns_ = clocks.now_ns + kLookAgainNs;
-    return;
-  }
+  if (!engine_.has_hint(queue_)) return;
   std::uint64_t budget = may_leave();
   while (budget > 0 && sent_ + uncertain_ + to_send_.size() < options_.window) {
     const auto most = static_cast<std::uint32_t>(std::min<std::uint64_t>(budget, kAtOnce));

@@ -13,9 +13,11 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/outbox.hpp"
+#include "federation/ended_log.hpp"
 #include "federation/entry_id.hpp"
 #include "federation/records.hpp"
 #include "federation/redis.hpp"
@@ -76,7 +78,7 @@ class Exporter {
   void on_ready(const Clocks& clocks);
   // The connection ended; its handlers have been called.
   void on_lost();
-  // Takes and sends what may go; asks for results that are waited for. Returns true when it should be called again soon.
+  // Takes and sends what may go; asks for results that are waited for. Returns true when it has sent something.
   bool step(const Clocks& clocks);
   // Takes no more; what is on its way is confirmed.
   void drain() { options_.window = 0; }
@@ -84,6 +86,8 @@ class Exporter {
   bool rings() const {
     return redis_.is_ready() && options_.window > 0 && (options_.policy == Policy::kGlobal || local_room() == 0);
   }
+  // Before wants() is asked for the last time by who then sleeps, with his sleep bit set: marks outlive their hints.
+  void clear_marks() { engine_.lanes().clear_marks(queue_); }
   // Whether there is something to take, and no reason to wait with it.
   bool wants(std::int64_t now_ns) const {
     return fenced_ && redis_.is_ready() && now_ns >= pause_until_ns_ && now_ns >= look_again_ns_ && !refused_ &&
@@ -139,9 +143,11 @@ class Exporter {
   void recover();
   void read_back(int lane, const std::string& from);
   void on_read_back(int lane, const Reply& reply);
+  void read_ended(const std::string& from);
+  void on_ended_page(const Reply& reply);
   void recovery_step_done();
-  bool ask_ended(std::vector<Entry*> entries);
-  void on_ended(const std::vector<Entry*>& asked, const Reply& reply);
+  bool ask_for_results(std::vector<Entry*> entries);
+  void on_have_results(const std::vector<Entry*>& asked, const Reply& reply);
   void send_again(Entry& entry);
   void look_back();
   void on_stream_info(int lane, const Reply& reply);
@@ -184,6 +190,10 @@ class Exporter {
   std::vector<std::string_view> argv_;
   int reading_back_ = 0;  // commands of a recovery that are not answered
   bool read_failed_ = false;
+  // Of a recovery: the marks of what was uncertain when it began, and which of them the log of the ended has.
+  std::unordered_set<EndMark> sought_, ended_;
+  std::int64_t sought_from_us_ = 0;  // when the first of them was made
+  bool reads_ended_ = false, ended_read_ = false;
   bool refused_ = false;
   std::int64_t pause_until_ns_ = 0;
   std::int64_t look_again_ns_ = 0;  // nothing was found, whatever the marks say

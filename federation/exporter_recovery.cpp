@@ -12,7 +12,7 @@ namespace stem::federation {
 namespace {
 
 constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
-constexpr std::size_t kAskedAtOnce = 100;           // one script looks for each of them in up to 480 sets
+constexpr std::size_t kAskedAtOnce = 100;
 // A task that Redis does not know any more: younger than that, Redis has lost it, or its result; older, it may have
 // ended so long ago that its result has expired.
 constexpr std::uint64_t kResultKeptMs = 12 * 3'600'000ull;
@@ -20,11 +20,15 @@ constexpr std::uint64_t kResultKeptMs = 12 * 3'600'000ull;
 }  // namespace
 
 void Exporter::recover() {
-  read_failed_ = false;
+  read_failed_ = reads_ended_ = ended_read_ = false;
+  sought_.clear();
+  sought_from_us_ = clocks_.wall_now_us;
   EntryId from[kLanes];
   bool any[kLanes] = {};
   for (const auto& [id, task] : tasks_) {
     if (task.stage != Stage::kUncertain) continue;
+    sought_.insert(end_mark(id));
+    sought_from_us_ = std::min(sought_from_us_, task.enqueued_us);
     // Redis names entries by its clock. It came behind the last one that we know of; one whose replicas we waited for
     // is where it was; one that was there and is not any more may have been put back behind that place; and none was
     // there before the task was made.
@@ -71,56 +75,80 @@ void Exporter::on_read_back(int lane, const Reply& reply) {
 }
 
 // All lanes were read. What is not there was never appended, or is over and gone from its stream: then its result is
-// there, or its id among those of the ended, since that is stored in the same step.
+// there, or its mark in the log of the ended, since that is written in the same step.
 void Exporter::recovery_step_done() {
-  if (reading_back_ > 0 || read_failed_) return;
+  if (reading_back_ > 0 || read_failed_ || uncertain_ == 0) return;
+  if (!std::exchange(reads_ended_, true)) {
+    ended_.clear();
+    // The log goes by the clock of Redis. None ended before it was made.
+    const std::int64_t from_ms = std::max<std::int64_t>(0, (sought_from_us_ - kClockSkewUs) / 1000);
+    read_ended(EntryId{static_cast<std::uint64_t>(from_ms), 0}.text());
+    return;
+  }
+  if (!ended_read_) return;
   std::vector<Entry*> some;
   for (auto& entry : tasks_) {
-    if (entry.second.stage != Stage::kUncertain) continue;
+    // One that came to be uncertain meanwhile has its own recovery after this one.
+    if (entry.second.stage != Stage::kUncertain || !sought_.contains(end_mark(entry.first))) continue;
     some.push_back(&entry);
     if (some.size() < kAskedAtOnce) continue;
-    if (!ask_ended(std::exchange(some, {}))) return;  // the rest with the next step
+    if (!ask_for_results(std::exchange(some, {}))) return;  // the rest with the next step
   }
-  if (!some.empty()) (void)ask_ended(std::move(some));
+  if (!some.empty()) (void)ask_for_results(std::move(some));
 }
 
-bool Exporter::ask_ended(std::vector<Entry*> entries) {
-  std::vector<std::string> keys;
-  std::int64_t made_us = clocks_.wall_now_us;
-  for (const Entry* entry : entries) {
-    keys.push_back(keys_.result(options_.queue, entry->first));
-    made_us = std::min(made_us, entry->second.enqueued_us);
+void Exporter::read_ended(const std::string& from) {
+  const std::string key = keys_.ended(options_.queue);
+  const Queued queued = redis_.command({"XRANGE", key, from, "+", "COUNT", kEndedPage},
+                                       [this](const Reply& reply) { on_ended_page(reply); });
+  if (queued == Queued::kYes)
+    ++reading_back_;
+  else
+    read_failed_ = true;
+}
+
+void Exporter::on_ended_page(const Reply& reply) {
+  --reading_back_;
+  if (!reply.is_array()) {
+    read_failed_ = true;  // all once more with the next step
+    return;
   }
-  // None ended before it was made, by any host's clock; and older sets are gone.
-  const std::int64_t from_us = std::max(made_us, clocks_.wall_now_us - kEndedKeptUs) - kClockSkewUs;
-  for (std::int64_t b = ended_bucket(from_us); b <= ended_bucket(clocks_.wall_now_us + kClockSkewUs); ++b)
-    keys.push_back(keys_.ended(options_.queue, b));
+  const std::string more = each_mark(reply, [this](EndMark mark) {
+    if (sought_.contains(mark)) ended_.insert(mark);
+  });
+  if (!more.empty()) return read_ended(more);
+  ended_read_ = true;
+  recovery_step_done();
+}
+
+bool Exporter::ask_for_results(std::vector<Entry*> entries) {
+  std::vector<std::string> keys;
+  for (const Entry* entry : entries) keys.push_back(keys_.result(options_.queue, entry->first));
   const std::string count = fmt::to_string(keys.size());
-  argv_.assign({"EVAL", kEndedScript, count});
+  argv_.assign({"EVAL", kHaveResultScript, count});
   argv_.insert(argv_.end(), keys.begin(), keys.end());
-  for (const Entry* entry : entries) argv_.push_back(entry->first);
   const Queued queued =
       redis_.command(std::span<const std::string_view>(argv_), [this, asked = std::move(entries)](const Reply& reply) {
         --reading_back_;
-        on_ended(asked, reply);
+        on_have_results(asked, reply);
       });
   if (queued == Queued::kYes) ++reading_back_;
   return queued == Queued::kYes;
 }
 
-void Exporter::on_ended(const std::vector<Entry*>& asked, const Reply& reply) {
+void Exporter::on_have_results(const std::vector<Entry*>& asked, const Reply& reply) {
   if (!reply.is_array() || reply.elements.size() != asked.size()) return;
   for (std::size_t i = 0; i < asked.size(); ++i) {
     Entry& entry = *asked[i];
     if (entry.second.stage != Stage::kUncertain) continue;
     --uncertain_;
-    const std::int64_t said = reply.elements[i].integer;
-    if (said == 0) {
+    const bool has_result = reply.elements[i].integer != 0;
+    if (!has_result && !ended_.contains(end_mark(entry.first))) {
       send_again(entry);
       continue;
     }
     ++stats_.recovered;
-    if (said == 1) {
+    if (has_result) {
       written(entry, {});
     } else {  // its end is all that there is to know
       (void)outbox_.hand_over(entry.second.parcel);

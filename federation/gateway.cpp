@@ -72,6 +72,7 @@ class Gateway {
   void fence_predecessors(std::size_t link);
   void on_ready(std::size_t link);
   void turn();
+  void do_chores(const Clocks& clocks);
   std::uint64_t events() const;
   void wait(std::int64_t timeout_ns);
   void listen();
@@ -111,9 +112,9 @@ class Gateway {
   std::vector<Link> links_;
   std::vector<std::unique_ptr<ConnectedRedis>> readers_;
   const std::string instance_ = fmt::format("{:016x}", std::random_device()() * (1ull << 32) + std::random_device()());
-  bool in_hand_ = false;  // something is under way
-  bool more_ = false;     // there is more to send at once
-  bool looks_ = false;    // an exported queue does not ring us
+  bool in_hand_ = false;      // something is under way
+  bool chores_wait_ = false;  // they were put off by one turn
+  bool looks_ = false;        // an exported queue does not ring us
   std::int64_t keep_at_ns_ = 0;
   std::uint64_t events_ = 0;
   std::int64_t busy_until_ns_ = 0;
@@ -352,18 +353,23 @@ void Gateway::on_ready(std::size_t link) {
   fence_predecessors(link);
 }
 
+// Exporters come first, and what they have sent goes out before the rest is done: there is time for that while Redis
+// wakes up.
 void Gateway::turn() {
   self_->beat();
   const Clocks clocks = read_clocks();
+  bool sent = false;
+  for (auto& exporter : exporters_) sent = exporter->step(clocks) || sent;
+  chores_wait_ = sent && !chores_wait_;
+  if (!chores_wait_) do_chores(clocks);
+}
+
+void Gateway::do_chores(const Clocks& clocks) {
   keep_at_ns_ = keeper_->step(clocks.now_ns);  // a host without workers has delayed tasks and dead producers too
-  in_hand_ = more_ = false;
   pass_on_wishes();
   revokes_->step(clocks);
   limits_->step(clocks);
-  for (auto& exporter : exporters_) {
-    more_ = exporter->step(clocks) || more_;
-    in_hand_ = in_hand_ || exporter->awaited() > 0;
-  }
+  in_hand_ = std::any_of(exporters_.begin(), exporters_.end(), [](const auto& one) { return one->awaited() > 0; });
   for (auto& importer : importers_) in_hand_ = importer->step(clocks) || in_hand_;
   control_->step(clocks);
   in_hand_ = in_hand_ || control_->is_busy();
@@ -404,6 +410,7 @@ void Gateway::listen() {
 }
 
 void Gateway::wait(std::int64_t timeout_ns) {
+  for (auto& exporter : exporters_) exporter->clear_marks();
   shm::set_sleep_bit(*self_);
   const std::int64_t now_ns = base::monotonic_ns();
   const bool work = std::any_of(exporters_.begin(), exporters_.end(),
@@ -555,7 +562,8 @@ Result<void> Gateway::run() {
     turn();
     const std::int64_t watch_ns = base::monotonic_ns() < busy_until_ns_ ? kWatchEndsNs : kWatchIdlyNs;
     const std::int64_t longest_ns = in_hand_ ? watch_ns : looks_ ? kLookNs : limits_->is_busy() ? kLimitsNs : kIdleNs;
-    wait(more_ ? 0 : std::clamp<std::int64_t>(keep_at_ns_ - base::monotonic_ns(), 0, longest_ns));
+    // The answer of Redis is awaited with the chores, but not for long.
+    wait(chores_wait_ ? kWatchEndsNs : std::clamp<std::int64_t>(keep_at_ns_ - base::monotonic_ns(), 0, longest_ns));
   }
   shut_down();
   log::info("gateway stopped");

@@ -18,7 +18,8 @@ namespace stem::federation {
 namespace {
 
 constexpr int kReadsAtOnce = 2;
-constexpr std::size_t kWakeEvery = 16;  // the first tasks of a long reply do not wait for its last
+constexpr std::size_t kFirstWake = 16;  // the first tasks of a long reply do not wait for its last
+constexpr std::size_t kWakeFactor = 4;  // nor are workers rung again and again for what they have not come to yet
 constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
 constexpr std::string_view kBlockMs = "1000";
@@ -38,6 +39,7 @@ Importer::Importer(engine::Engine& engine, Redis& redis, Redis& reader, const Ke
       group_(keys.group(options_.queue)),
       dead_key_(keys.dead(options_.queue)),
       delayed_key_(keys.delayed(options_.queue)),
+      ended_key_(keys.ended(options_.queue)),
       keys_(keys) {
   for (int lane = 0; lane < kLanes; ++lane) streams_[lane] = keys.stream(options_.queue, lane);
 }
@@ -283,14 +285,16 @@ void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t 
   if (reply.is_error()) return refused_read(reply);
   entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
   engine_.hold_wakes(true);
-  std::size_t taken = 0;
+  std::size_t taken = 0, wake_at = kFirstWake;
   for (const Reply& stream : reply.elements) {
     if (stream.elements.size() != 2) continue;
     const int lane = lane_of(stream.elements[0].text);
     if (lane < 0) continue;
     for (const Reply& entry : stream.elements[1].elements) {
       accept(lane, entry, sent_ns);
-      if (++taken % kWakeEvery == 0) engine_.wake_held(queue_);
+      if (++taken < wake_at) continue;
+      engine_.wake_held(queue_);
+      wake_at *= kWakeFactor;
     }
     busy_lanes_ |= 1u << lane;
   }

@@ -99,7 +99,7 @@ class Importer {
   std::vector<TextField> fields_;  // of the entry that is accepted, and
   Envelope envelope_;              // what it says: their memory is used again
 
-  // Whether its end becomes a result in Redis; otherwise its id is added to those of the ended.
+  // Whether its end becomes a result in Redis; otherwise it is marked in the log of the ended.
   static bool has_result(const Task& task) { return !task.let_go || task.revoked; }
   void make_groups();
   void look_at_pending(int lane, const std::string& from);
@@ -169,7 +169,7 @@ class Importer {
   Options options_;
   ImportStats stats_;
   Clocks clocks_;
-  std::string group_, dead_key_, delayed_key_;
+  std::string group_, dead_key_, delayed_key_, ended_key_;
   const Keys& keys_;
   std::string streams_[kLanes];
 

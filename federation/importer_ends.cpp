@@ -6,6 +6,7 @@
 
 #include "base/log.hpp"
 #include "engine/control.hpp"
+#include "federation/ended_log.hpp"
 #include "federation/importer.hpp"
 #include "federation/json_text.hpp"
 #include "federation/limit_scripts.hpp"
@@ -17,7 +18,7 @@
 namespace stem::federation {
 namespace {
 
-constexpr std::size_t kEndsAtOnce = 64;
+constexpr std::size_t kEndsAtOnce = 200;  // what a script costs Redis beside its tasks is a tenth of it by 64
 constexpr std::size_t kEndsBytes = 1 << 20;
 
 }  // namespace
@@ -105,24 +106,25 @@ void Importer::tell_ends() {
 bool Importer::settle(int lane, const std::vector<End>& ends) {
   std::vector<std::string> keys;
   std::vector<Entry*> entries;
+  std::string marks;
   for (const End& end : ends) {
     entries.push_back(end.entry);
-    if (has_result(end.entry->second)) keys.push_back(keys_.result(options_.queue, end.entry->first));
+    if (has_result(end.entry->second))
+      keys.push_back(keys_.result(options_.queue, end.entry->first));
+    else
+      append_mark(marks, end.entry->first);
   }
   const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 2));
-  const std::string ended = keys_.ended(options_.queue, ended_bucket(clocks_.wall_now_us));
-  const std::string ended_ttl = number(kEndedKeptUs / 1000), result_ttl = number(options_.result_ttl_ms),
+  const std::string kept = number(kEndedKeptMs), result_ttl = number(options_.result_ttl_ms),
                     marker_ttl = number(options_.marker_ttl_ms);
   const std::string entry_count = number(static_cast<std::int64_t>(ends.size()));
-  argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane], ended});
+  argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane], ended_key_});
   argv_.insert(argv_.end(), keys.begin(), keys.end());
-  argv_.insert(argv_.end(), {group_, ended_ttl, entry_count});
+  argv_.insert(argv_.end(), {group_, kept, marks, entry_count});
   for (const End& end : ends) argv_.push_back(end.entry->second.entry);
   for (const End& end : ends)
     if (has_result(end.entry->second))
       argv_.insert(argv_.end(), {end.result, end.entry->second.wanted ? result_ttl : marker_ttl});
-  for (const End& end : ends)
-    if (!has_result(end.entry->second)) argv_.push_back(end.entry->first);
   const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
                                        [this, entries](const Reply& reply) { on_settled(entries, reply); });
   for (Entry* entry : entries) entry->second.ending = queued == Queued::kYes;

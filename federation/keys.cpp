@@ -90,9 +90,7 @@ std::string Keys::result(std::string_view queue, std::string_view task_id) const
   if (cluster_) return joined(of_queue("result", queue), ":", task_id);
   return joined(name_space_, ":result:", task_id);
 }
-std::string Keys::ended(std::string_view queue, std::int64_t bucket) const {
-  return joined(of_queue("ended", queue), ":", std::to_string(bucket));
-}
+std::string Keys::ended(std::string_view queue) const { return of_queue("ended", queue); }
 std::string Keys::worker_heartbeat(std::string_view worker) const { return joined(of_workers("heartbeat:"), worker); }
 std::string Keys::worker_heartbeats() const { return of_workers("heartbeats"); }
 std::string Keys::heartbeat_channel() const { return joined("stem:heartbeat:", name_space_); }

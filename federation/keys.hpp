@@ -9,11 +9,6 @@ namespace stem::federation {
 
 inline constexpr int kLanes = 10;  // priorities 0 to 9, a stream each
 
-// Ends that nobody waits for are kept by the ten seconds, of the clock of whoever told them, for an hour.
-inline constexpr std::int64_t kEndedBucketUs = 10'000'000;
-inline constexpr std::int64_t kEndedKeptUs = 3'600'000'000;
-constexpr std::int64_t ended_bucket(std::int64_t wall_us) { return wall_us / kEndedBucketUs; }
-
 class Keys {
  public:
   // With `cluster`, what is changed together starts with the same {hash tag}, so that it lies in one slot.
@@ -34,8 +29,7 @@ class Keys {
   std::string_view queue_of_dead(std::string_view key) const;
 
   std::string result(std::string_view queue, std::string_view task_id) const;  // `queue` matters in a cluster only
-  // The set of the ids of tasks that ended about then, and that nobody waits for.
-  std::string ended(std::string_view queue, std::int64_t bucket) const;
+  std::string ended(std::string_view queue) const;                             // see ended_log.hpp
   std::string worker_heartbeat(std::string_view worker) const;
   std::string worker_heartbeats() const;
   std::string heartbeat_channel() const;

@@ -439,7 +439,7 @@ void RedisConnection::Impl::close_aside(const std::string& reason) {
 
 void RedisConnection::Impl::flush_soon() {
   if (std::exchange(flush_deferred_, true)) return;
-  loop_.defer([this, alive = alive_] {
+  loop_.before_wait([this, alive = alive_] {
     if (!*alive) return;
     flush_deferred_ = false;
     flush();

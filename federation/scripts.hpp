@@ -65,35 +65,30 @@ if ARGV[7] ~= '' then redis.call('LPUSH', KEYS[2], ARGV[7]) end
 return 1)lua";
 
 // Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without
-// asking, and with one word to Redis for all of them where it takes one. Of tasks that nobody waits for it keeps the
-// ids alone, so that their host can learn that they have ended. Repeating it changes nothing. KEYS stream, the set of
-// such ids, results. ARGV group, TTL of that set in ms, how many entries, the entries, for each result its text and TTL
-// in ms, the ids.
+// asking, and with one word to Redis for all of them where it takes one. Of tasks that nobody waits for it keeps marks
+// alone, so that their host can learn that they have ended. Repeating it changes nothing but that they are marked twice.
+// KEYS stream, the log of the ended, results. ARGV group, for how many ms marks are kept, marks (may be empty), how many
+// entries, the entries, for each result its text and TTL in ms.
 inline constexpr std::string_view kSettleManyScript = R"lua(
-local at = 3 + tonumber(ARGV[3])
-redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 4, at))
-redis.call('XDEL', KEYS[1], unpack(ARGV, 4, at))
+local at = 4 + tonumber(ARGV[4])
+redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 5, at))
+redis.call('XDEL', KEYS[1], unpack(ARGV, 5, at))
 for i = 3, #KEYS do
   redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[at + 2])
   at = at + 2
 end
-if at < #ARGV then
-  redis.call('SADD', KEYS[2], unpack(ARGV, at + 1))
+if ARGV[3] ~= '' then
+  local kept_from = string.format('%.0f', redis.call('TIME')[1] * 1000 - ARGV[2])
+  redis.call('XADD', KEYS[2], 'MINID', '~', kept_from, '*', 'ended', ARGV[3])
   redis.call('PEXPIRE', KEYS[2], ARGV[2])
 end
 return at)lua";
 
-// Which of these tasks have ended: there is a result, or a set has the id. KEYS a result for each id, sets. ARGV ids.
-// For each 1 when there is a result, 2 when only its end is known, 0 when neither.
-inline constexpr std::string_view kEndedScript = R"lua(
-local ended = {}
-for i = 1, #ARGV do ended[i] = redis.call('EXISTS', KEYS[i]) end
-for k = #ARGV + 1, #KEYS do
-  for i, there in ipairs(redis.call('SMISMEMBER', KEYS[k], unpack(ARGV))) do
-    if there == 1 and ended[i] == 0 then ended[i] = 2 end
-  end
-end
-return ended)lua";
+// Which of these results are there. KEYS results. For each 1 or 0.
+inline constexpr std::string_view kHaveResultScript = R"lua(
+local have = {}
+for i, key in ipairs(KEYS) do have[i] = redis.call('EXISTS', key) end
+return have)lua";
 
 // Of two entries of one task, both given to this consumer, the second is dropped while the first is pending for it.
 // KEYS streams of the two. ARGV group, consumer, first, second. 1 when it was dropped.

@@ -1,16 +1,14 @@
 #include "federation/task_search.hpp"
 
-#include <chrono>
 #include <vector>
 
 #include "base/clock.hpp"
-#include "federation/scripts.hpp"
+#include "federation/ended_log.hpp"
 
 namespace stem::federation {
 namespace {
 
 constexpr std::int64_t kQueuesKnownNs = 10'000'000'000;  // whoever waits meets queues that are new
-constexpr std::int64_t kClockSkewUs = 600'000'000;       // between the host that told the end and this one
 
 }  // namespace
 
@@ -36,22 +34,30 @@ Result<std::optional<TaskStatus>> TaskSearch::result_in(const std::string& queue
   return std::optional(std::move(status));
 }
 
+// Reads on where it was: whoever waits asks again and again.
+Result<bool> TaskSearch::has_ended_in(const std::string& queue, const std::string& id) {
+  const std::string key = keys_.ended(queue);
+  const EndMark sought = end_mark(id);
+  std::string& from = read_from_.try_emplace(queue, "-").first->second;
+  bool found = false;
+  for (;;) {
+    const auto page = client_->ask({"XRANGE", key, from, "+", "COUNT", kEndedPage});
+    if (!page.ok()) return page.error().within("queue " + queue);
+    if (!page->elements.empty() && !page->elements.back().elements.empty())
+      from = "(" + page->elements.back().elements[0].text;
+    const std::string more = each_mark(*page, [&](EndMark mark) { found = found || mark == sought; });
+    if (found || more.empty()) return found;
+  }
+}
+
 Result<std::optional<TaskStatus>> TaskSearch::find_in(const std::string& queue, const std::string& id) {
-  const auto wall = std::chrono::system_clock::now().time_since_epoch();
-  const std::int64_t now_us = std::chrono::duration_cast<std::chrono::microseconds>(wall).count();
-  std::vector<std::string> keys{keys_.result(queue, id)};
-  const std::int64_t last = ended_bucket(now_us + kClockSkewUs);
-  for (std::int64_t b = ended_bucket(now_us - kEndedKeptUs - kClockSkewUs); b <= last; ++b)
-    keys.push_back(keys_.ended(queue, b));
-  const std::string count = std::to_string(keys.size());
-  std::vector<std::string_view> argv{"EVAL", kEndedScript, count};
-  argv.insert(argv.end(), keys.begin(), keys.end());
-  argv.emplace_back(id);
-  const auto ended = client_->ask(std::move(argv));
-  if (!ended.ok()) return ended.error().within("queue " + queue);
-  const std::int64_t said = ended->elements.size() == 1 ? ended->elements[0].integer : 0;
-  if (said == 1) return result_in(queue, id);
-  if (said == 0) return std::optional<TaskStatus>();
+  if (keys_.cluster()) {
+    auto status = result_in(queue, id);
+    if (!status.ok() || *status) return status;
+  }
+  const auto ended = has_ended_in(queue, id);
+  if (!ended.ok()) return ended.error();
+  if (!*ended) return std::optional<TaskStatus>();
   TaskStatus status;
   status.id = id;
   status.state = kEndedState;
@@ -59,6 +65,8 @@ Result<std::optional<TaskStatus>> TaskSearch::find_in(const std::string& queue, 
 }
 
 Result<std::optional<TaskStatus>> TaskSearch::find(const std::string& id) {
+  if (sought_ != id) read_from_.clear();
+  sought_ = id;
   if (!keys_.cluster()) {  // there a result's key does not name its queue
     auto status = result_in("", id);
     if (!status.ok() || *status) return status;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,12 +27,15 @@ class TaskSearch {
  private:
   Result<void> find_queues();
   Result<std::optional<TaskStatus>> result_in(const std::string& queue, const std::string& id);
+  Result<bool> has_ended_in(const std::string& queue, const std::string& id);
   Result<std::optional<TaskStatus>> find_in(const std::string& queue, const std::string& id);
 
   BlockingClient* client_;
   Keys keys_;
   std::set<std::string> queues_;
-  std::int64_t queues_at_ns_ = 0;  // when they are looked for again
+  std::int64_t queues_at_ns_ = 0;                 // when they are looked for again
+  std::string sought_;                            // the task that was asked for last, and
+  std::map<std::string, std::string> read_from_;  // how far each queue's log of the ended was read for it
 };
 
 }  // namespace stem::federation

@@ -46,8 +46,9 @@ void Loop::abandon() {
     done_.clear();
   }
   // The same for what only waits to be called.
-  while (!deferred_.empty() || !timers_.empty()) {
+  while (!deferred_.empty() || !before_wait_.empty() || !timers_.empty()) {
     std::exchange(deferred_, {}).clear();
+    std::exchange(before_wait_, {}).clear();
     std::exchange(timers_, {}).clear();
   }
 }
@@ -142,6 +143,8 @@ void Loop::cancel(TimerId timer) { timers_.erase(timer); }
 
 void Loop::defer(std::function<void()> callback) { deferred_.push_back(std::move(callback)); }
 
+void Loop::before_wait(std::function<void()> callback) { before_wait_.push_back(std::move(callback)); }
+
 std::uint32_t Loop::run_deferred() {
   // What these defer comes with the next turn: a callback that defers itself must not starve the sockets.
   auto now = std::exchange(deferred_, {});
@@ -177,6 +180,7 @@ std::int64_t Loop::wait_ns(std::int64_t timeout_ns) const {
 
 Result<std::uint32_t> Loop::run_once(std::int64_t timeout_ns) {
   std::uint32_t called = run_deferred();
+  for (auto& callback : std::exchange(before_wait_, {})) callback();
   // Whoever called us is glad of what has been done already, and waits another time.
   const auto waited = driver_->wait(called > 0 ? 0 : wait_ns(timeout_ns), done_);
   if (!waited.ok()) return waited.error();

@@ -89,9 +89,13 @@ class Loop {
   void cancel(TimerId timer);
   // Called in the next run_once, before it waits.
   void defer(std::function<void()> callback);
+  // As that, after what was deferred, and no reason not to wait: for sending what was gathered, so that one call of the
+  // kernel sends it and waits for the answer.
+  void before_wait(std::function<void()> callback);
 
-  // Deferred calls, then completions (waits for them up to `timeout_ns`, or the next timer), then due timers.
-  // Returns how many callbacks ran; none when a signal ended the wait. An error only when the kernel refuses to wait at all.
+  // Deferred calls, those before the wait, completions (waits for them up to `timeout_ns`, or the next timer), then due
+  // timers. Returns how many callbacks ran, without those before the wait; none when a signal ended it. An error only
+  // when the kernel refuses to wait at all.
   Result<std::uint32_t> run_once(std::int64_t timeout_ns);
 
   // As its destructor: everything is called off and no callback is called any more. For an owner of buffers that must
@@ -121,6 +125,7 @@ class Loop {
   std::map<TimerId, std::function<void()>> timers_;
   std::uint64_t timer_number_ = 0;
   std::vector<std::function<void()>> deferred_;
+  std::vector<std::function<void()>> before_wait_;
   std::vector<Done> done_;
 };
 

@@ -87,12 +87,21 @@ void Stream::State::received(std::int32_t result) {
   if (!ended) receive();
 }
 
+// What the socket has room for goes at once: whoever then waits is not woken to hear that it went. The loop has the rest,
+// and what went wrong.
 void Stream::State::flush() {
   if (ended || !connected || writing || outbox.empty() || !send_fault.empty()) return;
+  const ssize_t went = ::send(fd, outbox.data(), outbox.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  sent_bytes = went > 0 ? static_cast<std::size_t>(went) : 0;
+  if (sent_bytes == outbox.size()) {
+    outbox.clear();
+    sent_bytes = 0;
+    return;
+  }
   sending.swap(outbox);
   outbox.clear();
-  sent_bytes = 0;
-  writing = loop.send(fd, sending, [self = shared_from_this()](std::int32_t result) { self->sent(result); });
+  writing = loop.send(fd, std::string_view(sending).substr(sent_bytes),
+                      [self = shared_from_this()](std::int32_t result) { self->sent(result); });
 }
 
 void Stream::State::sent(std::int32_t result) {

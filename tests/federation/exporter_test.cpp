@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "federation/ended_log.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
 #include "tests/federation/scripted_redis.hpp"
@@ -157,7 +158,8 @@ TEST_F(ExporterTest, WantsNoTurnWhileItCanDoNothing) {
   step(*exporter, 1'000'000'000);
   EXPECT_EQ(redis.waiting("XADD"), 2u);
   step(*exporter);
-  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "all is taken, whatever the marks say";
+  exporter->clear_marks();
+  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "all is taken";
   redis.ready = false;
   (void)enqueue(3);
   EXPECT_FALSE(exporter->rings()) << "workers here are rung instead";
@@ -201,7 +203,8 @@ TEST_F(ExporterTest, AnAwaitedTaskThatRedisLostIsSentAgain) {
   step(*exporter);
   ASSERT_EQ(waiting_with(redis, "(1700000000000-5"), 1u) << "somebody may have put it back behind its place";
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor has it ended
+  ASSERT_TRUE(redis.answer_empty("XRANGE"));             // nor has it ended
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor is there a result
   step(*exporter);
   EXPECT_TRUE(sends(id));
   EXPECT_EQ(exporter->stats().lost, 1u);
@@ -240,7 +243,8 @@ TEST_F(ExporterTest, AnEndThatNobodyKeptIsAFailureAndNoSecondRun) {
   ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
   step(*exporter);
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor has it ended
+  ASSERT_TRUE(redis.answer_empty("XRANGE"));             // nor has it ended
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor is there a result
   step(*exporter);
   EXPECT_FALSE(sends(id));
   EXPECT_EQ(exporter->awaited() + exporter->on_their_way(), 0u);
@@ -258,16 +262,40 @@ TEST_F(ExporterTest, WhatEndedWhileTheAnswerWasLostIsNotSentAgain) {
   exporter->on_lost();
   exporter->on_ready(clocks);
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  const auto& asked = redis.first("EVAL").argv;
-  ASSERT_EQ(asked[1], federation::kEndedScript);
-  const bool in_order = asked[asked.size() - 2] == let_go;
-  EXPECT_EQ(asked.back(), in_order ? unknown : let_go);
-  ASSERT_TRUE(redis.answer("EVAL", in_order ? list({2, 0}).reply() : list({0, 2}).reply()));
+  ASSERT_EQ(redis.first("XRANGE").argv[1], "stem:ended:q");
+  // Many pages: it is among others on the last one, and something that is not ours is passed over.
+  std::string others, with_it;
+  for (int i = 0; i < 100; ++i) federation::append_mark(others, "other-" + std::to_string(i));
+  with_it = others;
+  federation::append_mark(with_it, let_go);
+  std::vector<Shape> page(federation::kEndedPageEntries - 1, list({"1700000000000-1", list({"ended", others})}));
+  page.push_back(list({"1700000000000-2", list({"ended", "no mark"})}));
+  ASSERT_TRUE(redis.answer("XRANGE", list(page).reply()));
+  ASSERT_EQ(redis.first("XRANGE").argv[2], "(1700000000000-2");
+  ASSERT_TRUE(redis.answer("XRANGE", list({list({"1700000000000-3", list({"ended", with_it})})}).reply()));
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kHaveResultScript);
+  ASSERT_TRUE(redis.answer("EVAL", list({0, 0}).reply()));
   step(*exporter);
   EXPECT_FALSE(sends(let_go));
   EXPECT_TRUE(sends(unknown));
   EXPECT_EQ(exporter->stats().recovered, 1u);
   EXPECT_EQ(exporter->stats().resent, 1u);
+  redis.lose();
+  exporter->leave();
+}
+
+// Whoever looked in vain and then goes to sleep is not rung for what came in between.
+TEST_F(ExporterTest, WhatComesBetweenTheLastLookAndTheSleepIsSeen) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  step(*exporter);
+  exporter->clear_marks();
+  EXPECT_FALSE(exporter->wants(clocks.now_ns));
+  enqueue(1);
+  EXPECT_TRUE(exporter->wants(clocks.now_ns));
+  step(*exporter);
+  exporter->clear_marks();
+  EXPECT_FALSE(exporter->wants(clocks.now_ns)) << "it is on its way";
   redis.lose();
   exporter->leave();
 }

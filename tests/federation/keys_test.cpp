@@ -17,6 +17,7 @@ TEST(Keys, AreThoseOfTheWire) {
   EXPECT_EQ(keys.group("mail"), "stem:group:mail");
   EXPECT_EQ(keys.delayed("mail"), "stem:delayed:mail");
   EXPECT_EQ(keys.dead("mail"), "stem:dead:mail");
+  EXPECT_EQ(keys.ended("mail"), "stem:ended:mail");
   EXPECT_EQ(keys.result("mail", "42"), "stem:result:42");
   EXPECT_EQ(keys.worker_heartbeat("w1"), "stem:worker:heartbeat:w1");
   EXPECT_EQ(keys.worker_heartbeats(), "stem:worker:heartbeats");
@@ -50,6 +51,7 @@ TEST(Keys, OfOneQueueShareASlotInACluster) {
     EXPECT_EQ(hashed(keys.delayed(queue)), slot);
     EXPECT_EQ(hashed(keys.dead(queue)), slot);
     EXPECT_EQ(hashed(keys.result(queue, "42")), slot);
+    EXPECT_EQ(hashed(keys.ended(queue)), slot);
     EXPECT_NE(keys.stream(queue, 0), keys.delayed(queue));
   }
   EXPECT_EQ(keys.stream("mail", 2), "{stem:mail}:stream:p2");

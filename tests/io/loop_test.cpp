@@ -55,6 +55,19 @@ INSTANTIATE_TEST_SUITE_P(Backends, LoopTest, testing::Values(Backend::kUring, Ba
 
 TEST_P(LoopTest, IsWhatWasAskedFor) { EXPECT_EQ(loop().backend(), GetParam()); }
 
+TEST_P(LoopTest, WhatIsDoneBeforeTheWaitDoesNotEndIt) {
+  int done = 0;
+  bool due = false;
+  loop().before_wait([&] { ++done; });
+  loop().call_at(base::monotonic_ns() + kMillisecond, [&] { due = true; });
+  EXPECT_EQ(done, 0) << "a callback came from inside the call";
+  ASSERT_TRUE(loop().run_once(kForever).ok());
+  EXPECT_EQ(done, 1);
+  EXPECT_TRUE(due) << "it did not wait";
+  ASSERT_TRUE(loop().run_once(0).ok());
+  EXPECT_EQ(done, 1);
+}
+
 TEST_P(LoopTest, ReceivesWhatComesLaterAndWhatIsThere) {
   const Pair pair(GetParam());
   std::array<char, 16> buffer{};

@@ -59,6 +59,7 @@ TEST_P(StreamTest, EchoOverUnixAndTcp) {
     EXPECT_EQ(stream->unsent_bytes(), 0u);
     stream->output() += "more";
     stream->flush();
+    EXPECT_EQ(stream->unsent_bytes(), 0u) << "there is room: it goes at once";
     ASSERT_TRUE(turn_until([&] { return told.received.size() >= sent.size() + 4; }));
     EXPECT_TRUE(told.received.ends_with("more"));
     stream.reset();  // the server's thread ends: it sees the end of the connection without another turn of the loop

@@ -69,7 +69,8 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
   switch (canary_) {
     case Canary::kResendUnread:
       if (is_script(argv, federation::kReadBackScript)) return pretend(array(kNothing), std::move(handler));
-      if (is_script(argv, federation::kEndedScript)) return forget_ends(argv, std::move(handler));
+      if (is_script(argv, federation::kHaveResultScript)) return forget_results(argv, std::move(handler));
+      if (argv[0] == "XRANGE" && argv[1].find(":ended:") != argv[1].npos) return pretend(array({}), std::move(handler));
       break;
     case Canary::kNoFence:
       if (argv[0] == "CLIENT") return pretend(text(""), std::move(handler));
@@ -152,22 +153,22 @@ Queued CanaryRedis::reclaim_impatiently(Argv argv, ReplyHandler handler) {
   });
 }
 
-// EVAL script n result... set... id...
-Queued CanaryRedis::forget_ends(Argv argv, ReplyHandler handler) {
-  const std::vector<Reply> none(argv.size() - 3 - key_count(argv), integer(0));
+// EVAL script n result...
+Queued CanaryRedis::forget_results(Argv argv, ReplyHandler handler) {
+  const std::vector<Reply> none(key_count(argv), integer(0));
   return pretend(array(none), std::move(handler));
 }
 
-// EVAL script n stream ended result... group ended-ttl count entry... (result ttl)... id...
+// EVAL script n stream ended result... group ended-ttl marks count entry... (result ttl)...
 Queued CanaryRedis::settle_in_part(Argv argv, ReplyHandler handler) {
   const std::size_t keys = key_count(argv);
   const Argv args = argv.subspan(3 + keys);
-  const Argv entries = args.subspan(3, std::stoul(std::string(args[2])));
-  std::size_t at = 3 + entries.size();
+  const Argv entries = args.subspan(4, std::stoul(std::string(args[3])));
+  std::size_t at = 4 + entries.size();
   if (canary_ == Canary::kNoDelete) {
     for (std::size_t i = 2; i < keys; ++i, at += 2)
       (void)to_.command({"SET", argv[3 + i], args[at], "PX", args[at + 1]}, [](const Reply&) {});
-    for (; at < args.size(); ++at) (void)to_.command({"SADD", argv[4], args[at]}, [](const Reply&) {});
+    if (!args[2].empty()) (void)to_.command({"XADD", argv[4], "*", "ended", args[2]}, [](const Reply&) {});
   } else {
     for (const std::string_view entry : entries) (void)to_.command({"XDEL", argv[3], entry}, [](const Reply&) {});
   }
@@ -178,7 +179,7 @@ Queued CanaryRedis::settle_in_part(Argv argv, ReplyHandler handler) {
 
 // EVAL script 3 stream dead result group consumer entry result ttl id letter
 Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
-  return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "1",
+  return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "", "1",
                       argv[8], argv[9], argv[10]},
                      std::move(handler));
 }

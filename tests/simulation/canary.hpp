@@ -50,7 +50,7 @@ class CanaryRedis : public federation::Redis {
   federation::Queued acknowledge_early(Argv argv, federation::ReplyHandler handler, std::int64_t block_ns);
   federation::Queued reclaim_impatiently(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_in_part(Argv argv, federation::ReplyHandler handler);
-  federation::Queued forget_ends(Argv argv, federation::ReplyHandler handler);
+  federation::Queued forget_results(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued promote_twice(Argv argv, federation::ReplyHandler handler);
 

@@ -89,8 +89,6 @@ class ModelRedis {
   OwnedReply zrange_by_score(Words);
   OwnedReply hset(Words);
   OwnedReply hget(Words);
-  OwnedReply sadd(Words);
-  OwnedReply smismember(Words);
   OwnedReply publish(Words);
   OwnedReply flush_all(Words);
   // streams (model_redis.cpp)
@@ -112,7 +110,7 @@ class ModelRedis {
   OwnedReply refuse_member(Words keys, Words args);
   OwnedReply settle(Words keys, Words args);
   OwnedReply settle_many(Words keys, Words args);
-  OwnedReply ended(Words keys, Words ids);
+  OwnedReply have_result(Words keys, Words);
   OwnedReply drop_second(Words keys, Words args);
   OwnedReply give_back(Words keys, Words args);
   OwnedReply renew(Words keys, Words args);

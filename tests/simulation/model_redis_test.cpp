@@ -145,11 +145,12 @@ class CommandMaker {
                 std::string(kSettleManyScript),
                 "4",
                 any(),
-                one_of({"e", "s1"}),
+                one_of({"e", "d"}),
                 result(),
                 result(),
                 group(),
                 "100000",
+                one_of({"", "marks"}),
                 "3",
                 id(),
                 id(),
@@ -157,10 +158,8 @@ class CommandMaker {
                 "a",
                 "100000",
                 "b",
-                "100000",
-                task()};
-      case 31:
-        return {"EVAL", std::string(kEndedScript), "4", result(), result(), one_of({"e", "d"}), "e", task(), task()};
+                "100000"};
+      case 31: return {"EVAL", std::string(kHaveResultScript), "3", result(), result(), one_of({"s1", "d"})};
       case 25: return {"EVAL", std::string(kReturnScript), "1", any(), group(), consumer(), id()};
       case 26: return {"EVAL", std::string(kRenewScript), "1", any(), group(), consumer(), id()};
       case 27: return {"EVAL", std::string(kReadBackScript), "1", any(), one_of({"-", '(' + id()})};
@@ -174,7 +173,7 @@ class CommandMaker {
                 one_of({"1", "1000"}),
                 one_of({"1", "9"})};
       case 29: return values();
-      case 30: return {"XLEN", any()};
+      case 30: return {"XLEN", random_.below(4) == 0 ? "e" : any()};
       case 37: return {"EVAL", std::string(kRenewManyScript), "1", any(), group(), consumer(), id(), id()};
       case 38: return {"EVAL", std::string(kDropSecondScript), "2", any(), any(), group(), consumer(), id(), id()};
       case 32: return {"XINFO", "STREAM", any()};
@@ -244,7 +243,8 @@ void next_millisecond() {
 
 bool may_add(const Argv& command) {
   return command[0] == "XADD" ||
-         (command.size() > 1 && (command[1] == federation::kPromoteScript || command[1] == federation::kReturnScript));
+         (command.size() > 1 && (command[1] == federation::kPromoteScript || command[1] == federation::kReturnScript ||
+                                 command[1] == federation::kSettleManyScript));
 }
 
 // One command to both; true when they said the same.

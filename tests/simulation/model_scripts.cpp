@@ -31,7 +31,7 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kRefuseMemberScript, &ModelRedis::refuse_member},
       {federation::kSettleScript, &ModelRedis::settle},
       {federation::kSettleManyScript, &ModelRedis::settle_many},
-      {federation::kEndedScript, &ModelRedis::ended},
+      {federation::kHaveResultScript, &ModelRedis::have_result},
       {federation::kDropSecondScript, &ModelRedis::drop_second},
       {federation::kReturnScript, &ModelRedis::give_back},
       {federation::kRenewScript, &ModelRedis::renew},
@@ -130,36 +130,23 @@ OwnedReply ModelRedis::settle(Words keys, Words args) {
 }
 
 OwnedReply ModelRedis::settle_many(Words keys, Words args) {
-  std::size_t at = 3 + static_cast<std::size_t>(number(args[2]));
+  std::size_t at = 4 + static_cast<std::size_t>(number(args[3]));
   std::vector<std::string_view> acknowledge{"XACK", keys[0], args[0]}, remove{"XDEL", keys[0]};
-  acknowledge.insert(acknowledge.end(), args.begin() + 3, args.begin() + static_cast<std::ptrdiff_t>(at));
-  remove.insert(remove.end(), args.begin() + 3, args.begin() + static_cast<std::ptrdiff_t>(at));
+  acknowledge.insert(acknowledge.end(), args.begin() + 4, args.begin() + static_cast<std::ptrdiff_t>(at));
+  remove.insert(remove.end(), args.begin() + 4, args.begin() + static_cast<std::ptrdiff_t>(at));
   if (OwnedReply acked = call(acknowledge); is_error(acked)) return acked;
   if (OwnedReply gone = call(remove); is_error(gone)) return gone;
   for (std::size_t i = 2; i < keys.size(); ++i, at += 2)
     if (OwnedReply kept = call({"SET", keys[i], args[at], "PX", args[at + 1]}); is_error(kept)) return kept;
-  if (at < args.size()) {  // no run lasts until they are forgotten
-    std::vector<std::string_view> note{"SADD", keys[1]};
-    note.insert(note.end(), args.begin() + static_cast<std::ptrdiff_t>(at), args.end());
-    if (OwnedReply noted = call(note); is_error(noted)) return noted;
-  }
+  if (!args[2].empty())  // no run lasts until they are forgotten
+    if (OwnedReply noted = call({"XADD", keys[1], "*", "ended", args[2]}); is_error(noted)) return noted;
   return number_reply(static_cast<std::int64_t>(at));
 }
 
-OwnedReply ModelRedis::ended(Words keys, Words ids) {
-  std::vector<std::int64_t> ended;
-  for (std::size_t i = 0; i < ids.size(); ++i) ended.push_back(call({"EXISTS", keys[i]}).integer);
-  for (const std::string_view key : keys.subspan(ids.size())) {
-    std::vector<std::string_view> ask{"SMISMEMBER", key};
-    ask.insert(ask.end(), ids.begin(), ids.end());
-    const OwnedReply there = call(ask);
-    if (is_error(there)) return there;
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      if (there.elements[i].integer == 1 && ended[i] == 0) ended[i] = 2;
-  }
-  std::vector<OwnedReply> replies;
-  for (const std::int64_t one : ended) replies.push_back(number_reply(one));
-  return list_reply(std::move(replies));
+OwnedReply ModelRedis::have_result(Words keys, Words) {
+  std::vector<OwnedReply> have;
+  for (const std::string_view key : keys) have.push_back(call({"EXISTS", key}));
+  return list_reply(std::move(have));
 }
 
 OwnedReply ModelRedis::drop_second(Words keys, Words args) {

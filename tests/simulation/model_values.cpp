@@ -215,27 +215,6 @@ OwnedReply ModelRedis::hget(Words words) {
   return field == hash->end() ? nil_reply() : text_reply(field->second);
 }
 
-// A set is kept as a sorted one without scores: nobody here asks for its order.
-OwnedReply ModelRedis::sadd(Words words) {
-  bool wrong = false;
-  (void)find<Sorted>(words[1], wrong);
-  if (wrong) return wrong_type();
-  Sorted& members = make<Sorted>(words[1]);
-  std::int64_t added = 0;
-  for (const std::string_view member : words.subspan(2)) added += members.emplace(member, 0).second;
-  return number_reply(added);
-}
-
-OwnedReply ModelRedis::smismember(Words words) {
-  bool wrong = false;
-  const Sorted* members = find<Sorted>(words[1], wrong);
-  if (wrong) return wrong_type();
-  std::vector<OwnedReply> there;
-  for (const std::string_view member : words.subspan(2))
-    there.push_back(number_reply(members != nullptr && members->contains(std::string(member)) ? 1 : 0));
-  return list_reply(std::move(there));
-}
-
 OwnedReply ModelRedis::publish(Words) { return number_reply(0); }
 
 OwnedReply ModelRedis::flush_all(Words) {
