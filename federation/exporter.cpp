@@ -19,6 +19,9 @@ constexpr std::int64_t kStandAsideNs = 5'000'000;
 constexpr std::int64_t kRefusedPauseNs = 200'000'000;
 constexpr std::int64_t kLookAgainNs = 2'000'000;
 constexpr std::size_t kConfirmedKept = 16'384;
+constexpr std::int64_t kReachableNs = 2'000'000'000;  // unique keys can be asked for, after we last knew it
+constexpr std::int64_t kAnswerNs = 1'000'000'000;     // without an answer for that long, they cannot
+constexpr std::int64_t kRefusedKeysNs = 5'000'000'000;
 constexpr std::int64_t kReplicasNs = 1'000'000'000;
 constexpr std::string_view kReplicasMs = "1000";
 constexpr std::int64_t kUniqueMostNs = 86'400'000'000'000;
@@ -37,13 +40,34 @@ Exporter::Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const
                    std::uint32_t queue, Options options)
     : engine_(engine),
       outbox_(engine),
+      keys_here_(engine),
       redis_(redis),
       keys_(keys),
       transcript_(transcript),
       queue_(queue),
       options_(std::move(options)),
       parcels_(kAtOnce) {
-  if (options_.policy == Policy::kLocalOnly) options_.window = 0;
+  if (options_.policy == Policy::kLocalOnly) {
+    options_.window = 0;
+    options_.unique_keys = UniqueKeys::kOfHost;
+  }
+  if (options_.unique_keys == UniqueKeys::kOfHost)
+    keys_here_.keep(queue_);
+  else
+    keys_here_.begin_sharing(queue_, options_.unique_keys == UniqueKeys::kFailClosed);
+}
+
+// Workers here leave unique tasks to us for as long as Redis takes them.
+void Exporter::share_keys(std::int64_t now_ns) {
+  if (options_.unique_keys == UniqueKeys::kOfHost || options_.window == 0 || now_ns < keys_again_ns_) return;
+  const bool answers = sent_ == 0 || now_ns < unanswered_since_ns_ + kAnswerNs;
+  if (redis_.is_ready() && fenced_ && answers)
+    keys_here_.share(queue_, now_ns + kReachableNs, options_.unique_keys == UniqueKeys::kFailClosed);
+}
+
+void Exporter::take_asked(const engine::Parcel& parcel, const Clocks& clocks) {
+  clocks_ = clocks;
+  begin(parcel, clocks);
 }
 
 void Exporter::adopt(const engine::Parcel& parcel, const Clocks& clocks) {
@@ -95,6 +119,7 @@ std::uint64_t Exporter::local_room() const {
 
 bool Exporter::step(const Clocks& clocks) {
   clocks_ = clocks;
+  share_keys(clocks.now_ns);
   if (clocks.now_ns >= wishes_at_ns_) look_for_wishes();
   if (!redis_.is_ready() || !fenced_) return bring_home(clocks);
   if (!wished_.empty()) tell_revokes();
@@ -146,17 +171,21 @@ void Exporter::take(const Clocks& clocks) {
       else
         outbox_.put_off(lease, clocks.now_ns + kStandAsideNs);
     }
-    for (std::uint32_t i = 0; i < n; ++i) {
-      engine::TaskView view;
-      if (!outbox_.view(parcels_[i], view)) continue;
-      const Task task = make(parcels_[i], view, Stage::kToSend, clocks);
-      const auto [entry, is_new] = tasks_.try_emplace(wire_id(transcript_.host(), view.id), task);
-      if (is_new && !send(*entry, clocks)) budget = 0;
-    }
+    for (std::uint32_t i = 0; i < n; ++i)
+      if (!begin(parcels_[i], clocks)) budget = 0;
     budget -= std::min<std::uint64_t>(budget, n);
     if (n == 0) look_again_ns_ = clocks.now_ns + kLookAgainNs;  // imported ones, or hints of what is gone
     if (n < most) return;
   }
+}
+
+// Sends a task that was taken; false when there is no room for more.
+bool Exporter::begin(const engine::Parcel& parcel, const Clocks& clocks) {
+  engine::TaskView view;
+  if (!outbox_.view(parcel, view)) return true;
+  const Task task = make(parcel, view, Stage::kToSend, clocks);
+  const auto [entry, is_new] = tasks_.try_emplace(wire_id(transcript_.host(), view.id), task);
+  return !is_new || send(*entry, clocks);
 }
 
 // False when there is no room for it. The entry may be gone afterwards.
@@ -194,7 +223,7 @@ bool Exporter::send(Entry& entry, const Clocks& clocks) {
   }
   task.stage = Stage::kSent;
   touched_ = true;
-  ++sent_;
+  if (sent_++ == 0) unanswered_since_ns_ = clocks.now_ns;
   ++stats_.sent;
   return true;
 }
@@ -211,6 +240,7 @@ bool Exporter::end_unsigned(Entry& entry, const Error& why, const Clocks& clocks
 void Exporter::on_added(Entry& entry, const Reply& reply) {
   Task& task = entry.second;
   --sent_;
+  unanswered_since_ns_ = clocks_.now_ns;
   if (reply.is_text()) {
     const EntryId id = parse_entry_id(reply.text).value_or(EntryId{});
     if (uncertain_ == 0) last_id_[task.lane] = std::max(last_id_[task.lane], id);
@@ -229,6 +259,7 @@ void Exporter::on_added(Entry& entry, const Reply& reply) {
   if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
   if (!refused_) log::warn("Redis refuses tasks", {{"queue", options_.queue}, {"error", reply.text}});
   refused_ = true;
+  keys_again_ns_ = clocks_.now_ns + kRefusedKeysNs;
 }
 
 // Another task of the cluster has its unique key, and has not ended.

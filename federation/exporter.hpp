@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/outbox.hpp"
+#include "engine/shared_keys.hpp"
 #include "federation/ended_log.hpp"
 #include "federation/entry_id.hpp"
 #include "federation/records.hpp"
@@ -32,6 +33,14 @@ enum class Policy : std::uint8_t {
   kLocalFirst,  // here while there is room; the rest may go
   kGlobal,      // wherever somebody is quickest
   kLocalOnly,   // here
+};
+
+// Whether unique tasks that could run here leave, too, so that their keys hold on all hosts; and what they do while
+// Redis cannot be asked.
+enum class UniqueKeys : std::uint8_t {
+  kOfHost,      // who stays has a key of this host alone
+  kFailOpen,    // run with a key of this host alone
+  kFailClosed,  // wait
 };
 
 // When a task that left is let go here.
@@ -59,6 +68,7 @@ class Exporter {
     std::uint32_t window = 4096;            // tasks on their way at once
     std::uint32_t prefetch_multiplier = 4;  // local-first: tasks kept for each local worker
     Hold hold = Hold::kUntilReceived;
+    UniqueKeys unique_keys = UniqueKeys::kOfHost;
     std::uint32_t replicas = 0;            // that must have a task before Redis counts as having it
     std::shared_ptr<const Signer> signer;  // of what leaves; nullptr: nothing is signed here
   };
@@ -80,6 +90,12 @@ class Exporter {
   void on_lost();
   // Takes and sends what may go; asks for results that are waited for. Returns true when it has sent something.
   bool step(const Clocks& clocks);
+  // Whether it takes tasks that wait for their unique keys (engine/shared_keys.hpp) now.
+  bool takes_asked(std::int64_t now_ns) const {
+    return options_.unique_keys != UniqueKeys::kOfHost && may_send(now_ns);
+  }
+  // One of them.
+  void take_asked(const engine::Parcel& parcel, const Clocks& clocks);
   // Takes no more; what is on its way is confirmed.
   void drain() { options_.window = 0; }
   // Whether producers should ring us: we can do something, and no worker here wants to be rung first.
@@ -90,8 +106,7 @@ class Exporter {
   void clear_marks() { engine_.lanes().clear_marks(queue_); }
   // Whether there is something to take, and no reason to wait with it.
   bool wants(std::int64_t now_ns) const {
-    return fenced_ && redis_.is_ready() && now_ns >= pause_until_ns_ && now_ns >= look_again_ns_ && !refused_ &&
-           sent_ + uncertain_ + to_send_.size() < options_.window && engine_.maybe_ready(queue_) && may_leave() > 0;
+    return may_send(now_ns) && now_ns >= look_again_ns_ && engine_.maybe_ready(queue_) && may_leave() > 0;
   }
   // Leaves everything to the next gateway. No command of ours may be outstanding: their handlers know the tasks.
   void leave();
@@ -127,11 +142,17 @@ class Exporter {
     Stage stage = Stage::kToSend;
   };
 
+  bool may_send(std::int64_t now_ns) const {
+    return fenced_ && redis_.is_ready() && now_ns >= pause_until_ns_ && !refused_ &&
+           sent_ + uncertain_ + to_send_.size() < options_.window;
+  }
+  void share_keys(std::int64_t now_ns);
   Task make(const engine::Parcel& parcel, const engine::TaskView& view, Stage stage, const Clocks& clocks) const;
   void take(const Clocks& clocks);
   bool bring_home(const Clocks& clocks);
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
+  bool begin(const engine::Parcel& parcel, const Clocks& clocks);
   bool send(Entry& entry, const Clocks& clocks);
   bool end_unsigned(Entry& entry, const Error& why, const Clocks& clocks);
   void on_added(Entry& entry, const Reply& reply);
@@ -164,6 +185,7 @@ class Exporter {
 
   engine::Engine& engine_;
   engine::Outbox outbox_;
+  engine::SharedKeys keys_here_;
   Redis& redis_;
   const Keys& keys_;
   const Transcript& transcript_;
@@ -199,6 +221,8 @@ class Exporter {
   std::int64_t look_again_ns_ = 0;  // nothing was found, whatever the marks say
   std::int64_t ask_again_ns_ = 0;
   std::int64_t ask_every_ns_ = 0;
+  std::int64_t unanswered_since_ns_ = 0;  // while something is sent
+  std::int64_t keys_again_ns_ = 0;        // Redis has refused: unique keys are not shared before then
   RevokeDesk* revokes_ = nullptr;
   struct Wished {
     bool terminate = false;

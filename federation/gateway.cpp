@@ -78,6 +78,9 @@ class Gateway {
   void listen();
   void subscribe(std::int64_t now_ns);
   void pass_on_wishes();
+  Exporter* exporter_of(std::uint32_t queue) const;
+  void take_asked(const Clocks& clocks);
+  UniqueKeys unique_keys_of(const std::string& queue) const;
   void report(const Clocks& clocks);
   void note_queues();
   void shut_down();
@@ -301,14 +304,12 @@ void Gateway::adopt() {
   const Clocks clocks = read_clocks();
   std::size_t out = 0, in = 0;
   for (const engine::Parcel& parcel : outbox.adopt()) {
-    const std::uint32_t queue = segment_->descriptor(parcel.slot).queue;
-    const auto exporter =
-        std::find_if(exporters_.begin(), exporters_.end(), [queue](const auto& one) { return one->queue() == queue; });
-    if (exporter == exporters_.end()) {  // a queue that is not exported any more: for one that exports it
+    Exporter* exporter = exporter_of(segment_->descriptor(parcel.slot).queue);
+    if (exporter == nullptr) {  // a queue that is not exported any more: for one that exports it
       outbox.leave(parcel);
       continue;
     }
-    (*exporter)->adopt(parcel, clocks);
+    exporter->adopt(parcel, clocks);
     ++out;
   }
   outbox.each_import([&](engine::TaskId id, const engine::TaskExtras& extras) {
@@ -358,6 +359,7 @@ void Gateway::on_ready(std::size_t link) {
 void Gateway::turn() {
   self_->beat();
   const Clocks clocks = read_clocks();
+  if (engine_->inbox_has_hints()) take_asked(clocks);
   bool sent = false;
   for (auto& exporter : exporters_) sent = exporter->step(clocks) || sent;
   chores_wait_ = sent && !chores_wait_;
@@ -397,6 +399,24 @@ void Gateway::pass_on_wishes() {
     for (auto& exporter : exporters_) exporter->revoke(id);
 }
 
+Exporter* Gateway::exporter_of(std::uint32_t queue) const {
+  const auto found =
+      std::find_if(exporters_.begin(), exporters_.end(), [queue](const auto& one) { return one->queue() == queue; });
+  return found == exporters_.end() ? nullptr : found->get();
+}
+
+// What workers here may not start before its unique key is asked for.
+void Gateway::take_asked(const Clocks& clocks) {
+  engine::Parcel parcels[64];
+  const auto wanted = [&](std::uint32_t queue) {
+    const Exporter* exporter = exporter_of(queue);
+    return exporter != nullptr && exporter->takes_asked(clocks.now_ns);
+  };
+  const std::uint32_t n = engine::SharedKeys(*engine_).take_asked(parcels, std::size(parcels), wanted, clocks.now_ns);
+  for (std::uint32_t i = 0; i < n; ++i)
+    exporter_of(segment_->descriptor(parcels[i].slot).queue)->take_asked(parcels[i], clocks);
+}
+
 void Gateway::listen() {
   // A thread less to wake for each task that comes while all is idle.
   if (loop_->can_wait_futex()) {
@@ -413,8 +433,10 @@ void Gateway::wait(std::int64_t timeout_ns) {
   for (auto& exporter : exporters_) exporter->clear_marks();
   shm::set_sleep_bit(*self_);
   const std::int64_t now_ns = base::monotonic_ns();
-  const bool work = std::any_of(exporters_.begin(), exporters_.end(),
-                                [now_ns](const auto& exporter) { return exporter->wants(now_ns); });
+  const bool asked = engine_->inbox_has_hints();
+  const bool work = std::any_of(exporters_.begin(), exporters_.end(), [&](const auto& exporter) {
+    return exporter->wants(now_ns) || (asked && exporter->takes_asked(now_ns));
+  });
   (void)loop_->run_once(work ? 0 : timeout_ns);
   shm::clear_sleep_bit(*self_);
 }
@@ -492,6 +514,13 @@ void Gateway::shut_down() {
   remove_status_file(*segment_);
 }
 
+// A queue that is not imported here may be imported nowhere: who could run here must not leave then, but where the
+// policy says that all do.
+UniqueKeys Gateway::unique_keys_of(const std::string& queue) const {
+  const bool comes_back = std::find(options_.imports.begin(), options_.imports.end(), queue) != options_.imports.end();
+  return comes_back || options_.policy == Policy::kGlobal ? options_.unique_keys : UniqueKeys::kOfHost;
+}
+
 void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::vector<std::uint32_t>& imports) {
   std::vector<std::uint32_t> shared;
   if (!options_.local_limits) {
@@ -499,6 +528,9 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     shared.insert(shared.end(), imports.begin(), imports.end());
   }
   limits_ = std::make_unique<LimitDesk>(*engine_, *links_[0].redis, *keys_, transcript_->host(), std::move(shared));
+  // Their keys are this host's alone, whatever a gateway before us has said; of the others the exporters say it.
+  for (std::uint32_t queue = 0; queue < shm::queue_total(*segment_); ++queue)
+    if (std::find(exports.begin(), exports.end(), queue) == exports.end()) engine::SharedKeys(*engine_).keep(queue);
   for (std::size_t i = 0; i < exports.size(); ++i) {
     Exporter::Options options;
     options.queue = options_.exports[i];
@@ -507,6 +539,7 @@ void Gateway::make_parts(const std::vector<std::uint32_t>& exports, const std::v
     options.prefetch_multiplier = options_.prefetch_multiplier;
     options.hold = options_.hold;
     options.replicas = options_.wait_replicas;
+    options.unique_keys = unique_keys_of(options_.exports[i]);
     exporters_.push_back(std::make_unique<Exporter>(*engine_, redis_of(options_.exports[i]), *keys_, *transcript_,
                                                     exports[i], std::move(options)));
     exporters_.back()->on_revokes(revokes_.get());

@@ -30,7 +30,9 @@ struct GatewayOptions {
   Hold hold = Hold::kUntilReceived;
   std::uint32_t wait_replicas = 0;  // of Redis, that must have a task before it is let go here
   std::uint32_t prefetch_multiplier = 4;
-  bool local_limits = false;             // rate and concurrency limits of these queues are not shared with other hosts
+  bool local_limits = false;  // rate and concurrency limits of these queues are not shared with other hosts
+  // Of tasks of queues that are exported and imported here (with the policy global: exported).
+  UniqueKeys unique_keys = UniqueKeys::kFailOpen;
   std::shared_ptr<const Signer> signer;  // nullptr: nothing is signed, and nothing need be
   std::int64_t heartbeat_every_ns = kHeartbeatEveryNs;
   std::int64_t drain_ns = 5'000'000'000;  // on a stop: for what runs here to end

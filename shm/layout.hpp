@@ -170,6 +170,23 @@ enum class Overflow : std::uint32_t { kReject = 0, kBlock = 1, kDropOldest = 2 }
 // What a queue's tasks survive (docs/journal.md).
 enum class Durability : std::uint32_t { kMemory = 0, kJournal = 1, kSync = 2 };
 
+// QueueRow::keys_shared: unique keys of this queue's tasks hold on all hosts, and are asked for by a gateway.
+//   63..24 until when it can ask, in ms of CLOCK_MONOTONIC (40) | 12 after that tasks wait | 11..0 participant + 1; 0 = no
+struct KeysShared {
+  std::int64_t until_ns = 0;
+  bool fail_closed = false;
+  std::uint32_t gateway = 0;  // participant + 1; 0 = keys are this host's alone
+
+  constexpr std::uint64_t pack() const {
+    return static_cast<std::uint64_t>(until_ns / 1'000'000) << 24 | std::uint64_t{fail_closed} << 12 |
+           (gateway & 0xfff);
+  }
+  static constexpr KeysShared unpack(std::uint64_t bits) {
+    return {static_cast<std::int64_t>(bits >> 24) * 1'000'000, (bits >> 12 & 1) != 0,
+            static_cast<std::uint32_t>(bits) & 0xfff};
+  }
+};
+
 struct alignas(kCacheLineBytes) QueueRow {
   std::atomic<std::uint64_t> lanes;               // bit p: the ring of priority p may have hints. W: any
   std::atomic<std::uint64_t> rings[kPriorities];  // RingRef. W: any (CAS)
@@ -187,6 +204,7 @@ struct alignas(kCacheLineBytes) QueueRow {
   // Limits of this queue's tasks are kept with other hosts: 0 = no; else until when their keeper is known to be
   // reachable. W: the gateway
   std::atomic<std::int64_t> limits_shared_until_ns;
+  std::atomic<std::uint64_t> keys_shared;  // KeysShared. W: the gateway
   alignas(kCacheLineBytes) char name[kNameBytes];
 };
 static_assert(sizeof(QueueRow) == 320);
@@ -358,6 +376,7 @@ enum class Counter : std::uint8_t {
   // Parts of kDeadAdded, in the order of engine::DeadReason. The same.
   kDeadAddedFirst,
   kDeadAddedLast = kDeadAddedFirst + 7,
+  kUniqueDegraded,  // starts with a unique key of this host alone, while those of the cluster could not be asked for
 };
 inline constexpr std::uint32_t kCounterCount = 40;  // some for later
 constexpr Counter counter_after(Counter first, std::uint32_t n) {

@@ -79,6 +79,8 @@ void Engine::empty_inbox(std::uint32_t participant) noexcept {
 }
 
 std::uint32_t Engine::claim_inbox(Lease* into, std::uint32_t most) noexcept {
+  const auto gateway = static_cast<std::uint32_t>(shm::Role::kGateway);
+  if (self_.row().role.load(std::memory_order_relaxed) == gateway) return 0;  // they are SharedKeys::take_asked()'s
   std::uint32_t claimed = 0;
   const std::uint64_t start = inbox_.head();
   std::uint64_t position = start;

@@ -210,7 +210,8 @@ Begin Engine::begin_single(const Lease& lease, TaskView& task, std::int64_t now_
                               queue.concurrency.load(std::memory_order_relaxed) != 0;
   if (may_be_limited) [[unlikely]] {
     bool lost = false;
-    if (limited(lease, task, now_ns, lost)) return lost ? Begin::kLost : Begin::kLimited;
+    if (awaits_key(lease, task, now_ns, lost) || limited(lease, task, now_ns, lost))
+      return lost ? Begin::kLost : Begin::kLimited;
   }
   if ((task.flags & shm::kNoRenew) != 0) {
     const std::int64_t visible = task.has_extras ? task.extras.visibility_ns : kDefaultVisibilityNs;

@@ -37,7 +37,7 @@ enum class [[nodiscard]] Settled : std::uint8_t{
 // Answer of begin().
 enum class [[nodiscard]] Begin : std::uint8_t{
     kStart,
-    kLimited,  // a rate or concurrency limit holds it back: it is delayed, no attempt used
+    kLimited,  // a limit holds it back, or its unique key is asked for first: it is delayed, no attempt used
     kExpired,  // its time to start has passed: cancelled
     kLost,     // the lease was lost
 };
@@ -360,6 +360,7 @@ class Engine {
   friend class DeadLetters;
   friend class Control;
   friend class Outbox;
+  friend class SharedKeys;
   struct Filled {
     std::uint32_t slot = 0;
     shm::ControlWord word;
@@ -462,6 +463,7 @@ class Engine {
   bool is_import(std::uint32_t slot, shm::ControlWord word) const noexcept;
   void after_commit(std::uint32_t slot, shm::ControlWord settling, std::int64_t now_ns) noexcept;
   bool limited(const Lease& lease, TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
+  bool awaits_key(const Lease& lease, const TaskView& task, std::int64_t now_ns, bool& lost) noexcept;
   LimitsOf limits_of(const shm::QueueRow& queue, const TaskExtras& extras, std::int64_t now_ns) const noexcept;
   Settled hold_back(const Lease& lease, const TaskView& task, std::int64_t until_ns, bool paid,
                     std::int64_t now_ns) noexcept;

@@ -1,4 +1,4 @@
-// Limits and unique keys that several hosts share: one count for all of them, and what becomes of it when Redis, a gateway
+// Limits that several hosts share: one count for all of them, and what becomes of it when Redis, a gateway
 // or a host goes away.
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "base/clock.hpp"
-#include "engine/query.hpp"
 #include "federation/limit_scripts.hpp"
 #include "tests/federation/gateway_fixture.hpp"
 
@@ -178,86 +177,6 @@ TEST_F(SharedLimits, TravelWithTheirTask) {
   EXPECT_TRUE(wait_until([&] { return b.counter(Counter::kSucceeded) == 30; }, kLong));
   EXPECT_EQ(ask({"KEYS", "stem:rate:*"}).elements.size(), 1u);
   EXPECT_EQ(b.counter(Counter::kRateDenied) > 0, true);
-}
-
-// ---- unique keys
-
-class SharedKeys : public SharedLimits {
- protected:
-  // A task with the key, for a minute, whose end is awaited.
-  engine::TaskId put(Host& host, std::uint64_t key, std::int64_t for_ns = 60'000'000'000) {
-    const std::string payload = "{\"n\":" + std::to_string(key) + "}";
-    engine::TaskSpec spec;
-    engine::TaskExtras extras;
-    extras.unique_key = key;
-    extras.unique_for_ns = for_ns;
-    extras.unique_everywhere = true;
-    spec.queue = host.queue();
-    spec.keep_result = true;
-    spec.payload = std::as_bytes(std::span(payload));
-    spec.extras = &extras;
-    const auto made = host.engine()->enqueue(spec, base::monotonic_ns());
-    EXPECT_EQ(made.status, engine::EnqueueStatus::kOk);
-    return made.id;
-  }
-  // How it ended: "succeeded", or the kind of its failure.
-  static std::string end_of(Host& host, engine::TaskId id) {
-    std::vector<std::byte> bytes;
-    engine::FailureRecord failure;
-    engine::ResultState state = engine::ResultState::kPending;
-    EXPECT_TRUE(wait_until(
-        [&] {
-          return (state = engine::read_result(*host.engine(), id, bytes, failure)) != engine::ResultState::kPending;
-        },
-        kLong));
-    return state == engine::ResultState::kSucceeded ? "succeeded" : std::string(failure.kind());
-  }
-};
-
-TEST_F(SharedKeys, OfTwoHostsTasksWithOneKeyOneRuns) {
-  Host a(server.url(), ledger), b(server.url(), ledger), c(server.url(), ledger);
-  for (Host* host : {&a, &b}) host->gateway_options().policy = federation::Policy::kGlobal;
-  begin({&a, &b});
-  const engine::TaskId first = put(a, 7);
-  ASSERT_TRUE(wait_until([&] { return in_redis().first == 1; }, kLong));
-  const engine::TaskId second = put(b, 7), other = put(b, 8);
-  EXPECT_EQ(end_of(b, second), "duplicate");
-  c.start_worker();
-  begin({&c});
-  EXPECT_EQ(end_of(a, first), "succeeded");
-  EXPECT_EQ(end_of(b, other), "succeeded");
-  EXPECT_EQ(ledger.runs(7), 1u);
-  EXPECT_TRUE(wait_until([&] { return ask({"KEYS", "stem:unique:*"}).elements.empty(); }, kLong));
-  // The key is free again.
-  const engine::TaskId third = put(b, 7);
-  EXPECT_EQ(end_of(b, third), "succeeded");
-  EXPECT_EQ(ledger.runs(7), 2u);
-}
-
-TEST_F(SharedKeys, AKeyIsFreeWhenItsTimeIsOver) {
-  Host a(server.url(), ledger), b(server.url(), ledger);
-  for (Host* host : {&a, &b}) host->gateway_options().policy = federation::Policy::kGlobal;
-  begin({&a, &b});
-  (void)put(a, 7, 300'000'000);
-  ASSERT_TRUE(wait_until([&] { return in_redis().first == 1; }, kLong));
-  ASSERT_TRUE(wait_until([&] { return ask({"KEYS", "stem:unique:*"}).elements.empty(); }, kLong));
-  (void)put(b, 7);
-  EXPECT_TRUE(wait_until([&] { return in_redis().first == 2; }, kLong));
-}
-
-TEST_F(SharedKeys, ATaskThatIsSentAgainHasItsOwnKey) {
-  Host a(server.url(), ledger), b(server.url(), ledger);
-  for (Host* host : {&a, &b}) host->gateway_options().policy = federation::Policy::kGlobal;
-  b.start_worker();
-  begin({&a});
-  const engine::TaskId id = put(a, 7);
-  ASSERT_TRUE(wait_until([&] { return in_redis().first == 1; }, kLong));
-  // Redis loses the entry, and not the key.
-  EXPECT_EQ(ask({"XTRIM", "stem:stream:q", "MAXLEN", "0"}).integer, 1);
-  a.kill_gateway();
-  a.sweep();
-  begin({&a, &b});
-  EXPECT_EQ(end_of(a, id), "succeeded");
 }
 
 // ---- the scripts, at a real Redis

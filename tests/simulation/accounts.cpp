@@ -44,12 +44,35 @@ std::uint64_t Accounts::open(std::uint32_t origin, const Plan& plan) {
 void Accounts::started(std::uint64_t number, std::uint32_t host) {
   diary_.note("host {} starts task {} of host {}", host, number, static_cast<std::int32_t>(at(number).origin));
   ++at(number).starts;
+  hold_key(number);
+}
+
+void Accounts::hold_key(std::uint64_t number) {
+  const std::uint64_t key = at(number).plan.unique_key;
+  if (key == 0 || at(number).ended()) return;
+  const auto [held, is_new] = key_holders_.try_emplace(key, number);
+  if (!is_new && held->second != number && exclusive_keys_)
+    violation(fmt::format("task {} starts while task {} has the key {}", number, held->second, key));
+}
+
+void Accounts::give_key(std::uint64_t number) {
+  const auto held = key_holders_.find(at(number).plan.unique_key);
+  if (held != key_holders_.end() && held->second == number) key_holders_.erase(held);
+}
+
+void Accounts::duplicate(std::uint64_t number) {
+  diary_.note("task {} is a duplicate", number);
+  TaskAccount& task = at(number);
+  ended_ += !task.ended();
+  task.duplicate = true;
+  if (task.starts > 0 && exclusive_keys_) violation(fmt::format("task {} has run, and is a duplicate", number));
 }
 
 void Accounts::succeeded(std::uint64_t number, std::uint32_t host) {
   diary_.note("host {} has run task {}", host, number);
   ended_ += !at(number).ended();
   ++at(number).successes;
+  give_key(number);
   if (at(number).plan.conduct == Conduct::kFailForGood)
     violation(fmt::format("task {} was to fail, and succeeded", number));
 }
@@ -58,6 +81,7 @@ void Accounts::buried(std::uint64_t number, std::uint32_t host) {
   diary_.note("host {} has buried task {}", host, number);
   ended_ += !at(number).ended();
   ++at(number).burials;
+  give_key(number);
 }
 
 void Accounts::refused(std::uint64_t number, std::uint32_t host) {

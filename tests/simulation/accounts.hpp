@@ -27,6 +27,7 @@ struct Plan {
   std::uint8_t priority = 0;
   std::int64_t visibility_ns = 0;  // 0 = the default
   std::int64_t delay_ns = 0;
+  std::uint64_t unique_key = 0;  // 0 = none
 };
 
 struct TaskAccount {
@@ -42,8 +43,9 @@ struct TaskAccount {
   bool may_be_lost = false;     // what held it was lost, and that was stated
   bool may_repeat = false;      // somebody had to start it anew
   bool result_may_be_lost = false;
+  bool duplicate = false;  // another had its unique key: it was told so, and never ran
 
-  bool ended() const { return successes + burials > 0; }
+  bool ended() const { return successes + burials > 0 || duplicate; }
 };
 
 class Accounts {
@@ -58,7 +60,11 @@ class Accounts {
   void started(std::uint64_t number, std::uint32_t host);
   void succeeded(std::uint64_t number, std::uint32_t host);
   void buried(std::uint64_t number, std::uint32_t host);
+  void duplicate(std::uint64_t number);
   void refused(std::uint64_t number, std::uint32_t host);  // the engine there had given it to another
+
+  // Of tasks with one key one runs at a time; only then it is looked at.
+  void expect_exclusive_keys() { exclusive_keys_ = true; }
 
   // ---- what faults allow
   void host_lost(std::uint32_t host);
@@ -78,7 +84,12 @@ class Accounts {
  private:
   Diary& diary_;
   std::vector<TaskAccount> tasks_;
+  void hold_key(std::uint64_t number);
+  void give_key(std::uint64_t number);
+
   std::uint64_t ended_ = 0;
+  bool exclusive_keys_ = false;
+  std::map<std::uint64_t, std::uint64_t> key_holders_;  // from their first start to their end
   std::vector<std::string> violations_;
 };
 

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "federation/limit_scripts.hpp"
 #include "federation/scripts.hpp"
 #include "tests/simulation/model_reply.hpp"
 
@@ -16,9 +17,9 @@ using federation::Reply;
 using federation::ReplyHandler;
 
 constexpr std::string_view kNames[] = {
-    "none",           "resend-unread",     "no-fence",  "let-go-unanswered", "acknowledge-early",
-    "no-renewal",     "impatient-reclaim", "no-delete", "no-result",         "settle-unasked",
-    "forget-pending", "promote-twice"};
+    "none",           "resend-unread",     "no-fence",    "let-go-unanswered", "acknowledge-early",
+    "no-renewal",     "impatient-reclaim", "no-delete",   "no-result",         "settle-unasked",
+    "forget-pending", "promote-twice",     "key-unasked", "key-kept"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(kLastCanary) + 1);
 
 bool is_script(std::span<const std::string_view> argv, std::string_view script) {
@@ -103,6 +104,12 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
     case Canary::kPromoteTwice:
       if (is_script(argv, federation::kPromoteScript)) return promote_twice(argv, std::move(handler));
       break;
+    case Canary::kKeyUnasked:
+      if (is_script(argv, federation::kAddUniqueScript)) return add_unasked(argv, std::move(handler));
+      break;
+    case Canary::kKeyKept:
+      if (is_script(argv, federation::kFreeUniqueScript)) return pretend(integer(1), std::move(handler));
+      break;
     case Canary::kNone: break;
   }
   return to_.command(argv, std::move(handler), block_ns);
@@ -182,6 +189,13 @@ Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
   return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "", "1",
                       argv[8], argv[9], argv[10]},
                      std::move(handler));
+}
+
+// EVAL script 2 stream key id ttl field...
+Queued CanaryRedis::add_unasked(Argv argv, ReplyHandler handler) {
+  std::vector<std::string_view> add{"XADD", argv[3], "*"};
+  add.insert(add.end(), argv.begin() + 7, argv.end());
+  return to_.command(std::span<const std::string_view>(add), std::move(handler));
 }
 
 // EVAL script 2 delayed stream member field...

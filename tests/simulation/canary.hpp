@@ -24,8 +24,10 @@ enum class Canary : std::uint8_t {
   kSettleUnasked,     // who was silent for too long does not ask whether the entry still is his
   kForgetPending,     // what Redis counts as ours is not read first
   kPromoteTwice,      // a delayed task comes to its lane and stays in the delayed set
+  kKeyUnasked,        // a task with a unique key is appended whoever has the key
+  kKeyKept,           // a task that ended keeps its unique key
 };
-inline constexpr Canary kLastCanary = Canary::kPromoteTwice;
+inline constexpr Canary kLastCanary = Canary::kKeyKept;
 
 std::string_view to_string(Canary canary);
 // False when there is none of this name.
@@ -52,6 +54,7 @@ class CanaryRedis : public federation::Redis {
   federation::Queued settle_in_part(Argv argv, federation::ReplyHandler handler);
   federation::Queued forget_results(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_unasked(Argv argv, federation::ReplyHandler handler);
+  federation::Queued add_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued promote_twice(Argv argv, federation::ReplyHandler handler);
 
   federation::Redis& to_;

@@ -32,6 +32,8 @@ class Cluster {
   void lose_host(std::uint32_t host);
   void watch_commands();
   void watch_credit();
+  void watch_duplicates();
+  bool keys_are_free() const;
   std::uint64_t may_wait(std::uint32_t host) const;
   bool is_over() const;
   bool redis_is_empty() const;
@@ -43,7 +45,9 @@ class Cluster {
 
   SimulationOptions options_;
   base::Random random_;
+  base::Random key_random_;  // apart: histories without unique keys are what they would be without it
   Climate climate_;
+  federation::UniqueKeys unique_keys_ = federation::UniqueKeys::kOfHost;
   Timeline time_;
   Diary diary_;
   Accounts accounts_;
@@ -68,6 +72,7 @@ NetworkOptions draw_network(base::Random& random) {
 Cluster::Cluster(const SimulationOptions& options)
     : options_(options),
       random_(base::mix64(options.seed)),
+      key_random_(base::mix64(options.seed ^ 0x6b657973)),
       climate_(draw_climate(random_)),
       diary_(time_, options.trace),
       accounts_(diary_),
@@ -87,6 +92,11 @@ Cluster::Cluster(const SimulationOptions& options)
 }
 
 void Cluster::make_hosts() {
+  constexpr federation::UniqueKeys kKinds[] = {federation::UniqueKeys::kOfHost, federation::UniqueKeys::kFailOpen,
+                                               federation::UniqueKeys::kFailClosed};
+  unique_keys_ = kKinds[key_random_.below(std::size(kKinds))];
+  // A host that cannot ask, and be it at its start, runs them unasked, unless it was told to wait.
+  if (unique_keys_ == federation::UniqueKeys::kFailClosed && climate_.once()) accounts_.expect_exclusive_keys();
   const bool local_first = random_.below(2) == 0;
   for (std::uint32_t i = 0; i < climate_.hosts; ++i) {
     HostOptions host;
@@ -96,6 +106,7 @@ void Cluster::make_hosts() {
     host.wall_skew_us = random_.below(3) == 0 ? static_cast<std::int64_t>(random_.below(600'000'000)) - 300'000'000 : 0;
     host.gateway.policy = local_first ? federation::Policy::kLocalFirst : federation::Policy::kGlobal;
     host.gateway.hold = random_.below(4) == 0 ? federation::Hold::kUntilDone : federation::Hold::kUntilReceived;
+    host.gateway.unique_keys = unique_keys_;
     host.gateway.replicas = random_.below(4) == 0 ? 1 : 0;
     host.gateway.prefetch_multiplier = static_cast<std::uint32_t>(1 + random_.below(6));
     host.gateway.poll_ns = static_cast<std::int64_t>(1 + random_.below(30)) * kMillisecondNs;
@@ -116,6 +127,10 @@ Plan Cluster::draw_plan() {
   plan.priority = static_cast<std::uint8_t>(random_.below(2) == 0 ? 0 : random_.below(10));
   plan.visibility_ns = climate_.visibility_ns;
   plan.delay_ns = random_.below(10) == 0 ? static_cast<std::int64_t>(random_.below(3 * kSecondNs)) : 0;
+  if (unique_keys_ != federation::UniqueKeys::kOfHost && key_random_.below(3) == 0) {
+    plan.unique_key = 1 + key_random_.below(4);
+    plan.awaited = true;  // else nobody is told of a duplicate
+  }
   return plan;
 }
 
@@ -142,7 +157,9 @@ void Cluster::make_tasks(std::size_t index, const std::vector<Plan>& plans) {
 
 // A program of another kind that shares the queue: it writes into a lane, or into the delayed set.
 void Cluster::make_outside(const Plan& plan) {
-  const std::uint64_t number = accounts_.open(kOutside, plan);
+  Plan own = plan;
+  own.unique_key = 0;  // such a program does not know them
+  const std::uint64_t number = accounts_.open(kOutside, own);
   diary_.note("task {} is made outside", number);
   send_outside(number);
 }
@@ -264,7 +281,26 @@ void Cluster::watch_credit() {
   }
 }
 
+// A task that is told to be one, whose key another had.
+void Cluster::watch_duplicates() {
+  for (std::uint64_t number = 0; number < accounts_.tasks().size(); ++number) {
+    const TaskAccount& task = accounts_.tasks()[number];
+    if (task.plan.unique_key == 0 || task.ended() || hosts_[task.origin] == nullptr) continue;
+    std::string text;
+    if (hosts_[task.origin]->result_of(number, text) == engine::ResultState::kCancelled &&
+        text.starts_with("duplicate"))
+      accounts_.duplicate(number);
+  }
+}
+
 // ---- the end
+
+// Whoever had one has ended.
+bool Cluster::keys_are_free() const {
+  for (std::uint64_t key = 1; key <= 4; ++key)
+    if (server_.model().text(keys_.unique("q", fmt::format("{:016x}", key))) != nullptr) return false;
+  return true;
+}
 
 std::uint64_t Cluster::may_wait(std::uint32_t host) const {
   return static_cast<std::uint64_t>(
@@ -304,6 +340,7 @@ void Cluster::judge() {
     if (const std::string broken = test::broken_invariants(host->engine()); !broken.empty())
       accounts_.violation(fmt::format("host {}: {}", host->number(), broken));
   }
+  if (climate_.once() && !keys_are_free()) accounts_.violation("a unique key is held, and all have ended");
   for (const std::string& missing : missing_results()) accounts_.violation(missing);
   if (climate_.once()) judge_letters();
   if (climate_.once() && outcome_.foreign_ends > 0)
@@ -315,7 +352,7 @@ std::vector<std::string> Cluster::missing_results() const {
   std::vector<std::string> missing;
   for (std::uint64_t number = 0; number < accounts_.tasks().size(); ++number) {
     const TaskAccount& task = accounts_.tasks()[number];
-    if (!task.plan.awaited || task.result_may_be_lost) continue;
+    if (!task.plan.awaited || task.result_may_be_lost || task.duplicate) continue;
     if (task.origin == kOutside) {
       if (!is_told_outside(number)) missing.push_back(fmt::format("the result of task {} is not in Redis", number));
       continue;
@@ -324,8 +361,13 @@ std::vector<std::string> Cluster::missing_results() const {
     std::string text;
     const auto state = hosts_[task.origin]->result_of(number, text);
     const bool fails = task.plan.conduct == Conduct::kFailForGood || task.burials > 0;
-    const bool good = fails ? state == engine::ResultState::kFailed || state == engine::ResultState::kDead
-                            : state == engine::ResultState::kSucceeded && text == fmt::format("{{\"ran\":{}}}", number);
+    // It has run, its end was lost with Redis, and by the time it was sent again another had its key.
+    const bool late = task.plan.unique_key != 0 && task.may_repeat && state == engine::ResultState::kCancelled &&
+                      text.starts_with("duplicate");
+    const bool good = late ? true
+                      : fails
+                          ? state == engine::ResultState::kFailed || state == engine::ResultState::kDead
+                          : state == engine::ResultState::kSucceeded && text == fmt::format("{{\"ran\":{}}}", number);
     if (!good)
       missing.push_back(
           fmt::format("the result of task {} did not come home: state {}, {}", number, static_cast<int>(state), text));
@@ -361,6 +403,7 @@ Outcome Cluster::run() {
     until_ns += kLookNs;
     time_.run_until(until_ns);
     watch_credit();
+    watch_duplicates();
   } while (until_ns < least_ns || (!is_over() && until_ns < most_ns));
   judge();
   outcome_.violations = accounts_.violations();

@@ -41,6 +41,7 @@ VirtualGateway::VirtualGateway(VirtualHost& host, VirtualServer& server, Timelin
   exports.window = options.window;
   exports.hold = options.hold;
   exports.replicas = options.replicas;
+  exports.unique_keys = options.unique_keys;
   exporter_ = std::make_unique<federation::Exporter>(**self_, *seen_redis_, keys_, *transcript_, host.queue(),
                                                      std::move(exports));
   federation::Importer::Options imports;
@@ -116,12 +117,20 @@ void VirtualGateway::turn() {
   self_->participant->beat();
   const Clocks clocks = host_.clocks();
   const std::int64_t keep_at_ns = keeper_->step(clocks.now_ns);
+  if ((*self_)->inbox_has_hints()) take_asked(clocks);
   const bool more = exporter_->step(clocks);
   bool in_hand = exporter_->awaited() > 0;
   in_hand = importer_->step(clocks) || in_hand;
   host_.look_for_work();
   const std::int64_t longest_ns = in_hand ? options_.poll_ns : kIdleNs;
   wake(more ? kTurnNs : std::clamp<std::int64_t>(keep_at_ns - clocks.now_ns, kTurnNs, longest_ns));
+}
+
+void VirtualGateway::take_asked(const Clocks& clocks) {
+  engine::Parcel parcels[64];
+  const auto wanted = [&](std::uint32_t) { return exporter_->takes_asked(clocks.now_ns); };
+  const std::uint32_t n = engine::SharedKeys(**self_).take_asked(parcels, std::size(parcels), wanted, clocks.now_ns);
+  for (std::uint32_t i = 0; i < n; ++i) exporter_->take_asked(parcels[i], clocks);
 }
 
 std::uint64_t VirtualGateway::room() const {

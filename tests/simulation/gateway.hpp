@@ -19,6 +19,7 @@ namespace stem::simulation {
 struct GatewayOptions {
   federation::Policy policy = federation::Policy::kGlobal;
   federation::Hold hold = federation::Hold::kUntilReceived;
+  federation::UniqueKeys unique_keys = federation::UniqueKeys::kOfHost;
   std::uint32_t replicas = 0;
   std::uint32_t prefetch_multiplier = 2;
   std::int64_t visibility_ms = 30'000;
@@ -49,6 +50,7 @@ class VirtualGateway {
  private:
   void adopt();
   void fence_predecessors();
+  void take_asked(const federation::Clocks& clocks);
   void on_ready();
   void turn();
   std::string client_name() const { return "stem-gateway:" + transcript_->host(); }

@@ -119,6 +119,8 @@ class ModelRedis {
   OwnedReply gone(Words keys, Words args);
   OwnedReply read_back(Words keys, Words args);
   OwnedReply results(Words keys, Words args);
+  OwnedReply add_unique(Words keys, Words args);
+  OwnedReply free_unique(Words keys, Words args);
   bool is_mine(std::string_view stream, std::string_view group, std::string_view consumer, std::string_view entry,
                OwnedReply& refused);
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/random.hpp"
+#include "federation/limit_scripts.hpp"
 #include "federation/redis_connection.hpp"
 #include "federation/scripts.hpp"
 #include "io/loop.hpp"
@@ -101,7 +102,7 @@ class CommandMaker {
 
   Argv next() {
     using namespace federation;
-    switch (random_.below(39)) {
+    switch (random_.below(42)) {
       case 0:
       case 1:
       case 2:
@@ -193,6 +194,21 @@ class CommandMaker {
                 "letter",
                 "{}",
                 "100000"};
+      case 39:
+        return {"EVAL",
+                std::string(kAddUniqueScript),
+                "2",
+                stream(),
+                one_of({"u", "u", "d"}),
+                one_of({"a", "b"}),
+                "100000",
+                "id",
+                task()};
+      case 40: return {"EVAL", std::string(kFreeUniqueScript), "1", one_of({"u", "u", "d"}), one_of({"a", "b"})};
+      case 41:
+        return {
+            "EVAL",   std::string(kSettleScript), "4", stream(), "d", result(), "u", group(), consumer(), id(), "{}",
+            "100000", one_of({"a", "b"}),         ""};
       default: return random_.below(25) == 0 ? Argv{"FLUSHALL"} : Argv{"EXISTS", result()};
     }
   }
@@ -243,8 +259,9 @@ void next_millisecond() {
 
 bool may_add(const Argv& command) {
   return command[0] == "XADD" ||
-         (command.size() > 1 && (command[1] == federation::kPromoteScript || command[1] == federation::kReturnScript ||
-                                 command[1] == federation::kSettleManyScript));
+         (command.size() > 1 &&
+          (command[1] == federation::kPromoteScript || command[1] == federation::kReturnScript ||
+           command[1] == federation::kSettleManyScript || command[1] == federation::kAddUniqueScript));
 }
 
 // One command to both; true when they said the same.
@@ -283,7 +300,7 @@ TEST(ModelRedisTest, AnswersAsARealOneDoes) {
     answers.insert(fmt::format("{} {}", command[0] == "EVAL" ? command[1].substr(0, 200) : command[0], kind));
   }
   // Nearly every command and script was refused, found nothing and did its work: otherwise little was compared.
-  EXPECT_GE(answers.size(), 66u);
+  EXPECT_GE(answers.size(), 71u);
 }
 
 // The same, beyond maxmemory: what is refused, and what a script had done by then.

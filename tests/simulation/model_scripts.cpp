@@ -1,4 +1,4 @@
-// The scripts of federation/scripts.hpp, told by their text. What each redis.call may answer with an error ends the
+// The scripts of federation/scripts.hpp, and those of limit_scripts.hpp about unique keys, told by their text. What each redis.call may answer with an error ends the
 // script there, with what it has done so far done: so it is here too.
 #include <fmt/format.h>
 
@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "federation/limit_scripts.hpp"
 #include "federation/scripts.hpp"
 #include "tests/simulation/model_redis.hpp"
 
@@ -40,6 +41,8 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kReadBackScript, &ModelRedis::read_back},
       {federation::kGoneScript, &ModelRedis::gone},
       {federation::kResultsScript, &ModelRedis::results},
+      {federation::kAddUniqueScript, &ModelRedis::add_unique},
+      {federation::kFreeUniqueScript, &ModelRedis::free_unique},
   };
   const auto keys = static_cast<std::size_t>(number(words[2]));
   for (const auto& [text, script] : scripts) {
@@ -258,6 +261,24 @@ OwnedReply ModelRedis::results(Words keys, Words args) {
     }
   }
   return list_reply(std::move(results));
+}
+
+OwnedReply ModelRedis::add_unique(Words keys, Words args) {
+  const OwnedReply holder = call({"GET", keys[1]});
+  if (holder.kind == federation::Reply::Kind::kString && holder.text != args[0])
+    return list_reply({text_reply(holder.text)});
+  std::vector<std::string_view> add{"XADD", keys[0], "*"};
+  add.insert(add.end(), args.begin() + 2, args.end());
+  OwnedReply added = call(add);
+  if (is_error(added)) return added;
+  if (OwnedReply kept = call({"SET", keys[1], args[0], "PX", args[1]}); is_error(kept)) return kept;
+  return added;
+}
+
+OwnedReply ModelRedis::free_unique(Words keys, Words args) {
+  const OwnedReply holder = call({"GET", keys[0]});
+  if (holder.kind != federation::Reply::Kind::kString || holder.text != args[0]) return number_reply(0);
+  return call({"DEL", keys[0]});
 }
 
 }  // namespace stem::simulation

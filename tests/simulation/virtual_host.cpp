@@ -113,7 +113,17 @@ bool VirtualHost::enqueue(const Plan& plan) {
     extras.visibility_ns = plan.visibility_ns;
     spec.extras = &extras;
   }
+  if (plan.unique_key != 0) {
+    extras.unique_key = plan.unique_key;
+    extras.unique_everywhere = true;
+    spec.extras = &extras;
+  }
   const auto made = (*supervisor_)->enqueue(spec, now_ns());
+  if (made.status == engine::EnqueueStatus::kDuplicate) {  // a task of this host has its key
+    accounts_.at(number).plan.awaited = false;
+    accounts_.duplicate(number);
+    return true;
+  }
   if (made.status != engine::EnqueueStatus::kOk) {
     accounts_.violation(fmt::format("host {} has no room for task {}", options_.number, number));
     return false;
@@ -136,6 +146,7 @@ void VirtualHost::enqueue_run(std::vector<Plan> plans) {
   for (Plan& plan : plans) {
     plan.awaited = false;
     plan.delay_ns = plan.visibility_ns = 0;
+    plan.unique_key = 0;
     plan.priority = plans.front().priority;
     numbers.push_back(open(plan));
     payloads.push_back(fmt::format("{{\"n\":{}}}", numbers.back()));
@@ -174,7 +185,10 @@ void VirtualHost::claim(std::size_t index) {
   engine::Engine& engine = **worker.self;
   while (!worker.busy && engine.has_hint(queue_) && engine.claim(queue_, &worker.lease, 1, now_ns()) == 1) {
     if (!engine.view(worker.lease, worker.view)) continue;
-    if (engine.begin(worker.lease, worker.view, now_ns()) != engine::Begin::kStart) continue;
+    if (engine.begin(worker.lease, worker.view, now_ns()) != engine::Begin::kStart) {
+      if (gateway_ != nullptr) gateway_->wake(static_cast<std::int64_t>(random_.below(200 * kMicrosecondNs)));
+      continue;
+    }
     std::string payload(reinterpret_cast<const char*>(worker.view.payload.data()), worker.view.payload.size());
     if (const auto json = federation::json_of_message_pack(payload)) payload = *json;
     if (!Accounts::number_in(payload, worker.number)) {

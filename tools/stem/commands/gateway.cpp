@@ -26,6 +26,8 @@ struct GatewayStartOptions {
   bool hold_until_done = false;
   bool any_certificate = false;
   bool local_limits = false;
+  bool local_keys = false;
+  std::string unique_failure_mode = "failOpen";
   bool cluster = false;
   std::optional<std::uint64_t> prefetch_multiplier;
   SigningFlags signing;
@@ -36,6 +38,15 @@ Result<federation::Policy> parse_policy(std::string_view text) {
   if (text == "global") return federation::Policy::kGlobal;
   if (text == "local-only") return federation::Policy::kLocalOnly;
   return Error{Errc::kInvalidArgument, fmt::format("--policy: '{}' is none of local-first, global, local-only", text)};
+}
+
+Result<federation::UniqueKeys> parse_unique_keys(const GatewayStartOptions& chosen) {
+  const std::string& mode = chosen.unique_failure_mode;
+  if (mode != "failOpen" && mode != "failClosed")
+    return Error{Errc::kInvalidArgument,
+                 fmt::format("--unique-failure-mode: '{}' is neither failOpen nor failClosed", mode)};
+  if (chosen.local_keys) return federation::UniqueKeys::kOfHost;
+  return mode == "failOpen" ? federation::UniqueKeys::kFailOpen : federation::UniqueKeys::kFailClosed;
 }
 
 // One that no other host of the cluster has, even where several share a machine.
@@ -72,6 +83,9 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   options.wait_replicas = static_cast<std::uint32_t>(chosen.wait_replicas);
   options.cluster = chosen.cluster;
   options.local_limits = chosen.local_limits;
+  const auto unique_keys = parse_unique_keys(chosen);
+  if (!unique_keys) return refuse(unique_keys.error());
+  options.unique_keys = *unique_keys;
   options.tls = {.ca_file = context.config.text("tls.ca_cert"),
                  .certificate_file = context.config.text("tls.client_cert"),
                  .key_file = context.config.text("tls.client_key"),
@@ -115,6 +129,12 @@ Run build_gateway_start(CommandLine& line) {
   line.setting("--heartbeat-interval", "worker.heartbeat_interval");
   line.flag("--local-limits", &options->local_limits,
             "rate and concurrency limits of these queues are this host's alone, not the cluster's");
+  line.flag("--local-keys", &options->local_keys,
+            "a unique task that runs on the host that made it has a key of that host alone, not the cluster's");
+  line.text(
+          "--unique-failure-mode", &options->unique_failure_mode,
+          "of unique tasks while Redis cannot be asked: failOpen (run, unique on this host alone) or failClosed (wait)")
+      .named("MODE");
   line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")
       .named("NAME");
   line.text("--redis-namespace", &options->redis_namespace,

@@ -76,6 +76,8 @@ constexpr CounterFamily kCounters[] = {
     {"stem.rate_limiter.denied", Counter::kRateDenied, "Starts held back by a rate limit"},
     {"stem.rate_limiter.degraded", Counter::kRateDegraded,
      "Starts by this host's own limits, while the cluster's could not be asked for"},
+    {"stem.unique.degraded", Counter::kUniqueDegraded,
+     "Starts with a unique key of this host alone, while the cluster's could not be asked for"},
     {"stem.dlq.replay", Counter::kDeadReplayed, "Dead letters queued again"},
     {"stem.dlq.purged", Counter::kDeadPurged, "Dead letters removed for good"},
 };

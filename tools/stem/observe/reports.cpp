@@ -46,6 +46,7 @@ ordered_json counters_json(const engine::CounterTotals& c) {
           {"deduplicated", c[Counter::kDeduplicated]},
           {"rateDenied", c[Counter::kRateDenied]},
           {"rateDegraded", c[Counter::kRateDegraded]},
+          {"uniqueDegraded", c[Counter::kUniqueDegraded]},
           {"snoozed", c[Counter::kSnoozed]},
           {"exported", c[Counter::kExported]},
           {"imported", c[Counter::kImported]},

@@ -13,6 +13,7 @@
 #include "engine/dead_letters.hpp"
 #include "engine/limiter.hpp"
 #include "engine/run.hpp"
+#include "engine/shared_keys.hpp"
 #include "io/waits_for.hpp"
 #include "shm/names.hpp"
 #include "tools/stem/events/event_report.hpp"
@@ -164,6 +165,7 @@ class Inquiry {
   void delayed() {
     const std::string left = lasting(task_.due_ns - now_ns_);
     const std::size_t before = why_.because.size();
+    unique_key();
     limits();
     if (why_.because.size() > before) return;
     if (task_.tally.attempts > 0 && task_.failure) {
@@ -174,6 +176,17 @@ class Inquiry {
     } else {
       because(fmt::format("it was put off (snoozed, replayed with a delay, or held back by a limit); due in {}", left));
     }
+  }
+
+  void unique_key() {
+    if (queue_ == kNone || !task_.has_extras || !task_.asked.unique_everywhere || task_.asked.unique_key == 0) return;
+    if (task_.due_ns > now_ns_ + engine::kKeyNamedNs) return;
+    const auto keys = shm::KeysShared::unpack(segment_.queue(queue_).keys_shared.load(std::memory_order_relaxed));
+    if (keys.gateway == 0) return;
+    if (now_ns_ < keys.until_ns)
+      because("unique keys of this queue hold on all hosts: the gateway asks for its key before it starts");
+    else if (keys.fail_closed)
+      because("its unique key cannot be asked for (the gateway or Redis is away), and the gateway was told failClosed");
   }
 
   // What holds it back, of its own limits, its group's and its queue's.
