@@ -5,6 +5,9 @@
 
 namespace stem::federation {
 
+// Tokens and versions are times of a server in us, or one more than the last: what is not from 0 to 9e15 (the year 2255,
+// and whole numbers still are exact) was written by somebody else, and counts as none.
+
 // Takes the lock, or renews it. KEYS lock, its fencing counter. ARGV owner, TTL in ms, the highest token this owner
 // knows. Answers with whether it is ours (1 or 0), the token, and the server's time (s, µs). A token is never below the
 // server's time in us nor below one that is known, so it goes up even when Redis has lost the counter.
@@ -13,6 +16,7 @@ local time = redis.call('TIME')
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return {0, 0, time[1], time[2]} end
 local token = tonumber(redis.call('GET', KEYS[2])) or 0
+if not (token >= 0 and token < 9e15) then token = 0 end
 if holder and token > 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return {1, token, time[1], time[2]}
@@ -74,7 +78,9 @@ if version ~= ARGV[2] then return {'changed', version, fired} end
 if fired ~= ARGV[3] then return {'fenced', version, fired} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {'sending', version, fired} end
 local time = redis.call('TIME')
-local token = math.max(time[1] * 1000000 + time[2], (tonumber(now[3]) or 0) + 1)
+local last = tonumber(now[3]) or 0
+if not (last >= 0 and last < 9e15) then last = 0 end
+local token = math.max(time[1] * 1000000 + time[2], last + 1)
 token = string.format('%.0f', token)
 redis.call('RPUSH', KEYS[4], token, unpack(ARGV, 10))
 redis.call('HSET', KEYS[1], 'fired', ARGV[4], 'firedAt', ARGV[6], 'drift', ARGV[7], 'task', ARGV[8], 'token', token,
@@ -86,10 +92,12 @@ redis.call('XADD', KEYS[3], 'MAXLEN', '~', '1000', '*', 'task', ARGV[8], 'planne
 return {'fired', version, ARGV[4], token})lua";
 
 // The second. KEYS stream, marker. ARGV token, ms that the marker is kept, the entry's fields. 0 when this tick, or a
-// later one of its schedule, is there already.
+// later one of its schedule, is there already. A marker that is more than eight days ahead is nobody's: no marker is kept
+// for as long.
 inline constexpr std::string_view kSendTickScript = R"lua(
 local last = redis.pcall('GET', KEYS[2])
-if type(last) == 'string' and (tonumber(last) or 0) >= tonumber(ARGV[1]) then return 0 end
+last = type(last) == 'string' and tonumber(last) or 0
+if last >= tonumber(ARGV[1]) and last < tonumber(ARGV[1]) + 691200000000 then return 0 end
 redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return 1)lua";
@@ -112,17 +120,20 @@ inline constexpr std::string_view kPutScript = R"lua(
 local version = redis.call('HGET', KEYS[1], 'version') or ''
 if version ~= ARGV[2] then return '' end
 local time = redis.call('TIME')
-local new = math.max(time[1] * 1000000 + time[2], (tonumber(version) or 0) + 1)
+local last = tonumber(version) or 0
+if not (last >= 0 and last < 9e15) then last = 0 end
+local new = math.max(time[1] * 1000000 + time[2], last + 1)
 new = string.format('%.0f', new)
 redis.call('HSET', KEYS[1], 'version', new, 'definition', ARGV[3], 'created', ARGV[4], 'since', ARGV[5])
 redis.call('HSETNX', KEYS[1], 'fired', '0')
 redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1])
 return new)lua";
 
-// KEYS entry, index, history, what is on its way. ARGV id. 1 when it was there; -1 and nothing is done while a tick of it
-// is on its way: it has been counted as fired.
+// KEYS entry, index, history, what is on its way. ARGV id, token of a tick that may go with it (empty = none). 1 when it
+// was there; -1 and nothing is done while another tick of it is on its way: it has been counted as fired.
 inline constexpr std::string_view kRemoveScript = R"lua(
-if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end
+local sending = redis.pcall('LINDEX', KEYS[4], 0)
+if type(sending) == 'string' and sending ~= ARGV[2] then return -1 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3], KEYS[4])
 return redis.call('DEL', KEYS[1]))lua";

@@ -143,31 +143,53 @@ Result<OwnedReply> BlockingClient::ask_cluster(const std::vector<std::string_vie
   }
 }
 
-Result<std::vector<std::string>> BlockingClient::keys_like(std::string_view pattern, std::string_view type) {
-  std::vector<NodeAddress> masters;
+Result<std::vector<NodeAddress>> BlockingClient::masters() {
+  std::vector<NodeAddress> found;
   if (options_.follows_slot) {
     const auto lines = ask({"CLUSTER", "NODES"});
     if (!lines.ok()) return lines.error();
-    each_node(lines->text, last_, [&masters](const NodeLine& node) {
-      if (node.serves) masters.push_back(node.address);
+    each_node(lines->text, last_, [&found](const NodeLine& node) {
+      if (node.serves) found.push_back(node.address);
     });
   }
-  if (masters.empty()) masters.push_back(last_);
-  std::vector<std::string> keys;
-  for (const NodeAddress& master : masters) {
-    const auto node = node_at(master);
-    if (!node.ok()) return node.error();
-    std::string cursor = "0";
-    do {
-      const auto found =
-          answer_of(tell(**node, {"SCAN", cursor, "MATCH", pattern, "COUNT", "1000", "TYPE", type}, /*asking=*/false));
-      if (!found.ok()) return found.error();
-      if (found->elements.size() != 2) break;
-      cursor = found->elements[0].text;
-      for (const OwnedReply& key : found->elements[1].elements) keys.push_back(key.text);
-    } while (cursor != "0");
+  if (found.empty()) found.push_back(last_);
+  return found;
+}
+
+// False when the time is over.
+Result<bool> BlockingClient::scan(Node& node, std::string_view pattern, std::string_view type, std::int64_t until_ns,
+                                  std::set<std::string>& keys) {
+  std::string cursor = "0";
+  do {
+    if (base::monotonic_ns() > until_ns) return false;
+    const auto found =
+        answer_of(tell(node, {"SCAN", cursor, "MATCH", pattern, "COUNT", "1000", "TYPE", type}, /*asking=*/false));
+    if (!found.ok()) return found.error();
+    if (found->elements.size() != 2) break;
+    cursor = found->elements[0].text;
+    for (const OwnedReply& key : found->elements[1].elements) keys.insert(key.text);
+  } while (cursor != "0");
+  return true;
+}
+
+// A key on its way from one node to another may be at neither when it is looked at. So a cluster is looked at twice.
+Result<std::vector<std::string>> BlockingClient::keys_like(std::string_view pattern, std::string_view type,
+                                                           std::int64_t until_ns, bool* all) {
+  std::set<std::string> keys;
+  bool in_time = true;
+  for (int looks = options_.follows_slot ? 2 : 1; looks > 0 && in_time; --looks) {
+    const auto nodes = masters();
+    if (!nodes.ok()) return nodes.error();
+    for (const NodeAddress& address : *nodes) {
+      const auto node = node_at(address);
+      if (!node.ok()) return node.error();
+      const auto scanned = scan(**node, pattern, type, until_ns, keys);
+      if (!scanned.ok()) return scanned.error();
+      in_time = in_time && *scanned;
+    }
   }
-  return keys;
+  if (all != nullptr) *all = in_time;
+  return std::vector<std::string>(keys.begin(), keys.end());
 }
 
 bool BlockingClient::is_ready() const {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,8 +42,11 @@ class BlockingClient {
   // kRefused with the server's words for an error reply or when a connection is lost.
   Result<OwnedReply> ask(std::vector<std::string_view> argv);
 
-  // Keys that match, of one type, from every node; each at least once, if it and its slot stay where they are.
-  Result<std::vector<std::string>> keys_like(std::string_view pattern, std::string_view type);
+  // Keys that match, of one type, in order, from every node: all that are there from the beginning to the end, unless
+  // one goes from node to node twice meanwhile. After `until_ns` (CLOCK_MONOTONIC) what was found by then, and `*all`
+  // says false.
+  Result<std::vector<std::string>> keys_like(std::string_view pattern, std::string_view type,
+                                             std::int64_t until_ns = INT64_MAX, bool* all = nullptr);
 
   // False after a fault: connect anew.
   bool is_ready() const;
@@ -54,6 +58,9 @@ class BlockingClient {
   BlockingClient(std::unique_ptr<io::Loop> loop, RedisOptions options);
   Result<Node*> node_at(const NodeAddress& address);
   Result<OwnedReply> tell(Node& node, const std::vector<std::string_view>& argv, bool asking);
+  Result<std::vector<NodeAddress>> masters();
+  Result<bool> scan(Node& node, std::string_view pattern, std::string_view type, std::int64_t until_ns,
+                    std::set<std::string>& keys);
   Result<OwnedReply> ask_cluster(const std::vector<std::string_view>& argv);
 
   std::unique_ptr<io::Loop> loop_;

@@ -8,6 +8,7 @@
 #include "engine/failure_record.hpp"
 #include "federation/json_record.hpp"
 #include "federation/json_text.hpp"
+#include "federation/revokes.hpp"
 #include "federation/signing.hpp"
 
 namespace stem::federation {
@@ -117,6 +118,25 @@ Result<std::vector<ShelvedLetter>> dead_letters_of(BlockingClient& client, const
   return letters;
 }
 
+namespace {
+
+// A revoke that was there while the task was dead, and no later one: somebody else may have replayed it by now. False
+// when it is dead no more.
+Result<bool> forget_revoke_of_dead(BlockingClient& client, const std::string& revokes, const std::string& id,
+                                   const std::string& dead, const std::string& letter) {
+  const auto revoke = client.ask({"HGET", revokes, id});
+  if (!revoke.ok()) return revoke.error();
+  const auto place = client.ask({"LPOS", dead, letter});
+  if (!place.ok()) return place.error();
+  if (place->kind != Reply::Kind::kInteger) return false;
+  if (revoke->kind != Reply::Kind::kString) return true;
+  const auto gone = client.ask({"EVAL", kThrowOutScript, "1", revokes, id, revoke->text});
+  if (!gone.ok()) return gone.error();
+  return true;
+}
+
+}  // namespace
+
 Result<bool> replay_letter(BlockingClient& client, const Keys& keys, const ShelvedLetter& shelved,
                            std::int64_t not_before_us) {
   if (!shelved.can_replay()) return Error{Errc::kInvalidArgument, shelved.id + " is no task; it can only be purged"};
@@ -134,7 +154,8 @@ Result<bool> replay_letter(BlockingClient& client, const Keys& keys, const Shelv
   const std::string score = not_before_us != 0 ? std::to_string((not_before_us + 999) / 1000) : std::string();
   std::vector<std::string_view> argv{"EVAL", kReplayScript, keys.cluster() ? "3" : "4", dead, to, result};
   if (keys.cluster()) {  // before it is a task again: who is killed in between has forgotten a revoke of what is dead
-    if (const auto gone = client.ask({"HDEL", revokes, envelope.id}); !gone.ok()) return gone.error();
+    const auto forgotten = forget_revoke_of_dead(client, revokes, envelope.id, dead, shelved.text);
+    if (!forgotten.ok() || !*forgotten) return forgotten;
   } else {
     argv.push_back(revokes);
   }

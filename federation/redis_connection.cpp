@@ -142,6 +142,7 @@ class RedisConnection::Impl {
   std::deque<Aside> for_aside_;
   std::size_t for_aside_bytes_ = 0;
   std::size_t aside_outstanding_ = 0;  // said there, and not answered
+  bool aside_lost_ = false;            // one of them never will be
 
   bool flush_deferred_ = false;
   bool subscribed_ = false;
@@ -364,11 +365,14 @@ void RedisConnection::Impl::open_aside(const NodeAddress& at) {
   there.url.port = at.port;
   RedisEvents events;
   events.ready = [this](const Session&) { aside_ready(); };
-  // What was said there and not answered is lost by now, and read back: as when this connection ends.
+  // What was said there and not answered is lost by now, and read back: as when this connection ends. With nothing on
+  // its way, nothing is lost: that node is asked anew when it is named again.
   events.lost = [this](const std::string& reason) {
     aside_fenced_ = false;
-    loop_.defer([this, alive = alive_, number = attempt_, reason] {
-      if (*alive && attempt_ == number) fault(fmt::format("the node that was asked for this slot: {}", reason));
+    loop_.defer([this, alive = alive_, number = attempt_, lost = std::exchange(aside_lost_, false), reason] {
+      if (!*alive || attempt_ != number) return;
+      if (lost) return fault(fmt::format("the node that was asked for this slot: {}", reason));
+      if (aside_ && aside_is_idle()) aside_->stop();
     });
   };
   // Nobody is there: the same as without that node.
@@ -415,6 +419,7 @@ void RedisConnection::Impl::say_aside() {
         one.command,
         [this, handler = std::move(one.handler)](const Reply& reply) {
           --aside_outstanding_;
+          aside_lost_ = aside_lost_ || reply.error == RedisError::kLost;
           if (handler) handler(reply);
           if (state == State::kReady && !end_if_moved()) tell_room();
         },
@@ -427,6 +432,7 @@ void RedisConnection::Impl::close_aside(const std::string& reason) {
   if (!aside_) return;
   aside_fenced_ = false;
   aside_->stop();
+  aside_lost_ = false;
   for_aside_bytes_ = 0;
   for (Aside& one : std::exchange(for_aside_, {})) {
     Reply reply;

@@ -91,25 +91,15 @@ std::string stream_pattern(const Keys& keys) {
   return keys.cluster() ? "{" + escaped + ":*}:stream*" : escaped + ":stream:*";
 }
 
+// Of a cluster its nodes' all.
 void find_streams(BlockingClient& client, const Keys& keys, RedisHealth& health) {
-  const std::string pattern = stream_pattern(keys);
-  const std::int64_t end_ns = base::monotonic_ns() + kLookAroundNs;
-  std::string cursor = "0";
-  do {
-    if (base::monotonic_ns() > end_ns) {
-      health.streams_complete = false;
-      break;
-    }
-    const auto found = client.ask({"SCAN", cursor, "MATCH", pattern, "COUNT", "1000", "TYPE", "stream"});
-    if (!found.ok() || found->elements.size() != 2) break;
-    cursor = found->elements[0].text;
-    for (const OwnedReply& key : found->elements[1].elements) read_stream(client, key.text, health);
-  } while (cursor != "0");
-  const auto by_key = [](const StreamHealth& a, const StreamHealth& b) { return a.key < b.key; };
-  std::sort(health.streams.begin(), health.streams.end(), by_key);
-  // SCAN may name a key twice.
-  const auto same = [](const StreamHealth& a, const StreamHealth& b) { return a.key == b.key; };
-  health.streams.erase(std::unique(health.streams.begin(), health.streams.end(), same), health.streams.end());
+  const auto found =
+      client.keys_like(stream_pattern(keys), "stream", base::monotonic_ns() + kLookAroundNs, &health.streams_complete);
+  if (!found.ok()) {
+    health.streams_complete = false;
+    return;
+  }
+  for (const std::string& key : *found) read_stream(client, key, health);
 }
 
 bool too_old(const std::string& version) {
@@ -132,6 +122,9 @@ Result<RedisHealth> examine_redis(RedisOptions options, const Keys& keys) {
   health.round_trip_ns = *round_trip;
   if (auto read = read_info(**client, health); !read.ok()) return read.error();
   read_configuration(**client, health);
+  if (keys.cluster())
+    if (const auto state = (*client)->ask({"CLUSTER", "INFO"}); state.ok())
+      health.cluster_state = info_value("\n" + state->text, "cluster_state");
   find_streams(**client, keys, health);
   return health;
 }
@@ -149,6 +142,9 @@ std::vector<std::string> warnings_of(const RedisHealth& health) {
   };
   warn(too_old(health.version), "Redis {} is too old: reclaiming the tasks of dead hosts needs {}.{}; upgrade it",
        health.version, kLeastMajor, kLeastMinor);
+  warn(!health.cluster_state.empty() && health.cluster_state != "ok",
+       "the cluster's state is {}: some slots have no node, and commands are refused; look at CLUSTER NODES",
+       health.cluster_state);
   warn(health.role == "slave", "this is a replica and refuses writes: give the master's address, or the Sentinels'");
   warn(
       !health.eviction.empty() && health.eviction != "noeviction",

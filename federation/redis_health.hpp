@@ -33,11 +33,13 @@ struct RedisHealth {
   std::int64_t used_memory_bytes = 0;
   std::int64_t max_memory_bytes = 0;  // 0 = no limit
   std::int64_t replicas = 0;
+  std::string cluster_state;  // as the node that was asked sees it; empty where it is none
   std::vector<StreamHealth> streams;
   bool streams_complete = true;  // false: too many keys to look at all
 };
 
-// kRefused and kTimeout with the reason: then there is nothing to judge.
+// kRefused and kTimeout with the reason: then there is nothing to judge. Of a cluster (`keys` says so, and
+// `options.follows_slot`) one node is judged; the streams are those of all.
 Result<RedisHealth> examine_redis(RedisOptions options, const Keys& keys);
 
 // One sentence for each thing that is not as it should be, with what to do.

@@ -16,11 +16,6 @@ constexpr std::int64_t kFreshUs = 600'000'000;  // what is younger is left alone
 // Not of a task: Stem keeps paused queues in the same hash.
 constexpr std::string_view kOwnWords = "__stem.";
 
-// Takes a revoke out, if it still is that one. KEYS revokes. ARGV task id, revoke.
-constexpr std::string_view kThrowOutScript = R"lua(
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-return redis.call('HDEL', KEYS[1], ARGV[1]))lua";
-
 std::string text_in(const ordered_json& json, const char* name) {
   const auto found = json.find(name);
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -32,6 +27,10 @@ std::int64_t time_in(const ordered_json& json, const char* name) {
 }
 
 }  // namespace
+
+const std::string_view kThrowOutScript = R"lua(
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1]))lua";
 
 const std::string_view kRevokeScript = R"lua(
 local old = redis.call('HGET', KEYS[1], ARGV[1])

@@ -38,6 +38,8 @@ Result<Revoke> revoke_of_json(std::string_view text);
 // Stores a revoke unless one of a higher version is there; a wish to terminate stays. KEYS revokes. ARGV task id,
 // version, revoke, 1 when it terminates. 1 when it was stored, 0 when the other stands.
 extern const std::string_view kRevokeScript;
+// Takes a revoke out, if it still is that one. KEYS revokes. ARGV task id, revoke.
+extern const std::string_view kThrowOutScript;
 
 // A gateway's hold on the hash. Does no I/O of its own and reads no clock.
 class RevokeDesk {

@@ -43,8 +43,8 @@ class SharedSchedules {
   Result<beat::Change> remove(std::string_view id);
 
   // In a cluster: the tick of this entry that is on its way, if there is one, comes into its queue. May be repeated, by
-  // anybody.
-  Result<void> send_tick(std::string_view id);
+  // anybody. `token`: its own, when there is one.
+  Result<void> send_tick(std::string_view id, std::string* token = nullptr);
 
   PersistentClient& redis() { return redis_; }
   const Keys& keys() const { return keys_; }

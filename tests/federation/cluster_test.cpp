@@ -1,7 +1,11 @@
 // A real Redis Cluster: the queue's slot is elsewhere, and moves.
 #include <thread>
 
+#include "base/clock.hpp"
+#include "base/random.hpp"
 #include "federation/client_fence.hpp"
+#include "federation/dead_shelf.hpp"
+#include "federation/redis_health.hpp"
 #include "tests/federation/gateway_fixture.hpp"
 #include "tests/federation/redis_cluster.hpp"
 
@@ -78,6 +82,14 @@ TEST_F(ClusterTest, GatewaysAskWhereTheKeysAreWhileTheSlotStaysOnItsWay) {
   join(b);
   a.enqueue_many(0, 100);
   ASSERT_TRUE(wait_until([&] { return ran() == 100; }, kLong)) << ran();
+  // The sets of ids that the ends of the next minutes go to: one that is new is at neither node, and ends wait for it.
+  const auto redis = client();
+  const auto now_us =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
+  for (std::int64_t b = 0; b < 60; ++b) {
+    const std::string ended = keys.ended("q", federation::ended_bucket(now_us.count()) + b);
+    ASSERT_TRUE(redis->ask({"SADD", ended, "x"}).ok());
+  }
   cluster.begin_move(slot_);
   cluster.move_keys(slot_);
   a.enqueue_many(100, 200);
@@ -167,6 +179,117 @@ TEST_F(ClusterTest, KeysOfAllNodesAreFound) {
   const auto found = redis->keys_like(keys.any_dead(), "list");
   ASSERT_TRUE(found.ok());
   EXPECT_EQ(std::set<std::string>(found->begin(), found->end()), put);
+}
+
+// It is at neither node when that one is looked at.
+TEST_F(ClusterTest, AListMissesNoKeyThatGoesToAnotherNodeMeanwhile) {
+  const auto redis = client();
+  for (int i = 0; i < 6000; ++i)  // so that a look takes a while
+    ASSERT_TRUE(redis->ask({"SET", "{filler:" + std::to_string(i) + "}", "x"}).ok());
+  const std::int64_t began_ns = base::monotonic_ns();
+  ASSERT_TRUE(redis->keys_like(keys.any_dead(), "list").ok());
+  const auto a_look_ns = static_cast<std::uint64_t>(base::monotonic_ns() - began_ns);
+  base::Random random(1);
+  std::set<std::string> there;
+  for (int round = 0; round < 150; ++round) {
+    const std::string key = *there.insert(keys.dead("queue" + std::to_string(round))).first,
+                      slot = cluster.slot_of(key);
+    ASSERT_TRUE(redis->ask({"LPUSH", key, "x"}).ok());
+    const int from = cluster.owner_of(slot);
+    const std::string port = std::to_string(cluster.node(1 - from).port());
+    cluster.begin_move(slot);
+    std::thread mover([&, wait_us = random.below(a_look_ns / 1000 + 1)] {
+      ::usleep(static_cast<unsigned>(wait_us));
+      EXPECT_EQ(cluster.at(from, {"MIGRATE", "127.0.0.1", port, key, "0", "5000"}).text, "OK");
+    });
+    const auto found = redis->keys_like(keys.any_dead(), "list");
+    mover.join();
+    ASSERT_TRUE(found.ok()) << found.error().message;
+    ASSERT_EQ(std::set<std::string>(found->begin(), found->end()), there) << "round " << round;
+  }
+}
+
+TEST_F(ClusterTest, AListThatMayNotTakeLongSaysThatItIsNotAll) {
+  const auto redis = client();
+  bool all = true;
+  ASSERT_TRUE(redis->keys_like(keys.any_dead(), "list", /*until_ns=*/0, &all).ok());
+  EXPECT_FALSE(all);
+  ASSERT_TRUE(redis->keys_like(keys.any_dead(), "list", INT64_MAX, &all).ok());
+  EXPECT_TRUE(all);
+}
+
+// Between two questions nothing is on its way there, and nothing can be lost.
+TEST_F(ClusterTest, AnIdleSideConnectionThatFailsDisturbsNobody) {
+  federation::RedisOptions options = Connected::quick(cluster.url(owner()));
+  options.follows_slot = options.follows_ask = true;
+  options.client_name = "side-test";
+  Connected redis(options);
+  redis->start();
+  ASSERT_TRUE(redis.wait_ready());
+  const std::string key = keys.result("q", "x");
+  const int to = 1 - owner();
+  cluster.begin_move(slot_);
+  const auto there = [&] { return cluster.at(to, {"CLIENT", "LIST"}).text; };
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(redis.ask({"SET", key, "1"}).text, "OK") << "by way of the other node";
+    const auto ids = federation::clients_to_fence(there(), "side-test", "nobody");
+    ASSERT_EQ(ids.size(), 1u);
+    ASSERT_EQ(cluster.at(to, {"CLIENT", "KILL", "ID", ids[0]}).integer, 1);
+    ASSERT_TRUE(redis.turn_until([&] { return there().find("side-test") == std::string::npos; }));
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(redis.ask({"PING"}).text, "PONG");  // it has heard of it by then
+  }
+  EXPECT_EQ(redis.losses, std::vector<std::string>{});
+  EXPECT_EQ(redis.sessions.size(), 1u);
+}
+
+// Of two who replay one letter the second must not forget what was wished of the task since.
+TEST_F(ClusterTest, ALateReplayLeavesTheRevokeOfALiveTask) {
+  const auto redis = client();
+  const std::string dead = keys.dead("q"), revokes = keys.revokes();
+  federation::EnvelopeView envelope;
+  envelope.id = "t-1";
+  envelope.name = "count";
+  envelope.queue = "q";
+  std::string text;
+  federation::append_dead_letter_json(text, envelope, "permanent-failure", "{}", 1'000'000);
+  ASSERT_TRUE(redis->ask({"LPUSH", dead, text}).ok());
+  const auto letters = federation::dead_letters_of(*redis, keys, "q");
+  ASSERT_TRUE(letters.ok() && letters->size() == 1);
+  const auto replay = [&] {
+    const auto replayed = federation::replay_letter(*redis, keys, letters->front(), 0);
+    EXPECT_TRUE(replayed.ok()) << replayed.error().message;
+    return replayed.ok() && *replayed;
+  };
+  EXPECT_TRUE(replay());
+  ASSERT_TRUE(redis->ask({"HSET", revokes, "t-1", "{}"}).ok());
+  EXPECT_FALSE(replay());
+  EXPECT_EQ(redis->ask({"HEXISTS", revokes, "t-1"})->integer, 1);
+  EXPECT_EQ(entries(), 1);
+  // One of the dead is forgotten.
+  ASSERT_TRUE(redis->ask({"LPUSH", dead, text}).ok());
+  EXPECT_TRUE(replay());
+  EXPECT_EQ(redis->ask({"HEXISTS", revokes, "t-1"})->integer, 0);
+}
+
+TEST_F(ClusterTest, HealthKnowsTheStreamsOfAllNodes) {
+  const auto redis = client();
+  bool at_node[2] = {};
+  for (int i = 0; i < 8; ++i) {
+    const std::string stream = keys.stream("queue" + std::to_string(i), i % 2);
+    ASSERT_TRUE(redis->ask({"XADD", stream, "*", "a", "b"}).ok());
+    at_node[cluster.owner_of(cluster.slot_of(stream))] = true;
+  }
+  ASSERT_TRUE(at_node[0] && at_node[1]);
+  federation::RedisOptions options = Connected::quick(url());
+  options.follows_slot = true;
+  const auto health = federation::examine_redis(options, keys);
+  ASSERT_TRUE(health.ok()) << health.error().message;
+  EXPECT_EQ(health->streams.size(), 8u);
+  EXPECT_TRUE(health->streams_complete);
+  EXPECT_EQ(health->cluster_state, "ok");
+  federation::RedisHealth broken = *health;
+  broken.cluster_state = "fail";
+  EXPECT_EQ(federation::warnings_of(broken).size(), federation::warnings_of(*health).size() + 1);
 }
 
 TEST(ClusterNodes, AMasterServesUnlessItHasFailed) {

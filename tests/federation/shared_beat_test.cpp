@@ -317,6 +317,62 @@ TEST_F(ClusterBeatTest, WhatIsSaidLateIsRefused) {
   EXPECT_EQ(redis->ask({"EXISTS", sending, entry})->integer, 0);
 }
 
+TEST_F(ClusterBeatTest, AScheduleWhoseQueueTakesNothingCanBeRemoved) {
+  const std::string stream = keys.stream("q", 3), sending = keys.schedule_sending("a"), entry = keys.schedule("a");
+  ASSERT_EQ(put(kEvery20), Change::kCreated);
+  ASSERT_TRUE(redis->ask({"SET", stream, "not a stream"}).ok());
+  const auto a = beat();
+  ASSERT_TRUE(wait_until([&] { return (void)a->step(), redis->ask({"EXISTS", sending})->integer == 1; }, kLong));
+  const auto removed = schedules.remove("a");
+  ASSERT_TRUE(removed.ok()) << removed.error().message;
+  EXPECT_EQ(*removed, Change::kRemoved);
+  EXPECT_EQ(redis->ask({"EXISTS", sending, entry})->integer, 0);
+  // What stands there may be no tick at all.
+  ASSERT_EQ(put(kEvery20), Change::kCreated);
+  ASSERT_TRUE(redis->ask({"SET", sending, "nonsense"}).ok());
+  EXPECT_EQ(*schedules.remove("a"), Change::kRemoved);
+  EXPECT_EQ(redis->ask({"EXISTS", sending, entry})->integer, 0);
+}
+
+// Whoever writes a number from the end of time into Redis must not have the last word.
+TEST_F(ClusterBeatTest, TokensAndMarkersFromTheEndOfTimeAreNotBelieved) {
+  const std::string stream = keys.stream("q", 3), marker = keys.tick("q", "a"), entry = keys.schedule("a"),
+                    counter = keys.lock_fence("beat");
+  const auto say = [&](const char* token) {
+    return redis->ask({"EVAL", federation::kSendTickScript, "2", stream, marker, token, "60000", "id", "x"})->integer;
+  };
+  for (const char* nonsense : {"9e300", "inf", "nan", "x", "-7", "9223372036854775807", "1791200000000000"}) {
+    ASSERT_TRUE(redis->ask({"SET", marker, nonsense}).ok());
+    EXPECT_EQ(say("1700000000000000"), 1) << nonsense;
+    EXPECT_EQ(say("1700000000000000"), 0) << nonsense;
+  }
+  ASSERT_TRUE(redis->ask({"SET", marker, "1700000600000000"}).ok());
+  EXPECT_EQ(say("1700000000000000"), 0) << "a later tick of ten minutes ago is believed";
+  ASSERT_TRUE(redis->ask({"DEL", stream, marker}).ok());
+
+  for (const char* nonsense : {"9e300", "inf", "nan", "x", "-7", "9223372036854775807"}) {
+    ASSERT_TRUE(redis->ask({"SET", counter, nonsense}).ok());
+    const auto holder = beat();
+    ASSERT_TRUE(holder->lock.hold(base::monotonic_ns())) << nonsense;
+    EXPECT_LT(holder->lock.token(), 9'000'000'000'000'000u) << nonsense;
+    EXPECT_GT(holder->lock.token(), 1'700'000'000'000'000u) << nonsense;
+    holder->lock.release();
+    // A version like that is none: the entry can be written anew.
+    ASSERT_EQ(put(kEvery20), Change::kCreated);
+    ASSERT_TRUE(redis->ask({"HSET", entry, "version", nonsense, "token", nonsense}).ok());
+    EXPECT_EQ(put(kEvery20), Change::kChanged) << nonsense;
+    ASSERT_TRUE((*schedules.find("a")).has_value()) << nonsense;
+    EXPECT_LT((*schedules.find("a"))->word.bits(), 9'000'000'000'000'000u) << nonsense;
+    const auto next = beat();
+    const std::size_t so_far = ran.size();
+    ASSERT_TRUE(wait_until([&] { return (void)next->step(), work(), ran.size() > so_far; }, kLong)) << nonsense;
+    EXPECT_EQ(redis->ask({"HGET", entry, "token"})->text.size(), 16u) << nonsense;
+    next->lock.release();
+    ASSERT_EQ(*schedules.remove("a"), Change::kRemoved);
+    ASSERT_TRUE(redis->ask({"DEL", marker}).ok());
+  }
+}
+
 TEST_F(SharedBeatTest, TwoHostsFireEachTickOnceWhileTheirHoldersAreKilled) {
   ASSERT_EQ(put(kEvery20), Change::kCreated);
   std::mt19937 random(std::random_device{}());

@@ -211,6 +211,7 @@ TEST_F(SharedKeys, AQueueThatIsNotImportedHereKeepsItsOwnTasks) {
   Host a(server.url(), ledger);
   a.gateway_options().imports.clear();
   a.start_worker();
+  EXPECT_EQ(end_of(a, put(a, 6)), "succeeded") << "the worker is there: nothing need leave";
   a.start_gateway();
   ASSERT_TRUE(wait_until([&] { return a.round_trips() > 0; }, kLong));
   EXPECT_EQ(end_of(a, put(a, 7)), "succeeded");

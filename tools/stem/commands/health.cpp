@@ -56,10 +56,10 @@ Result<void> round_trip(const Context& context, Component& component) {
   return {};
 }
 
-Component look_at(std::string name, const std::string& url, const Context& context) {
+Component look_at(std::string name, const std::string& url, bool is_cluster, const Context& context) {
   Component component{.name = std::move(name), .url = shown_value(*find_setting("broker_url"), url)};
   if (is_redis_url(url)) {
-    look_at_redis(url, context, component);
+    look_at_redis(url, is_cluster, context, component);
     return component;
   }
   if (!url.starts_with(kSharedMemory)) {
@@ -87,10 +87,10 @@ void print_components(const std::vector<Component>& components, const Context& c
   }
 }
 
-int show_health(const Context& context) {
+int show_health(bool is_cluster, const Context& context) {
   std::vector<Component> components;
-  components.push_back(look_at("broker", context.config.text("broker_url"), context));
-  components.push_back(look_at("backend", context.config.text("result_backend_url"), context));
+  components.push_back(look_at("broker", context.config.text("broker_url"), is_cluster, context));
+  components.push_back(look_at("backend", context.config.text("result_backend_url"), is_cluster, context));
   // The same segment is warned of once.
   if (components[1].url == components[0].url) components[1].warnings.clear();
   const bool ok = components[0].ok && components[1].ok;
@@ -113,7 +113,9 @@ int show_health(const Context& context) {
 Run build_health(CommandLine& line) {
   line.setting("--broker", "broker_url");
   line.setting("--backend", "result_backend_url");
-  return show_health;
+  auto is_cluster = std::make_shared<bool>(false);
+  line.flag("--redis-cluster", is_cluster.get(), "a Redis named here is a Cluster, as the gateways were told");
+  return [is_cluster](const Context& context) { return show_health(*is_cluster, context); };
 }
 
 }  // namespace

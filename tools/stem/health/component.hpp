@@ -22,7 +22,7 @@ struct Component {
 
 bool is_redis_url(const std::string& url);
 
-// Fills in what a Redis says of itself.
-void look_at_redis(const std::string& url, const Context& context, Component& component);
+// Fills in what a Redis says of itself; of a Cluster what one node says, and the streams of all.
+void look_at_redis(const std::string& url, bool is_cluster, const Context& context, Component& component);
 
 }  // namespace stem::cli

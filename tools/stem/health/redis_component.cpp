@@ -28,6 +28,7 @@ ordered_json facts_of(const RedisHealth& health) {
           {"usedMemoryBytes", health.used_memory_bytes},
           {"maxMemoryBytes", health.max_memory_bytes},
           {"replicas", health.replicas},
+          {"clusterState", health.cluster_state.empty() ? ordered_json() : ordered_json(health.cluster_state)},
           {"streams", std::move(streams)},
           {"streamsComplete", health.streams_complete}};
 }
@@ -52,7 +53,7 @@ bool is_redis_url(const std::string& url) {
          scheme == "rediss+sentinel";
 }
 
-void look_at_redis(const std::string& url, const Context& context, Component& component) {
+void look_at_redis(const std::string& url, bool is_cluster, const Context& context, Component& component) {
   const auto parsed = federation::parse_redis_url(url);
   if (!parsed.ok()) {
     component.detail = parsed.error().message;
@@ -65,7 +66,8 @@ void look_at_redis(const std::string& url, const Context& context, Component& co
                  .key_file = context.config.text("tls.client_key")};
   options.client_name = "stem-health";
   component.url = parsed->shown();
-  const auto health = federation::examine_redis(options, federation::Keys(context.namespace_name));
+  options.follows_slot = is_cluster;
+  const auto health = federation::examine_redis(options, federation::Keys(context.namespace_name, is_cluster));
   if (!health.ok()) {
     component.detail = health.error().message;
     return;
