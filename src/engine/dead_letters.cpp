@@ -14,6 +14,13 @@ using shm::Counter;
 using shm::Descriptor;
 using shm::State;
 
+namespace {
+
+// How long a replayed letter with a unique key is kept from workers at most, until it is known whether the key is its.
+constexpr std::int64_t kUndecidedNs = 5 * kSecondNs;
+
+}  // namespace
+
 bool DeadLetters::read(std::uint32_t slot, ControlWord word, DeadLetter& into) const noexcept {
   const Descriptor& d = segment_.descriptor(slot);
   into.id = TaskId::make(segment_.epoch(), slot, word.generation());
@@ -59,19 +66,48 @@ std::vector<DeadLetter> DeadLetters::list(const DeadFilter& filter) const {
 bool DeadLetters::replay(const DeadLetter& letter, std::int64_t delay_ns, std::int64_t now_ns) noexcept {
   // A task delivered 4,095 times has no further grant; it can only be purged.
   if (letter.word.grant() + 1 >= shm::kMaxGrant) return false;
-  // Its key was free while it was dead, and may be another's. (One that is enqueued between here and the change
-  // below is not seen: its key stands only once the letter is a task again.)
-  if (const std::uint64_t key = unique_key(letter);
-      key != 0 && Unique(segment_, engine_.blocks()).acquire(key, letter.slot, letter.word, now_ns).status !=
-                      UniqueStatus::kAcquired)
-    return false;
-  if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, later_ns(now_ns, delay_ns), now_ns)) return false;
+  // Its key was free while it was dead, and may be another's.
+  const std::uint64_t key = unique_key(letter);
+  if (key != 0 && !take_key(key, letter.slot, letter.word, now_ns)) return false;
+  const bool decides = key != 0 && delay_ns <= 0;
+  const std::int64_t due_ns = later_ns(now_ns, decides ? kUndecidedNs : delay_ns);
+  if (!engine_.regrant(letter.slot, letter.word, shm::Tally{}, due_ns, now_ns)) return false;
   engine_.self().count(letter.queue, Counter::kDeadReplayed);
+  // One that was enqueued since the look above saw a dead letter with this key. From here on it is a task, and seen:
+  // whoever took the key before is found now.
+  const ControlWord live = letter.word.regrant(due_ns > now_ns ? State::kDelayed : State::kReady);
+  if (key != 0 && !take_key(key, letter.slot, live, now_ns) && bury_again(letter, live)) return false;
+  if (decides) (void)engine_.promote(letter.slot, live, now_ns);
   TaskView replayed;
   replayed.id = TaskId{letter.id.epoch, known_handle(engine_, letter.slot, letter.word)};
   replayed.queue = letter.queue;
   replayed.task = letter.task;
   engine_.tell(shm::EventKind::kReplayed, replayed, delay_ns, now_ns);
+  return true;
+}
+
+bool DeadLetters::take_key(std::uint64_t key, std::uint32_t slot, ControlWord word, std::int64_t now_ns) noexcept {
+  return Unique(segment_, engine_.blocks()).acquire(key, slot, word, now_ns).status == UniqueStatus::kAcquired;
+}
+
+// What was made a task again a moment ago is the dead letter that it was. False: it is somebody's by now, and runs.
+// Killed in here, it is delayed or ready, or a lease that was never begun: then it runs beside the one that has its key.
+bool DeadLetters::bury_again(const DeadLetter& letter, ControlWord live) noexcept {
+  shm::ControlCell& control = segment_.descriptor(letter.slot).control;
+  shm::Participant& self = engine_.self();
+  const ControlWord ready = live.with(State::kReady, 0), leased = live.with(State::kLeased, self.owner());
+  ControlWord word = live;
+  if (live.state() == State::kDelayed && !control.change(word, ready)) return false;
+  if (word = ready; !control.change(word, leased)) return false;
+  self.begin_op(shm::OpKind::kSettle, letter.slot, live.generation(), letter.queue, Counter::kDeadAdded);
+  if (word = leased; !control.change(word, live.with(State::kDead, 0))) {
+    self.drop_op();
+    return false;
+  }
+  self.count(letter.queue, Counter::kDeadAdded);
+  if (letter.failure.reason >= 1 && letter.failure.reason <= kDeadReasons)
+    self.count(letter.queue, shm::counter_after(Counter::kDeadAddedFirst, letter.failure.reason - 1u));
+  engine_.note_change(letter.queue, letter.slot);
   return true;
 }
 

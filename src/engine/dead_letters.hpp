@@ -48,6 +48,8 @@ class DeadLetters {
 
  private:
   std::uint64_t unique_key(const DeadLetter& letter) const noexcept;
+  bool take_key(std::uint64_t key, std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
+  bool bury_again(const DeadLetter& letter, shm::ControlWord live) noexcept;
   bool read(std::uint32_t slot, shm::ControlWord word, DeadLetter& into) const noexcept;
 
   Engine& engine_;

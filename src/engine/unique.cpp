@@ -117,7 +117,10 @@ UniqueAnswer Unique::acquire(std::uint64_t key, std::uint32_t slot, shm::Control
     bool changed = false;
     for (std::uint32_t i = 0; i < 7 && !changed; ++i) {
       const std::uint64_t entry = b->entries[i].load(std::memory_order_acquire);
-      if (entry == mine) continue;
+      if (entry == mine) {  // a dead letter's, which is replayed: its own place will do
+        room = i;
+        continue;
+      }
       if (holds(entry, key, false, now_ns)) {
         // A holder that is not published yet most likely will be within some instructions; if it is killed
         // before, its key is free and ours to take. A stopped one is believed.

@@ -30,7 +30,8 @@ class Unique {
  public:
   Unique(shm::Segment& segment, shm::Blocks& blocks) : segment_(segment), blocks_(blocks) {}
 
-  // For a task that is filled (its extension carries `key`) and not yet published.
+  // For a task that is filled (its extension carries `key`) and not yet published; or that is there already, and asks
+  // whether anybody else has taken the key: whoever asks later finds it taken.
   UniqueAnswer acquire(std::uint64_t key, std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   // The task that holds the key now; 0 = none.
   std::uint64_t holder(std::uint64_t key, std::int64_t now_ns) const noexcept;
