@@ -67,7 +67,7 @@ bool LiveSet::apply(const Record& record) {
       const auto image = read_task(record.body, {});
       if (life == nullptr || !image || image->over() != over) return false;
       if (key.generation < life->began) return true;
-      if (key.generation == life->began && life->over && !over) return true;  // an end wins wherever it stands
+      life->live_again(key.generation);
       life->over = over;
       life->run = false;
       life->items_over = 0;
@@ -83,6 +83,7 @@ bool LiveSet::apply(const Record& record) {
       if (key.generation < life->began) return true;
       // Said again, what is over stays over.
       if (key.generation != life->began) life->items_over = 0;
+      life->live_again(key.generation);
       life->over = false;
       life->run = true;
       life->began = key.generation;

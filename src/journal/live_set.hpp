@@ -1,5 +1,6 @@
-// What a journal says is alive, gathered record by record. The order of records does not matter for what is over: a
-// slot's generations only go up, so the newest that began and the newest that ended decide.
+// What a journal says is alive, gathered record by record. A slot's generations only go up, so the newest that began and
+// the newest that ended decide; of one generation the last record does. (Its queue may have had no journal for a while;
+// and so the file with an end may go, whatever the younger ones say of that life.)
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,10 @@ struct Life {
   std::uint16_t items_over = 0;             // bits
   std::span<const std::byte> image, state;  // bodies; they live as long as the contents that were read
   bool alive() const { return began > ended; }
+  // That generation is said to be there: behind its end, too.
+  void live_again(std::uint64_t generation) {
+    if (ended == generation) --ended;
+  }
   // Tasks, or a result.
   std::uint32_t count() const;
 };

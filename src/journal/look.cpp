@@ -44,7 +44,7 @@ void prefetch_items(engine::Engine& engine, const Descriptor& d) {
 }  // namespace
 
 void Writer::collect(std::int64_t now_ns) {
-  const bool was_empty = filling_->batch.empty() && ends_.empty();
+  const bool was_empty = filling_->batch.empty() && ends_.empty() && filling_->frees == 0;
   if (segment_.header().journal_rescan.exchange(0, std::memory_order_seq_cst) != 0) begin_scan();
   if (scanning_) scan();  // first: who marks much must not hold it up
   look_at_marks();
@@ -130,12 +130,14 @@ void Writer::scan() {
     if (look(scan_cursor_)) ++scan_cursor_;  // what the scan says is to be whole: one that changes is looked at again
   if (scan_cursor_ < used) return;
   scanning_ = false;
-  filling_->ends_scan = true;  // what the scan had to say is in here, or before
+  scanned_ = looks_;
+  filling_->ends_scan = true;  // what the scan had to say is in here, or before; but for the ends that it saw
 }
 
 // The tasks that live on in the oldest file are said again; then it is not needed.
 void Writer::compact() {
   if (scanning_ || held_ || broken_) return;
+  if (!ends_.empty() && ends_.front().seen <= scanned_) return;
   if (compacting_ == 0) {
     if (!is_enough()) return;
     if (files_.front() == log_->sequence()) return;
@@ -167,8 +169,8 @@ void Writer::compact() {
 // (1) another life than the one that was said: that one is over; go on with this one.
 // (2) a run: its image, and which of its items are over.
 // (3) over, but its result is kept: so is that.
-// (4) settling: acknowledged, with obligations; it stays what it was until they are done. One that was never said is,
-//     for who should meet them may be stopped half way. (A run has none.)
+// (4) settling: acknowledged, with obligations; it stays what it was until they are done. One that was never said, or
+//     only in doubt, is, for who should meet them may be stopped half way. (A run has none.)
 // (5) no task, or of a queue without a journal: what was said of it is over.
 // (6) a task that was never said, or only in doubt: its whole image.
 // (7) a task that has changed since: its state.
@@ -185,7 +187,7 @@ bool Writer::look(std::uint32_t slot, bool again) {
     }
     const bool known = said.generation != 0;
     const bool settling = word.state() == State::kSettling;
-    if (settling && known) return true;  // who compacts comes back to it
+    if (settling && known && !said.doubtful) return true;  // who compacts comes back to it
     const bool run = engine::is_run(d);
     const bool ours =
         queue < shm::queue_total(segment_) && shm::durability_of(segment_, queue) != shm::Durability::kMemory;
@@ -300,7 +302,11 @@ void Writer::say_end(Load& load, const End& end) {
     append_items(load.batch, end.key, end.items);
     return shadow_.items(slot, end.items);
   }
-  if (!end.result) return append_end(load.batch, end.key);
+  if (!end.result) {
+    // Said again meanwhile: its queue has a journal again, or it was being cancelled and has a result now.
+    if (shadow_.of(slot).generation == end.key.generation) return;
+    return append_end(load.batch, end.key);
+  }
   const ControlWord word = segment_.descriptor(slot).control.load();
   if (word.state() != State::kDone || word.generation() != end.key.generation) return;
   say_names();

@@ -77,17 +77,24 @@ void Schedules::tick(Batch& batch, std::uint32_t row, std::int64_t planned_ns) {
   if (row >= store_.row_total()) return;
   if (row >= said_.size() || said_[row].word == 0 || said_[row].word != store_.word_of(row).bits()) look_at(batch, row);
   if (row >= said_.size() || said_[row].id.empty() || planned_ns <= said_[row].fired_ns) return;
+  // Of an entry that had the row before: the one that has it now was not fired as late as that, if ever.
+  if (planned_ns > store_.engine().segment().schedule(row).fired_ns.load(std::memory_order_acquire)) return;
   said_[row].fired_ns = planned_ns;
   append_tick(batch, said_[row].id, planned_ns);
 }
 
 void Schedules::doubt() {
-  for (Said& said : said_) said.word = said.sequence = 0;
+  // A mark that stands in an older file only repeats itself; one that was on its way waits until its task has been said.
+  for (Said& said : said_) {
+    said.word = said.sequence = 0;
+    said.fired_ns = said.seen_ns = 0;
+  }
   for (auto& [id, kept] : kept_) kept.sequence = 0;
   on_their_way_.clear();
   for (const std::string& id : removed_) expected_.insert(id);
   cursor_ = 0;
-  one_was_changing_ = complete_ = false;
+  one_was_changing_ = false;
+  rounds_ = 0;
 }
 
 void Schedules::written(std::uint64_t sequence) {

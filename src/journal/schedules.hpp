@@ -42,12 +42,12 @@ class Schedules {
     if (std::exchange(one_was_changing_, false)) return true;  // what was not read is not gone
     for (const std::string& id : expected_) remove(batch, id, kNobody);
     expected_.clear();
-    complete_ = true;
+    rounds_ = std::min(rounds_ + 1, kWholeRounds);
     return true;
   }
   // Of a tick whose task is being said: in the same batch, so that both survive or neither.
   void tick(Batch& batch, std::uint32_t row, std::int64_t planned_ns);
-  // A write failed: everything is said again.
+  // A write failed: everything is said again; a mark not before its tick's task.
   void doubt();
 
   // ---- files
@@ -56,7 +56,7 @@ class Schedules {
   // Says again what lies in this file or an older one, as long as `room()`; true when nothing does any more.
   template <class Room>
   bool again(Batch& batch, std::uint64_t sequence, const Room& room) {
-    if (!complete_) return false;
+    if (rounds_ < kWholeRounds) return false;
     for (std::uint32_t row = 0; row < said_.size(); ++row) {
       if (!said_[row].lies_in(sequence)) continue;
       if (!room()) return false;
@@ -69,6 +69,7 @@ class Schedules {
 
  private:
   static constexpr std::uint32_t kNobody = ~0u;
+  static constexpr int kWholeRounds = 2;
   static constexpr std::uint64_t kOnItsWay = ~std::uint64_t{0};
   struct Said {
     std::uint64_t word = 0;  // DefinitionWord; 0 = nothing was said
@@ -110,7 +111,7 @@ class Schedules {
   std::vector<std::uint32_t> on_their_way_;
   std::uint32_t cursor_ = 0;
   bool one_was_changing_ = false;  // and could not be read in this round
-  bool complete_ = false;          // each has been said
+  int rounds_ = 0;                 // since a doubt: of the first on each has been said, of the second its mark
 };
 
 }  // namespace stem::journal

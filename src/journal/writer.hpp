@@ -163,6 +163,9 @@ class Writer {
   bool held_ = false;        // until that is on disk, nothing is published
   bool rebuilding_ = false;  // until then, nothing is taken either
   bool broken_ = false;      // a write failed
+  // Looks up to this one belong to the last scan: until the ends that it saw are written, no file goes. It says runs
+  // again without the items that an older file says are over (after a failed write), and results anew.
+  std::uint64_t scanned_ = 0;
   std::int64_t retry_ns_ = 0;
   std::uint32_t scan_cursor_ = 0;
   std::uint32_t patrol_cursor_ = 0;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -56,6 +57,14 @@ class Host {
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     flush();
   }
+  // Gets over the n-th write from now, which fails: one of those that restore, when `opening`, or of the later ones.
+  void get_over(PowerStore& store, int n, PowerStore::Fault how, bool opening = false) {
+    store.fail_write(n, how);
+    for (int tries = 0; opening && !open(store, kLargeFiles).ok();) ASSERT_LT(++tries, 3);
+    for (int i = 0; i < 20; ++i) (void)writer->step(now_ns += 600'000'000);
+    store.fail_write(-1, PowerStore::Fault::kNone);
+    flush();
+  }
   // Until everything there is to say has been said, and is on disk.
   void flush() {
     for (int quiet = 0; quiet < 4;) {
@@ -89,6 +98,18 @@ class Host {
     const engine::EnqueueResult made = producer->enqueue(n.spec, now());
     EXPECT_EQ(made.status, EnqueueStatus::kOk) << engine::to_string(made.status);
     return made.id;
+  }
+  // Tasks first .. last, in runs.
+  std::vector<TaskId> put_runs(std::uint64_t first, std::uint64_t last) {
+    std::deque<test::Numbered> numbered;
+    for (std::uint64_t n = first; n <= last; ++n) numbered.emplace_back(queue, task, n);
+    std::vector<TaskSpec> specs;
+    for (const auto& n : numbered) specs.push_back(n.spec);
+    std::vector<TaskId> ids(specs.size());
+    std::size_t done = 0;
+    EXPECT_EQ(producer->enqueue_many(specs.data(), specs.size(), ids.data(), done, now()), EnqueueStatus::kOk);
+    EXPECT_NE(ids[0].item(), 0u) << "a run";
+    return ids;
   }
   // Claims one task; false when there is none.
   bool take(engine::Lease& lease, engine::TaskView& view) {

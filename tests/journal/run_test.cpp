@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <deque>
 #include <map>
 #include <set>
 
@@ -23,19 +22,6 @@ Numbers numbers(std::uint64_t first, std::uint64_t last) {
   Numbers all;
   for (std::uint64_t n = first; n <= last; ++n) all.push_back(n);
   return all;
-}
-
-// Tasks first .. last, in runs.
-std::vector<TaskId> put_runs(Host& host, std::uint64_t first, std::uint64_t last) {
-  std::deque<test::Numbered> numbered;
-  for (std::uint64_t n = first; n <= last; ++n) numbered.emplace_back(host.queue, host.task, n);
-  std::vector<TaskSpec> specs;
-  for (const auto& n : numbered) specs.push_back(n.spec);
-  std::vector<TaskId> ids(specs.size());
-  std::size_t done = 0;
-  EXPECT_EQ(host.producer->enqueue_many(specs.data(), specs.size(), ids.data(), done, now()), EnqueueStatus::kOk);
-  EXPECT_NE(ids[0].item(), 0u) << "a run";
-  return ids;
 }
 
 // Runs the next `count`, one after another; their numbers.
@@ -75,7 +61,7 @@ TEST(JournalRun, IsOneRecordAndComesBackAsItsTasks) {
   {
     Host host;
     host.must_open(store);
-    ids = put_runs(host, 1, 40);  // fifteen, fifteen, ten
+    ids = host.put_runs(1, 40);  // fifteen, fifteen, ten
     host.flush();
     const auto records = records_in(store);
     EXPECT_EQ(records.at(RecordType::kRun), 3);
@@ -105,7 +91,7 @@ TEST(JournalRun, ItsItemsThatAreOverStayOver) {
     PowerStore store;
     Host host;
     host.must_open(store);
-    put_runs(host, 1, 30);
+    host.put_runs(1, 30);
     host.flush();
     const Numbers ran = run_some(host, 4);
     ASSERT_EQ(ran.size(), 4u);
@@ -125,7 +111,7 @@ TEST(JournalRun, ARunThatIsOverLeavesNothing) {
   PowerStore store;
   Host host;
   host.must_open(store);
-  put_runs(host, 1, 30);
+  host.put_runs(1, 30);
   host.flush();
   EXPECT_EQ(run_some(host, 64).size(), 30u);
   host.flush();
@@ -143,7 +129,7 @@ TEST(JournalRun, AnItemThatMovedOutComesBackOnceWithItsFate) {
   {
     Host host;
     host.must_open(store);
-    put_runs(host, 1, 15);
+    host.put_runs(1, 15);
     host.flush();
     engine::Lease leases[15];
     engine::TaskView view;
@@ -216,7 +202,7 @@ TEST(JournalRun, AnItemOfTheSamePlaceInTheNextSegmentIsNotTakenForIt) {
   {
     Host host;
     host.must_open(store);
-    ids = put_runs(host, 1, 15);
+    ids = host.put_runs(1, 15);
     host.flush();
     fail_fourth(host);
     host.flush();
@@ -224,7 +210,7 @@ TEST(JournalRun, AnItemOfTheSamePlaceInTheNextSegmentIsNotTakenForIt) {
   for (const Image& image : {store.image(), with_moved_keys(store)}) {
     PowerStore disk(image);
     Host after(0, shm::Durability::kMemory);
-    ASSERT_EQ(put_runs(after, 101, 115)[3].handle, ids[3].handle);
+    ASSERT_EQ(after.put_runs(101, 115)[3].handle, ids[3].handle);
     after.must_open(disk);
     fail_fourth(after);
     const auto alive = after.alive();
@@ -240,7 +226,7 @@ TEST(JournalRun, AnItemThatMovedOutAndEndedBetweenTwoLooksIsOver) {
   PowerStore store;
   Host host;
   host.must_open(store);
-  put_runs(host, 1, 15);
+  host.put_runs(1, 15);
   host.flush();
   engine::Lease leases[15], copy;
   engine::TaskView view;
@@ -283,7 +269,7 @@ TEST(JournalRun, PowerIsLostUnderLoad) {
   for (int step = 0; step < 50; ++step) {
     if (random.below(2) == 0) {
       const std::uint64_t count = 4 + random.below(12);
-      put_runs(host, next, next + count - 1);
+      host.put_runs(next, next + count - 1);
       for (std::uint64_t n = next; n < next + count; ++n) accepted_at[n] = shm::journal_position(*host.segment);
       next += count;
     }
@@ -339,7 +325,7 @@ TEST(JournalRun, RestoringIsKilledAtEveryWrite) {
   {
     Host host;
     host.must_open(store, kLargeFiles);
-    put_runs(host, 1, 3000);
+    host.put_runs(1, 3000);
     for (std::uint64_t n = 1; n <= 3000; ++n) all.insert(n);
     engine::Lease leases[30];
     engine::TaskView view;
@@ -356,12 +342,7 @@ TEST(JournalRun, RestoringIsKilledAtEveryWrite) {
   for (int n = 0; n < 8; ++n) {
     PowerStore disk(image);
     Host after(0, shm::Durability::kMemory);
-    disk.fail_write(n, PowerStore::Fault::kShort);
-    int tries = 0;
-    while (!after.open(disk, kLargeFiles).ok()) ASSERT_LT(++tries, 3);
-    for (int i = 0; i < 12; ++i) (void)after.writer->step(after.now_ns += 600'000'000);
-    disk.fail_write(-1, PowerStore::Fault::kNone);
-    after.flush();
+    after.get_over(disk, n, PowerStore::Fault::kShort, /*opening=*/true);
     EXPECT_EQ(after.alive(), all) << "write " << n;
     EXPECT_EQ(test::slots_in(*after.segment, shm::State::kWaiting), 0u);
     EXPECT_EQ(test::broken_invariants(*after.producer), "");
@@ -373,7 +354,7 @@ TEST(JournalRun, CompactionKeepsWhatIsLeftOfARun) {
   PowerStore store;
   Host host;
   host.must_open(store);
-  put_runs(host, 1, 15);
+  host.put_runs(1, 15);
   host.flush();
   engine::Lease leases[15];
   engine::TaskView view;
@@ -414,7 +395,7 @@ TEST(JournalRun, AFailedWriteForgetsNeitherItemsNorTheirEnds) {
     PowerStore store;
     Host host;
     host.must_open(store);
-    put_runs(host, 1, 30);
+    host.put_runs(1, 30);
     host.flush();
     const Numbers first = run_some(host, 5);
     store.fail_write(n, PowerStore::Fault::kError);

@@ -258,6 +258,36 @@ TEST(JournalWriter, QueuesInMemoryAreNotWritten) {
   EXPECT_EQ(shm::durability_of(*after.segment, after.queue), shm::Durability::kMemory);
 }
 
+// A queue that has no journal for a while: what waits in it all the time is there again when it has one, also when that it
+// was gone has not been said until then, for a write failed.
+TEST(JournalWriter, AQueueMayLeaveTheJournalAndComeBack) {
+  for (const bool said : {false, true}) {
+    PowerStore store;
+    Host host;
+    host.must_open(store);
+    host.put(1);
+    host.flush();
+    ASSERT_TRUE(engine::Control(*host.producer).set_durability(host.queue, shm::Durability::kMemory));
+    if (said) {
+      host.flush();
+    } else {
+      store.fail_write(0, PowerStore::Fault::kError);
+      for (bool failed = false; !failed;) failed = !host.writer->step(host.now_ns += 600'000'000).ok();
+      host.now_ns += 2 * kSecondNs;
+    }
+    ASSERT_TRUE(engine::Control(*host.producer).set_durability(host.queue, shm::Durability::kJournal));
+    host.flush();
+    for (const bool over : {false, true}) {
+      PowerStore copy(store.image());
+      Host after(0, shm::Durability::kMemory);
+      after.must_open(copy);
+      EXPECT_EQ(after.alive(), over ? std::multiset<std::uint64_t>{} : std::multiset<std::uint64_t>{1}) << said;
+      EXPECT_EQ(host.drain().size(), over ? 0u : 1u);
+      host.flush();
+    }
+  }
+}
+
 TEST(JournalWriter, MoreChangesThanABatchHoldsAreAllWritten) {
   PowerStore store;
   Host host;
@@ -473,12 +503,7 @@ TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
   for (int n = 0; n < 10; ++n) {
     PowerStore disk(image);
     Host after(0, shm::Durability::kMemory);
-    disk.fail_write(n, PowerStore::Fault::kShort);
-    int tries = 0;
-    while (!after.open(disk, kLargeFiles).ok()) ASSERT_LT(++tries, 3);
-    for (int i = 0; i < 12; ++i) (void)after.writer->step(after.now_ns += 600'000'000);
-    disk.fail_write(-1, PowerStore::Fault::kNone);
-    after.flush();
+    after.get_over(disk, n, PowerStore::Fault::kShort, /*opening=*/true);
     EXPECT_EQ(after.alive(), all) << "write " << n;
     for (const auto& [number, id] : ids) {  // also where a slot of a restore that failed has one's old id still
       const auto info = engine::Query(*after.producer).task(id);
