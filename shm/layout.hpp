@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 #include "base/histogram.hpp"
@@ -237,18 +238,58 @@ constexpr RowState row_state(std::uint64_t status) { return static_cast<RowState
 
 // What a participant was doing, written before each counted change: recovery tells from it whether the
 // change happened and whether it was counted.
-//   63..60 kind | 59..36 slot (24) | 35..0 generation (36)
 enum class OpKind : std::uint8_t {
   kNone = 0,
-  kPublish = 1,  // ALLOC of the participant -> anything
-  kSettle = 2,   // LEASED of the participant -> FREE or DEAD, in one change
-  kItem = 3,     // the bits of items of a run
-  kTake = 4,     // anything -> SETTLING or RETIRING of the participant, counted before it goes on
+  kPublish = 1,   // ALLOC of the participant -> anything
+  kSettle = 2,    // LEASED of the participant -> FREE or DONE, in one change
+  kItem = 3,      // the bits of items of a run
+  kTake = 4,      // anything -> SETTLING or RETIRING of the participant, counted before it goes on
+  kItemDone = 5,  // kItem, and who took the run from the participant has seen the bits
 };
-constexpr std::uint64_t op_word(OpKind kind, std::uint32_t slot, std::uint64_t generation) {
-  return static_cast<std::uint64_t>(kind) << 60 | std::uint64_t{slot} << 36 |
-         (generation & ((std::uint64_t{1} << 36) - 1));
-}
+
+// Names the change, and the grant under which it is made: whoever finds a later one knows that it was not.
+//   63..60 kind | 59..36 slot (24) | 35..24 grant, folded (^) with generation 35..24 | 23..0 low bits of the generation
+// Of items of a run it has 20 bits of the generation, as the mask word, and the number of the first of them: so no two
+// changes of one lease of a run have the same name.
+//   63..60 kind | 59..36 slot (24) | 35..32 number (4) | 31..20 grant | 19..0 low bits of the generation
+class OpWord {
+ public:
+  constexpr explicit OpWord(std::uint64_t bits) : bits_(bits) {}
+  constexpr OpWord(OpKind kind, std::uint32_t slot, ControlWord word)
+      : OpWord(kind, slot, word.generation(), word.grant()) {}
+  // `grant`: in the way of every task, where it is known to be the first.
+  constexpr OpWord(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t grant)
+      : bits_(static_cast<std::uint64_t>(kind) << kKindShift | std::uint64_t{slot} << kSlotShift |
+              (generation ^ std::uint64_t{grant} << kLifeBits)) {}
+  static constexpr OpWord of_items(std::uint32_t slot, ControlWord word, std::uint32_t items) {
+    return OpWord(static_cast<std::uint64_t>(OpKind::kItem) << kKindShift | std::uint64_t{slot} << kSlotShift |
+                  static_cast<std::uint64_t>((std::countr_zero(items) + 1) & 0xf) << kItemShift |
+                  std::uint64_t{word.grant()} << kItemLifeBits | (word.generation() & low(kItemLifeBits)));
+  }
+  constexpr std::uint64_t bits() const { return bits_; }
+  constexpr OpKind kind() const { return static_cast<OpKind>(bits_ >> kKindShift); }
+  constexpr std::uint32_t slot() const { return static_cast<std::uint32_t>(bits_ >> kSlotShift) & (kMaxSlots - 1); }
+  // Whether it is about the life of its slot that this word is of.
+  constexpr bool of_life(ControlWord word) const {
+    return ((bits_ ^ word.generation()) & low(is_of_items() ? kItemLifeBits : kLifeBits)) == 0;
+  }
+  // The grant under which it was made, in the life of this word.
+  constexpr std::uint32_t grant(ControlWord word) const {
+    const std::uint64_t at = is_of_items() ? bits_ >> kItemLifeBits : (bits_ ^ word.generation()) >> kLifeBits;
+    return static_cast<std::uint32_t>(at) & kMaxGrant;
+  }
+  constexpr bool of_lease(ControlWord word) const { return of_life(word) && grant(word) == word.grant(); }
+  // Of kItem: kItemDone.
+  constexpr OpWord done() const {
+    return OpWord((bits_ & low(kKindShift)) | static_cast<std::uint64_t>(OpKind::kItemDone) << kKindShift);
+  }
+
+ private:
+  static constexpr int kKindShift = 60, kSlotShift = 36, kLifeBits = 24, kItemShift = 32, kItemLifeBits = 20;
+  static constexpr std::uint64_t low(int bits) { return (std::uint64_t{1} << bits) - 1; }
+  constexpr bool is_of_items() const { return kind() == OpKind::kItem || kind() == OpKind::kItemDone; }
+  std::uint64_t bits_;
+};
 
 // What is counted with the change that RosterRow::op names.
 //   63..48 items of a run, as bits (16) | 47..32 how many (16) | 31..8 queue (24) | 7..0 Counter
@@ -309,7 +350,7 @@ struct alignas(kCacheLineBytes) RosterRow {
 
   // Life signs and the record of the moment. W: the participant alone. R: any.
   alignas(kCacheLineBytes) std::atomic<std::uint64_t> heartbeat;
-  std::atomic<std::uint64_t> op;          // op_word
+  std::atomic<std::uint64_t> op;          // OpWord. W: also whoever takes a lease from it
   std::atomic<std::uint64_t> op_count;    // the counter the change adds to, as it was before
   std::atomic<std::uint64_t> op_counter;  // see OpDetail
   std::atomic<std::uint64_t> current;     // the task being run: generation << 24 | slot; 0 = none

@@ -94,22 +94,26 @@ class Participant {
   void drop_reserve() noexcept;
 
   // ---- counted changes (see OpKind): begin_op, the CAS, count.
-  void begin_op(OpKind kind, std::uint32_t slot, std::uint64_t generation, std::uint32_t queue, Counter counter,
-                std::uint32_t how_many = 1, std::uint32_t items = 0) noexcept {
+  // `op`: of the word as the change finds it.
+  void begin_op(OpWord op, std::uint32_t queue, Counter counter, std::uint32_t how_many = 1,
+                std::uint32_t items = 0) noexcept {
     const CounterRow& row = counters(queue);
     // The slot first: killed half way, the rest of the record is of the previous change, but this slot has
     // not changed yet, so nothing is counted. (The other way round the previous change would be counted
     // twice.)
     // order(op.record): release; each word after the one before it, and the record complete before the
     // change that it announces (a recoverer reads it after the kernel has proved this thread dead).
-    row_->op.store(op_word(kind, slot, generation), std::memory_order_release);
+    row_->op.store(op.bits(), std::memory_order_release);
     row_->op_counter.store(OpDetail{items, how_many, queue, static_cast<std::uint32_t>(counter)}.pack(),
                            std::memory_order_release);
     row_->op_count.store(row.value[static_cast<int>(counter)].load(std::memory_order_relaxed),
                          std::memory_order_release);
   }
-  // The change was refused: nothing is to be counted.
-  void drop_op() noexcept { row_->op.store(0, std::memory_order_release); }
+  // The change was refused: nothing is to be counted; nor by what is left of this record, when the next is cut off half way.
+  void drop_op() noexcept {
+    row_->op.store(0, std::memory_order_release);
+    row_->op_count.store(~std::uint64_t{0}, std::memory_order_release);
+  }
   void count(std::uint32_t queue, Counter counter, std::uint64_t by = 1) noexcept {
     auto& value = counters(queue).value[static_cast<int>(counter)];
     value.store(value.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);

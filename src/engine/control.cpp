@@ -107,7 +107,7 @@ bool Control::cancel_waiting(std::uint32_t slot, ControlWord word, std::int64_t 
   const std::uint64_t known = known_handle(engine_, slot, word);
   const bool keep = (d.flags & shm::kKeepResult) != 0;
   const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
-  engine_.self().begin_op(shm::OpKind::kTake, slot, word.generation(), queue, Counter::kCancelled);
+  engine_.self().begin_op({shm::OpKind::kTake, slot, word}, queue, Counter::kCancelled);
   if (!d.control.change(word, retiring)) {
     engine_.self().drop_op();
     return false;

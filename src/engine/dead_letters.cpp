@@ -125,7 +125,7 @@ std::uint64_t DeadLetters::unique_key(const DeadLetter& letter) const noexcept {
 bool DeadLetters::purge(const DeadLetter& letter) noexcept {
   ControlWord word = letter.word;
   const ControlWord retiring = word.with(State::kRetiring, engine_.self().owner());
-  engine_.self().begin_op(shm::OpKind::kTake, letter.slot, word.generation(), letter.queue, Counter::kDeadPurged);
+  engine_.self().begin_op({shm::OpKind::kTake, letter.slot, word}, letter.queue, Counter::kDeadPurged);
   if (!segment_.descriptor(letter.slot).control.change(word, retiring)) {
     engine_.self().drop_op();
     return false;

@@ -449,7 +449,8 @@ class Engine {
 
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
                  std::int64_t now_ns) noexcept;
-  void forget_settle(const Lease& of_another) noexcept;
+  void void_settle(std::uint32_t slot, shm::ControlWord taken) noexcept;
+  void confirm_items(std::uint32_t slot, shm::ControlWord next, MaskWord mask) noexcept;
   void complete_op(std::uint32_t participant) noexcept;
   void wake_everyone() noexcept;
   void quarantine(const Lease& lease) noexcept;

@@ -167,7 +167,7 @@ bool Engine::make_visible(const TaskSpec& spec, const Filled& filled, std::int64
   const std::uint64_t handle = TaskId::make(1, filled.slot, filled.word.generation()).handle;
   if (events_.stepped(now_ns)) [[unlikely]]
     tell_enqueued(shm::EventKind::kPublishing, spec, handle, now_ns);
-  self_.begin_op(shm::OpKind::kPublish, filled.slot, filled.word.generation(), spec.queue, Counter::kEnqueued);
+  self_.begin_op({shm::OpKind::kPublish, filled.slot, filled.word.generation(), 0}, spec.queue, Counter::kEnqueued);
   ControlWord word = filled.word;
   const ControlWord next = filled.word.with(delayed ? State::kDelayed : State::kReady, 0);
   if (!segment_.descriptor(filled.slot).control.change(word, next)) return false;

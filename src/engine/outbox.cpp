@@ -61,7 +61,7 @@ bool Outbox::change(const Parcel& parcel, State to, Counter counter, ControlWord
   shm::Participant& self = engine_.self();
   ControlWord word = parcel.word;
   changed = word.with(to, self.owner());
-  self.begin_op(shm::OpKind::kTake, parcel.slot, word.generation(), queue, counter);
+  self.begin_op({shm::OpKind::kTake, parcel.slot, word}, queue, counter);
   if (!d.control.change(word, changed)) {
     self.drop_op();
     return false;

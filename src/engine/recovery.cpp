@@ -24,10 +24,29 @@ const char* signal_name(int signal) {
   return name == nullptr ? "an unknown signal" : name;
 }
 
-// True when the bits of these items of a run are set, or the run's life is over.
-bool items_are_over(const Descriptor& d, std::uint64_t generation, std::uint32_t items) {
-  const MaskWord mask(d.due.load(std::memory_order_acquire));
-  return !mask.of(generation) || (items & ~mask.over()) == 0;
+// Whether the change that a participant has on record was made. Its process is dead.
+bool has_happened(const Descriptor& d, shm::OpWord op, std::uint32_t items, std::uint32_t owner) {
+  const ControlWord word = d.control.load();
+  const State state = word.state();
+  switch (op.kind()) {
+    case shm::OpKind::kPublish: return !op.of_lease(word) || state != State::kAlloc || word.owner() != owner;
+    // It is counted before the slot goes on from there.
+    case shm::OpKind::kTake:
+      return op.of_lease(word) && word.owner() == owner && (state == State::kSettling || state == State::kRetiring);
+    // (1) another life: somebody ended it, and whoever takes a lease voids what its holder has on record (void_settle);
+    // (2) a later grant: it was taken; (3) the same: what it became is in its word.
+    case shm::OpKind::kSettle:
+      if (!op.of_life(word)) return true;
+      return op.of_lease(word) && (state == State::kFree || state == State::kDone || state == State::kRetiring);
+    // Under a later grant the bits may be another's: whoever gave it has looked before (confirm_items).
+    case shm::OpKind::kItem: {
+      const MaskWord mask(d.due.load(std::memory_order_acquire));
+      return op.of_life(word) && is_run(d) && mask.of(word.generation()) && mask.grant() == op.grant(word) &&
+             (items & ~mask.over()) == 0;
+    }
+    case shm::OpKind::kItemDone: return true;
+    default: return false;
+  }
 }
 
 // What this participant said of a run's items without having committed it.
@@ -43,20 +62,31 @@ std::string_view name_of(const shm::RosterRow& row) { return {row.name, ::strnle
 
 }  // namespace
 
-// A lease is being taken from its holder: if that was about to settle it, it did not.
-void Engine::forget_settle(const Lease& of_another) noexcept {
-  const std::uint32_t owner = of_another.word.owner();
+// A lease has been taken from its holder: what he was about to end by one change, he did not, and never will. Said at
+// once, for in the slot's next life nobody could tell.
+void Engine::void_settle(std::uint32_t slot, ControlWord taken) noexcept {
+  const std::uint32_t owner = taken.owner();
   if (owner == self_.owner() || owner == 0 || owner > segment_.geometry().participant_count) return;
-  shm::RosterRow& row = segment_.row(owner - 1);
-  const std::uint64_t generation = of_another.word.generation();
-  std::uint64_t op = shm::op_word(shm::OpKind::kSettle, of_another.slot, generation);
-  if (row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel)) return;
-  op = shm::op_word(shm::OpKind::kItem, of_another.slot, generation);
-  if (row.op.load(std::memory_order_acquire) != op) return;
-  if (items_are_over(segment_.descriptor(of_another.slot), generation,
-                     shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed)).items))
-    return;
-  row.op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
+  std::uint64_t op = shm::OpWord(shm::OpKind::kSettle, slot, taken).bits();
+  segment_.row(owner - 1).op.compare_exchange_strong(op, 0, std::memory_order_acq_rel);
+}
+
+// Items of a run whose bits stand in `mask` were ended by whoever said so under that grant; once a later one is given,
+// that cannot be read from the mask any more. So it is written to the record of who may not have counted it yet.
+void Engine::confirm_items(std::uint32_t slot, ControlWord next, MaskWord mask) noexcept {
+  if (!mask.of(next.generation())) return;
+  const std::uint32_t rows = segment_.rows_used();
+  for (std::uint32_t i = 0; i < rows; ++i) {
+    shm::RosterRow& row = segment_.row(i);
+    std::uint64_t bits = row.op.load(std::memory_order_acquire);
+    const shm::OpWord op(bits);
+    if (i == self_.index() || op.kind() != shm::OpKind::kItem || op.slot() != slot || !op.of_life(next) ||
+        op.grant(next) != mask.grant() || mask.grant() >= next.grant())
+      continue;
+    const std::uint32_t items = shm::OpDetail::unpack(row.op_counter.load(std::memory_order_acquire)).items;
+    if (items != 0 && (items & ~mask.over()) == 0)
+      row.op.compare_exchange_strong(bits, op.done().bits(), std::memory_order_acq_rel);
+  }
 }
 
 bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, LeaseEnd end,
@@ -68,7 +98,6 @@ bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t curre
       end != LeaseEnd::kStopped && (current & TaskId::kSlotLife) == TaskId::make(1, slot, word.generation()).handle;
   const std::uint32_t owner = word.owner() - 1;
   if (owner >= segment_.geometry().participant_count) return false;
-  forget_settle({slot, word});
   if (is_run(d)) {
     const std::uint32_t acked = acked_by(segment_.row(owner), slot, word.generation());
     const std::uint32_t running = started ? TaskId{1, current}.item() : 0;
@@ -219,31 +248,18 @@ void Engine::adopt(std::uint32_t slot, ControlWord word, std::int64_t now_ns) no
 // else writes its counters.
 void Engine::complete_op(std::uint32_t participant) noexcept {
   shm::RosterRow& row = segment_.row(participant);
-  const std::uint64_t op = row.op.load(std::memory_order_acquire);
-  const auto kind = static_cast<shm::OpKind>(op >> 60);
-  const auto slot = static_cast<std::uint32_t>(op >> 36) & (shm::kMaxSlots - 1);
-  const std::uint64_t generation = op & ((std::uint64_t{1} << 36) - 1);
+  const shm::OpWord op(row.op.load(std::memory_order_acquire));
   const auto detail = shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed));
-  const std::uint32_t queue = detail.queue;
-  const std::uint32_t counter = detail.counter;
-  if (kind == shm::OpKind::kNone || slot >= segment_.geometry().slot_count || counter >= shm::kCounterCount ||
-      queue >= shm::queue_total(segment_))
+  if (op.kind() == shm::OpKind::kNone || op.slot() >= segment_.geometry().slot_count ||
+      detail.counter >= shm::kCounterCount || detail.queue >= shm::queue_total(segment_))
     return;
-  shm::CounterRow& counters = segment_.counters(participant, queue);
+  shm::CounterRow& counters = segment_.counters(participant, detail.queue);
   if (!segment_.commit(segment_.offset_of(&counters), sizeof counters)) return;
-  if (counters.value[counter].load(std::memory_order_relaxed) != row.op_count.load(std::memory_order_relaxed)) return;
-  // Not counted. The change happened unless the slot still is as it was before.
-  const ControlWord word = segment_.descriptor(slot).control.load();
-  const State before = kind == shm::OpKind::kPublish ? State::kAlloc : State::kLeased;
-  bool happened = !(word.generation() == generation && word.state() == before && word.owner() == participant + 1);
-  if (kind == shm::OpKind::kTake)  // exact: it is counted before the slot goes on from there
-    happened = word.generation() == generation && word.owner() == participant + 1 &&
-               (word.state() == State::kSettling || word.state() == State::kRetiring);
-  if (kind == shm::OpKind::kItem)
-    happened = word.generation() != generation || items_are_over(segment_.descriptor(slot), generation, detail.items);
-  if (happened)
-    counters.value[counter].store(row.op_count.load(std::memory_order_relaxed) + detail.how_many,
-                                  std::memory_order_relaxed);
+  auto& counter = counters.value[detail.counter];
+  const std::uint64_t before = row.op_count.load(std::memory_order_relaxed);
+  if (counter.load(std::memory_order_relaxed) != before) return;  // it was counted
+  if (has_happened(segment_.descriptor(op.slot()), op, detail.items, participant + 1))
+    counter.store(before + detail.how_many, std::memory_order_relaxed);
   row.op.store(0, std::memory_order_release);
 }
 

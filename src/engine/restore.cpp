@@ -38,7 +38,8 @@ EnqueueResult Engine::restore(const RestoredTask& task, std::int64_t now_ns) noe
       return result;
     }
   }
-  self_.begin_op(shm::OpKind::kPublish, filled.slot, filled.word.generation(), task.spec.queue, Counter::kEnqueued);
+  self_.begin_op({shm::OpKind::kPublish, filled.slot, filled.word.generation(), 0}, task.spec.queue,
+                 Counter::kEnqueued);
   ControlWord word = filled.word;
   if (!d.control.change(word, waiting)) {
     result.status = EnqueueStatus::kDetached;
@@ -90,7 +91,7 @@ bool Engine::let_result_go(std::uint32_t slot, ControlWord waiting, std::uint32_
                           : kind == OutcomeKind::kCancelled ? Counter::kCancelled
                                                             : Counter::kExported;  // it failed elsewhere
   const ControlWord settling = waiting.with(State::kSettling, self_.owner());
-  self_.begin_op(shm::OpKind::kTake, slot, waiting.generation(), queue, counter);
+  self_.begin_op({shm::OpKind::kTake, slot, waiting}, queue, counter);
   ControlWord word = waiting;
   if (!d.control.change(word, settling)) {
     self_.drop_op();

@@ -129,7 +129,7 @@ EnqueueStatus Engine::enqueue_run(const TaskSpec* specs, std::uint32_t count, Ta
   };
   if (events_.stepped(now_ns)) [[unlikely]]
     tell_items(shm::EventKind::kPublishing);
-  self_.begin_op(shm::OpKind::kPublish, filled.slot, generation, queue, Counter::kEnqueued, count);
+  self_.begin_op({shm::OpKind::kPublish, filled.slot, filled.word.generation(), 0}, queue, Counter::kEnqueued, count);
   ControlWord word = filled.word;
   if (!d.control.change(word, filled.word.with(State::kReady, 0))) return EnqueueStatus::kDetached;
   self_.count(queue, Counter::kEnqueued, count);
@@ -158,11 +158,11 @@ std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
     const auto how_many = static_cast<std::uint32_t>(std::popcount(carried));
     const std::uint32_t queue = d.queue;
     if (carried != 0)
-      self_.begin_op(shm::OpKind::kItem, run.slot, run.word.generation(), queue, Counter::kSucceeded, how_many,
-                     carried);
+      self_.begin_op(shm::OpWord::of_items(run.slot, run.word, carried), queue, Counter::kSucceeded, how_many, carried);
     // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
     const MaskWord lifted(word.under(run.word.grant()).bits() | carried);
     if (d.due.compare_exchange_strong(bits, lifted.bits(), std::memory_order_acq_rel)) {
+      confirm_items(run.slot, run.word, word);
       if (carried != 0) {
         self_.count(queue, Counter::kSucceeded, how_many);
         note_change(queue, run.slot);
@@ -420,11 +420,11 @@ Settled Engine::commit_acks() noexcept {
   record_waits(r);
   bool ours = false;
   if (all && r.moved == 0) {
-    self_.begin_op(shm::OpKind::kSettle, slot, generation, r.queue, Counter::kSucceeded, how_many);
+    self_.begin_op({shm::OpKind::kSettle, slot, r.word}, r.queue, Counter::kSucceeded, how_many);
     ControlWord word = r.word;
     ours = d.control.change(word, word.with(State::kFree, 0));  // the block stays with the slot: kept_with()
   } else {
-    self_.begin_op(shm::OpKind::kItem, slot, generation, r.queue, Counter::kSucceeded, how_many, acked);
+    self_.begin_op(shm::OpWord::of_items(slot, r.word, acked), r.queue, Counter::kSucceeded, how_many, acked);
     std::uint64_t bits = d.due.load(std::memory_order_acquire);
     do {
       const MaskWord word(bits);
@@ -460,7 +460,8 @@ Settled Engine::commit_acks() noexcept {
 }
 
 Settled Engine::settle_item(const Lease& lease, const TaskView& task, Counter counter, std::int64_t now_ns) noexcept {
-  self_.begin_op(shm::OpKind::kItem, lease.slot, lease.word.generation(), task.queue, counter, 1, item_bit(lease.item));
+  self_.begin_op(shm::OpWord::of_items(lease.slot, lease.word, item_bit(lease.item)), task.queue, counter, 1,
+                 item_bit(lease.item));
   bool last = false;
   if (!mark_item(lease, /*moved=*/false, last)) {
     self_.drop_op();
@@ -644,7 +645,9 @@ bool Engine::redeliver_run(std::uint32_t slot, ControlWord word, std::uint32_t a
   const ControlWord mine = ready.with(State::kLeased, self_.owner());
   self_.row().held[held_next_++ % shm::kHeldSlots].store(slot + 1, std::memory_order_relaxed);
   if (carried != 0 && !carry_over(slot, word, carried)) return false;
+  confirm_items(slot, ready, MaskWord(d.due.load(std::memory_order_acquire)));
   if (!d.control.change(expected, ready)) return false;
+  void_settle(slot, word);
   count_redelivered(queue, end, static_cast<std::uint64_t>(std::popcount(pending)));
   const LostLease lost{queue, name, 0, static_cast<std::uint32_t>(std::popcount(pending)), end, crashed_item != 0};
   tell_lost(slot, word, crashed_item, lost, now_ns);

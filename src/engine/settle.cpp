@@ -100,7 +100,7 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
   const bool obligations = (task.flags & shm::kHasObligations) != 0;
   if (!keep && !obligations && task.payload.data() == task.inline_copy && word.grant() == 0) [[likely]] {
     // Nothing to keep and nothing to free: one change ends the task and frees the slot.
-    self_.begin_op(shm::OpKind::kSettle, lease.slot, word.generation(), task.queue, counter);
+    self_.begin_op({shm::OpKind::kSettle, lease.slot, word.generation(), 0}, task.queue, counter);
     if (!d.control.change(word, word.with(State::kFree, 0))) {
       self_.drop_op();
       return fenced(task, now_ns);
@@ -132,12 +132,12 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
   const bool at_once = keep && !obligations && word.owner() == self_.owner();
   const ControlWord next = at_once ? word.with(State::kDone, 0) : word.with(State::kSettling, self_.owner());
   const std::uint32_t payload = d.block;  // read before the change: afterwards the slot may live on
-  self_.begin_op(at_once ? shm::OpKind::kSettle : shm::OpKind::kTake, lease.slot, word.generation(), task.queue,
-                 counter);
+  self_.begin_op({at_once ? shm::OpKind::kSettle : shm::OpKind::kTake, lease.slot, word}, task.queue, counter);
   if (!d.control.change(word, next)) {
     self_.drop_op();
     return refuse_late(lease, task, now_ns);
   }
+  void_settle(lease.slot, lease.word);
   self_.count(task.queue, counter);
   if (previous != shm::kNoBlock && previous != block)
     blocks_.give_back(previous, lease.slot, next.generation(), shm::BlockKind::kResult);
@@ -259,6 +259,7 @@ bool Engine::make_runnable(std::uint32_t slot, ControlWord from, ControlWord nex
   const std::uint32_t queue = d.queue;
   const std::uint32_t priority = d.priority;
   if (!d.control.change(from, next)) return false;
+  void_settle(slot, from);
   if (queue >= segment_.geometry().queue_count || priority >= shm::kPriorities) return true;
   note_change(queue, slot);
   if (delayed) {
@@ -279,7 +280,6 @@ Settled Engine::fail(const Lease& lease, const TaskView& task, const Failure& fa
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
     return fail(single, own, failure, delay_ns, now_ns, retried);
   }
-  forget_settle(lease);
   shm::Tally tally = task.tally;
   ++tally.attempts;
   tally.rate_paid = false;
@@ -331,7 +331,6 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
     if (!move_out(lease, task, task.tally, single) || !view(single, own)) return Settled::kFenced;
     return bury(single, own, reason, failure, now_ns);
   }
-  forget_settle(lease);
   shm::Tally tally = task.tally;
   ++tally.attempts;
   auto& cell = segment_.descriptor(lease.slot).outcome;
@@ -342,27 +341,22 @@ Settled Engine::bury(const Lease& lease, const TaskView& task, DeadReason reason
   if (!write_outcome(lease.slot, lease.word, OutcomeKind::kFailed, block))
     return refuse_late(lease, task, now_ns, block);
   ControlWord word = lease.word;
-  // Another's lease (of a child that died or overran its limit) is taken over first: that we did so can be read
-  // from the word, whoever else may be burying it; who died with his own lease before its one change cannot have
-  // made it.
-  const bool obligations = (task.flags & shm::kHasObligations) != 0 || lease.word.owner() != self_.owner();
-  const ControlWord next = obligations ? word.with(State::kSettling, self_.owner()) : word.with(State::kDead, 0);
-  self_.begin_op(obligations ? shm::OpKind::kTake : shm::OpKind::kSettle, lease.slot, word.generation(), task.queue,
-                 Counter::kDeadAdded);
+  // By way of settling, also without obligations: the lease may be another's (of a child that died or overran its
+  // limit), and who of us made the change, if we are killed before we count it, can be read from the word alone.
+  const ControlWord next = word.with(State::kSettling, self_.owner());
+  self_.begin_op({shm::OpKind::kTake, lease.slot, word}, task.queue, Counter::kDeadAdded);
   if (!segment_.descriptor(lease.slot).control.change(word, next)) {
     self_.drop_op();
     return refuse_late(lease, task, now_ns);
   }
+  void_settle(lease.slot, lease.word);
   self_.count(task.queue, Counter::kDeadAdded);
   self_.count(task.queue, shm::counter_after(Counter::kDeadAddedFirst, static_cast<std::uint32_t>(reason) - 1));
   if (reason == DeadReason::kSignatureInvalid) self_.count(task.queue, Counter::kSignatureInvalid);
   if (handler_failed(reason)) count_failure(task);
   if (previous != shm::kNoBlock && previous != block)
     blocks_.give_back(previous, lease.slot, lease.word.generation(), shm::BlockKind::kResult);
-  if (obligations)
-    after_commit(lease.slot, next, now_ns);
-  else if (shm::anyone_awaits(segment_))
-    shm::wake_result_waiters(segment_, task.id.handle);
+  after_commit(lease.slot, next, now_ns);
   note_change(task.queue, lease.slot);
   tell_failure(shm::EventKind::kFailed, task, static_cast<std::uint8_t>(reason), failure, 0, now_ns);
   if (may_have_waiters(task)) let_waiter_go(task, now_ns);

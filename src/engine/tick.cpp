@@ -44,7 +44,7 @@ TickResult Engine::fire_tick(const TaskSpec& spec, std::uint32_t row, std::int64
   result.enqueue.status = fill(proposal, now_ns, filled, result.enqueue);
   if (result.enqueue.status != EnqueueStatus::kOk) return result;
 
-  self_.begin_op(shm::OpKind::kPublish, filled.slot, filled.word.generation(), spec.queue, Counter::kEnqueued);
+  self_.begin_op({shm::OpKind::kPublish, filled.slot, filled.word.generation(), 0}, spec.queue, Counter::kEnqueued);
   const ControlWord waiting = filled.word.with(State::kWaiting, 0);
   ControlWord word = filled.word;
   if (!segment_.descriptor(filled.slot).control.change(word, waiting)) {
@@ -129,7 +129,7 @@ void Engine::drop_tick(std::uint32_t slot, ControlWord waiting) noexcept {
   Descriptor& d = segment_.descriptor(slot);
   const std::uint32_t queue = d.queue;
   const ControlWord retiring = waiting.with(State::kRetiring, self_.owner());
-  self_.begin_op(shm::OpKind::kTake, slot, waiting.generation(), queue, Counter::kDropped);
+  self_.begin_op({shm::OpKind::kTake, slot, waiting}, queue, Counter::kDropped);
   ControlWord word = waiting;
   if (!d.control.change(word, retiring)) {
     self_.drop_op();

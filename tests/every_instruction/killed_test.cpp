@@ -10,9 +10,9 @@ class AtEveryChange : public ::testing::TestWithParam<Scenario> {
   // What happens to the stepped process at a change, and afterwards.
   using Fate = std::function<void(World&, Ledger&, test::SteppedChild&)>;
 
-  // The same work again and again, each time one change further.
-  void at_each(const Fate& fate) {
-    const std::uint64_t every = every_nth(GetParam().stride);
+  // The same work again and again, each time one change further; or `every` so many.
+  void at_each(const Fate& fate) { at_each(every_nth(GetParam().stride), fate); }
+  void at_each(std::uint64_t every, const Fate& fate) {
     std::uint64_t instructions = 0, changes = 0;
     bool more = true;
     for (std::uint64_t change = 1; more && !HasFailure(); change += every) {
@@ -78,6 +78,34 @@ TEST_P(AtEveryChange, StoppedAndContinuedAmongOthers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AtEveryChange, ::testing::ValuesIn(scenarios()),
+                         [](const auto& tested) { return std::string(tested.param.name); });
+
+// It never goes on: its lease is lost, its task over and its slot another's when it is killed. What it has on record
+// then may be the work of nobody. One change in a hundred is the one that matters, so hardly any is left out.
+class Ended : public AtEveryChange {};
+
+TEST_P(Ended, KilledWhereItStoodAmongOthers) {
+  at_each(every_nth(GetParam().stride > 25 ? 5 : 1), [](World& world, Ledger& ledger, test::SteppedChild& child) {
+    Successors successors(world);
+    successors.take_over_and_reuse();
+    child.kill();
+    successors.settle();
+    world.recover();
+    expect_all_accounted_for(world, ledger, /*killed=*/true, successors.ended());
+    EXPECT_EQ(test::unsettled(*world.self), "");
+  });
+}
+
+std::vector<Scenario> scenarios_that_end_tasks() {
+  std::vector<Scenario> some = scenarios();
+  std::erase_if(some, [](const Scenario& s) {
+    const std::string_view name = s.name;
+    return name != "Succeed" && name != "SucceedWithResult" && name != "Bury" && name != "WorkOnARun";
+  });
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Ended, ::testing::ValuesIn(scenarios_that_end_tasks()),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
 // The recoverer is stepped in its turn, over what a process killed at an instruction has left behind, and killed at

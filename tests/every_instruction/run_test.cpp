@@ -167,5 +167,35 @@ TEST_F(EveryInstruction, SweepOfARunWithItemsOverButNotCommitted) {
       });
 }
 
+// A run is another's, or over, by the time at which its first holder commits the ends that it has on record, or ends an
+// item by itself: each end is counted once.
+TEST_F(EveryInstruction, EndsOfARunThatWasLost) {
+  for (const bool over : {false, true})
+    for (const bool recorded : {false, true}) {
+      SCOPED_TRACE(std::string(over ? "over, " : "taken, ") + (recorded ? "recorded" : "by itself"));
+      everywhere([](World& w) { add_run(w, 1, 5); },
+                 [over, recorded](World& w, Attached& mine) {
+                   auto* second = new Lease;
+                   auto* view = new TaskView;
+                   start_each(w, mine, 8, [&](std::uint32_t i, const Lease& lease, TaskView& of) {
+                     if (i == 0 && recorded) (void)mine->succeed_later(lease, of, w.now);
+                     if (i == 1) *second = lease, *view = of;
+                   });
+                   auto* other = new Attached(test::must_attach("test", w.scratch.path()), shm::Role::kWorker);
+                   (void)(*other)->redeliver_held(mine.index(), w.now);
+                   start_each(w, *other, 8, [&](std::uint32_t, const Lease& lease, TaskView& of) {
+                     if (over) (void)(*other)->succeed(lease, of, {}, w.now);
+                   });
+                   return Work([&w, &mine, second, view, recorded] {
+                     if (recorded)
+                       (void)mine->commit_acks();
+                     else
+                       (void)mine->succeed(*second, *view, {}, w.now);
+                   });
+                 },
+                 [](World& w, bool) { expect_each_acknowledged_once(w, 5); });
+    }
+}
+
 }  // namespace
 }  // namespace stem::engine

@@ -93,6 +93,38 @@ TEST_F(EveryInstruction, ClaimAndSucceed) {
       });
 }
 
+// The lease is lost by the time at which the worker ends its task: what it has on record for that counts for nothing,
+// whatever has become of the task meanwhile.
+TEST_F(EveryInstruction, SucceedWithALeaseThatWasLost) {
+  enum class Meanwhile { kReady, kRuns, kOver, kDead };
+  for (const auto meanwhile : {Meanwhile::kReady, Meanwhile::kRuns, Meanwhile::kOver, Meanwhile::kDead}) {
+    SCOPED_TRACE(static_cast<int>(meanwhile));
+    everywhere([](World& w) { ASSERT_EQ(w.add(1), EnqueueStatus::kOk); },
+               [meanwhile](World& w, Attached& mine) {
+                 auto* lease = new Lease;
+                 auto* view = new TaskView;
+                 (void)mine->claim(w.queue, lease, 1, w.now);
+                 (void)(mine->view(*lease, *view) && mine->begin(*lease, *view, w.now) == Begin::kStart);
+                 auto* other = new Attached(test::must_attach("test", w.scratch.path()), shm::Role::kWorker);
+                 Lease theirs = *lease;
+                 TaskView same;
+                 if (meanwhile != Meanwhile::kDead) (void)(*other)->redeliver_held(mine.index(), w.now);
+                 if (meanwhile == Meanwhile::kRuns || meanwhile == Meanwhile::kOver)
+                   (void)(*other)->claim(w.queue, &theirs, 1, w.now);
+                 if (meanwhile == Meanwhile::kOver && (*other)->view(theirs, same))
+                   (void)(*other)->succeed(theirs, same, {}, w.now);
+                 if (meanwhile == Meanwhile::kDead && (*other)->view(theirs, same))
+                   (void)(*other)->bury(theirs, same, DeadReason::kHardTimeLimit, {"kind", "message"}, w.now);
+                 return Work([&w, &mine, lease, view] { (void)mine->succeed(*lease, *view, {}, w.now); });
+               },
+               [meanwhile](World& w, bool) {
+                 (void)w.drain();
+                 EXPECT_EQ(w.count(Counter::kSucceeded), meanwhile == Meanwhile::kDead ? 0u : 1u);
+                 EXPECT_EQ(w.count(Counter::kDeadAdded), meanwhile == Meanwhile::kDead ? 1u : 0u);
+               });
+  }
+}
+
 TEST_F(EveryInstruction, SucceedWithBlocksResultAndLinks) {
   everywhere(
       [](World& w) {

@@ -46,7 +46,7 @@ const std::vector<Edge>& edges() {
        {{"shm/participant.cpp", "row.status.store(row_status(incarnation, RowState::kLive)"}}},
       {"op.record",
        "ProducerDies",
-       {{"shm/participant.hpp", "row_->op.store(op_word("},
+       {{"shm/participant.hpp", "row_->op.store(op.bits()"},
         {"shm/participant.hpp", "row_->op_counter.store("},
         {"shm/participant.hpp", "row_->op_count.store("}}},
       {"tagged.write", "", {}},

@@ -194,7 +194,35 @@ struct TwoRecover : World {
     const ControlWord word = descriptor(lease.slot).control.load();
     const bool there = word.state() == State::kReady, over = word.state() == State::kFree && word.grant() == 0;
     EXPLORE_CHECK(there != over, "the task is neither there nor over, or both");
-    // Not asked: whether it is counted. See "Not promised" in docs/reliability.md.
+    EXPLORE_CHECK(counted(Counter::kSucceeded) == (over ? 1 : 0), "the count is not true");
+  }
+  Lease lease;
+};
+
+// A worker's lease is taken by a signal, and the task ended by another; the worker ends it too, and is killed at any step.
+struct LateWorkerDies : World {
+  LateWorkerDies() : World(2) {}
+  bool mortal(int actor) const override { return actor == 0; }
+  void begin() override {
+    World::begin();
+    (void)enqueue(1, kFirst);
+    lease = claim(0);
+  }
+  void act(int actor) override {
+    TaskView task;
+    if (actor == 0) {
+      if (engine(0).view(lease, task)) (void)engine(0).succeed(lease, task, {}, kNow);
+      return;
+    }
+    (void)engine(1).redeliver_held(0, kNow);
+    const Lease mine = claim(1);
+    if (mine.slot != ~0u && engine(1).view(mine, task)) (void)engine(1).succeed(mine, task, {}, kNow);
+    await_end(0);
+    if (is_dead(0)) EXPLORE_CHECK(engine(1).sweep(0, kNow), "the dead one was not swept");
+  }
+  void end() override {
+    EXPLORE_CHECK(descriptor(lease.slot).control.load().state() == State::kFree, "the task is not over");
+    EXPLORE_CHECK(counted(Counter::kSucceeded) == 1, "the count is not true");
   }
   Lease lease;
 };
@@ -276,6 +304,42 @@ struct RunItemTwice : Run {
   }
 };
 
+// The worker is killed at any step, while a signal that may be wrong gives its run to a successor, who ends all of it.
+struct RunHolderDies : Run {
+  bool mortal(int actor) const override { return actor == 0; }
+  void end_all() {
+    Lease mine[kItems + 1];
+    const std::uint32_t n = engine(1).claim(0, mine, kItems, kNow);
+    for (std::uint32_t i = 0; i < n; ++i) {
+      TaskView task;
+      if (engine(1).view(mine[i], task)) (void)engine(1).succeed(mine[i], task, {}, kNow);
+    }
+  }
+  void act(int actor) override {
+    if (actor == 0) {
+      handle_first();
+      return;
+    }
+    (void)engine(1).redeliver_held(0, kNow);
+    end_all();
+    await_end(0);
+    if (is_dead(0)) EXPLORE_CHECK(engine(1).sweep(0, kNow), "the dead one was not swept");
+    end_all();
+  }
+  void end() override { EXPLORE_CHECK(counted(Counter::kSucceeded) == kItems, "the count is not true"); }
+};
+
+struct RunHolderDiesAtItems : RunHolderDies {
+  void settle(const TaskView& task) override { (void)engine(0).succeed(leases[0], task, {}, kNow); }
+};
+
+struct RunHolderDiesAtRecords : RunHolderDies {
+  void settle(const TaskView& task) override {
+    (void)engine(0).succeed_later(leases[0], task, kNow);
+    (void)engine(0).commit_acks();
+  }
+};
+
 // ---- unique keys
 
 // Two enqueue the same unique task: one of them has it.
@@ -335,9 +399,12 @@ void add_engine_scenes(std::vector<Scene>& to) {
   to.push_back({"ProducerDies", make_play<ProducerDies>});
   to.push_back({"WorkerDies", make_play<WorkerDies>});
   to.push_back({"TwoRecover", make_play<TwoRecover>});
+  to.push_back({"LateWorkerDies", make_play<LateWorkerDies>});
   to.push_back({"RunRecorded", make_play<RunRecorded>});
   to.push_back({"RunCommitted", make_play<RunCommitted>});
   to.push_back({"RunItemTwice", make_play<RunItemTwice>});
+  to.push_back({"RunHolderDiesAtItems", make_play<RunHolderDiesAtItems>});
+  to.push_back({"RunHolderDiesAtRecords", make_play<RunHolderDiesAtRecords>});
   to.push_back({"UniqueTwice", make_play<UniqueTwice>});
   to.push_back({"TickTwice", make_play<TickTwice>});
 }
