@@ -4,6 +4,7 @@
 
 #include "base/histogram.hpp"
 #include "base/random.hpp"
+#include "shm/former_rows.hpp"
 
 namespace stem::shm {
 namespace {
@@ -49,7 +50,7 @@ Layout make_layout(const Geometry& g) noexcept {
   l.blocks = take(g.block_bytes);
   l.schedules = take(sizeof(ScheduleTable) + kScheduleRows * sizeof(ScheduleRow));
   l.journal = take(mark_bytes(g.slot_count));
-  l.former = take(std::uint64_t{g.slot_count} * sizeof(FormerRow));
+  l.former = take(former_chunks(g.slot_count) * sizeof(FormerChunk));
   l.events = take(std::uint64_t{g.participant_count} * kEventCells * sizeof(EventCell));
   l.gateway = take(sizeof(GatewayFigures));
   l.total_bytes = at;
@@ -81,7 +82,7 @@ std::uint64_t layout_signature() noexcept {
   fold(kPriorities);
   fold(kInlineBytes);
   fold(kMarkLineSlots);
-  fold(sizeof(FormerRow));
+  fold(sizeof(FormerChunk));
   fold(kEventCells * sizeof(EventCell));
   fold(sizeof(GatewayFigures));
   fold(kInboxLog2);
