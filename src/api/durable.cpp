@@ -56,17 +56,19 @@ bool Producer::await_disk(std::uint64_t position) {
 }
 
 // False: the journal stopped before, and nobody knows.
-bool Producer::reaches_disk(TaskId last) {
+bool Producer::reaches_disk(std::span<const TaskId> ids) {
   shm::Segment& segment = engine_.segment();
-  // Another's task, whose unique key stood in the way of ours, he may not have marked yet.
+  // All of them: another's task, whose unique key stood in the way of ours, he may not have marked yet; and ours have no
+  // mark if their queue had no journal then.
   shm::JournalMarks marks(segment);
-  shm::note_for_journal(segment, marks, last.slot());
+  for (const TaskId id : ids.first(ids.size() - 1)) marks.set(id.slot());
+  shm::note_for_journal(segment, marks, ids.back().slot());
   return await_disk(shm::journal_position(segment));
 }
 
 std::unique_ptr<Error> Producer::await_holder(std::uint32_t queue, TaskId holder) {
   const shm::Segment& segment = engine_.segment();
-  if (shm::durability_of(segment, queue) != shm::Durability::kSync || reaches_disk(holder)) return nullptr;
+  if (shm::durability_of(segment, queue) != shm::Durability::kSync || reaches_disk({&holder, 1})) return nullptr;
   return boxed(not_durable(segment, queue,
                            "another task has the unique key, and the journal stopped taking records before it was "
                            "known to be on disk"));
@@ -80,7 +82,7 @@ std::unique_ptr<Error> Producer::make_durable(std::uint32_t queue, std::span<con
     ahead_ += ids.size();
     return nullptr;
   }
-  if (reaches_disk(ids.back())) return nullptr;
+  if (reaches_disk(ids)) return nullptr;
   bool all_over = true;
   while (kept > 0) {  // from the last one on, so that what stays are the first
     bool taken_back = false;
@@ -97,6 +99,17 @@ std::unique_ptr<Error> Producer::make_durable(std::uint32_t queue, std::span<con
                                        "before the journal is written again may bring it back)"
                                      : "the journal stopped taking records; the task runs already, and "
                                        "whether it survives a power cut is not known"));
+}
+
+std::unique_ptr<Error> Producer::keep_up(std::uint32_t queue, std::span<const detail::Enqueued> made) {
+  const shm::Segment& segment = engine_.segment();
+  if (shm::durability_of(segment, queue) != shm::Durability::kSync || made.empty()) return nullptr;
+  std::vector<TaskId> ids;
+  for (const detail::Enqueued& one : made) ids.push_back(one.id);
+  if (reaches_disk(ids)) return nullptr;
+  return boxed(not_durable(segment, queue,
+                           "it became `sync` while these tasks were enqueued, and the journal stopped taking records "
+                           "before they were known to be on disk"));
 }
 
 }  // namespace stem::api

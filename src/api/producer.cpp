@@ -196,6 +196,7 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
     if (auto good = prepare_call(resolver_, **resolved, options == nullptr ? none : *options, {}, moment(), call);
         !good)
       return boxed(good.error().within("task \"" + std::string(task.name) + "\""));
+    const bool sync = shm::durability_of(engine_.segment(), call.spec.queue) == shm::Durability::kSync;
     if (call.spec.extras == nullptr) {  // all alike and plain: one visit, hints pushed together
       call.spec.in_place = in_place;
       std::vector<engine::TaskSpec> specs(payloads.size(), call.spec);
@@ -225,7 +226,7 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
       ids[done] = enqueue_slowly(task, payloads[done], in_place, options, detached);
       if (ids[done].error) return std::move(ids[done].error);
     }
-    return nullptr;
+    return sync ? nullptr : keep_up(call.spec.queue, std::span(ids, done));
   });
 }
 

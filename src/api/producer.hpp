@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "api/call_options.hpp"
 #include "api/clock.hpp"
@@ -42,11 +43,14 @@ class Producer {
   // started it; `kept` says how many of the first ids were not.
   std::unique_ptr<Error> make_durable(std::uint32_t queue, std::span<const engine::TaskId> ids, std::size_t& kept);
 
+  // After a batch to a queue that was not `sync` when it began: it may have become so on the way.
+  std::unique_ptr<Error> keep_up(std::uint32_t queue, std::span<const detail::Enqueued> made);
+
  private:
   detail::Enqueued enqueue_slowly(const TaskInfo& task, BytesView payload, bool in_place, const EnqueueOptions* options,
                                   bool& detached);
   engine::EnqueueResult enqueue_waiting(const engine::TaskSpec& spec, const EnqueueOptions* options);
-  bool reaches_disk(engine::TaskId last);
+  bool reaches_disk(std::span<const engine::TaskId> ids);
   bool await_disk(std::uint64_t position);
   std::int64_t wait_limit_ns(std::uint32_t queue, const EnqueueOptions* options) const noexcept;
 
