@@ -144,6 +144,25 @@ TEST_F(FullSegment, SoDoBatches) {
   EXPECT_EQ(count(shm::Counter::kDropped), 10'000 - left.size());
 }
 
+// Nothing of the queue is there but what this very batch has brought: its runs are found once their hints are there.
+TEST_F(FullSegment, ABatchThatFillsItDropsItsOwnOldest) {
+  queue_ = test::must_queue(*segment_, "other");
+  (void)fill();
+  for (int i = 0; i < 2; ++i) {
+    auto task = start();
+    ASSERT_TRUE(task);
+    ASSERT_EQ(succeed(*task), Settled::kDone);
+  }
+  queue_ = test::must_queue(*segment_, "q");
+  limit(0, shm::Overflow::kDropOldest);
+  (void)put_many(0, 60);
+  const auto left = drain();
+  EXPECT_EQ(count(shm::Counter::kDropped), 60 - left.size());
+  ASSERT_FALSE(left.empty());
+  EXPECT_EQ(left.back(), 59u);
+  EXPECT_TRUE(std::is_sorted(left.begin(), left.end())) << "the oldest went";
+}
+
 TEST_F(FullSegment, AnotherQueuesTasksAreNotDropped) {
   (void)fill();
   queue_ = test::must_queue(*segment_, "other");

@@ -22,7 +22,7 @@ using worker::TaskContext;
 
 constexpr std::uint64_t kMiB = 1024 * 1024;
 
-std::string state_of(Fleet& fleet, engine::TaskId id) {
+std::string state_in(Fleet& fleet, engine::TaskId id) {
   const auto info = fleet.task(id);
   return info ? info->state_name : "gone";
 }
@@ -118,7 +118,7 @@ TEST(Handler, WhoseStackOverflowsIsACrashLikeAnother) {
   });
   fleet.start();
   const auto id = fleet.put("deep", "x", nullptr, /*max_retries=*/10);
-  ASSERT_TRUE(wait_until([&] { return state_of(fleet, id) == "dead"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state_in(fleet, id) == "dead"; }, kPatience));
   const auto failure = fleet.task(id)->failure;
   ASSERT_TRUE(failure);
   EXPECT_EQ(static_cast<engine::DeadReason>(failure->reason), engine::DeadReason::kPoisonPill);
@@ -136,7 +136,7 @@ TEST(Handler, ThatCallsExitDiesWithItsTaskAndNotTwice) {
   });
   fleet.start();
   const auto id = fleet.put("exit");
-  ASSERT_TRUE(wait_until([&] { return state_of(fleet, id) == "succeeded"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state_in(fleet, id) == "succeeded"; }, kPatience));
   EXPECT_EQ(fleet.notes(), (std::vector<std::string>{"attempt 0", "attempt 1"}));
   EXPECT_TRUE(wait_until([&] { return fleet.count(shm::Counter::kRedelivered) == 1u; }, kPatience));
   EXPECT_TRUE(wait_until([&] { return fleet.workers().size() == 1; }, kPatience));
@@ -161,7 +161,7 @@ TEST(Worker, ThatDumpsCoreIsRedeliveredBeforeTheDumpIsOver) {
   });
   fleet.start();
   const auto id = fleet.put("dump");
-  ASSERT_TRUE(wait_until([&] { return state_of(fleet, id) == "succeeded"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state_in(fleet, id) == "succeeded"; }, kPatience));
   const auto notes = fleet.notes();
   ASSERT_EQ(notes.size(), 2u);
   const auto at = [](const std::string& note) { return std::stoll(note.substr(note.find(' '))); };
@@ -181,7 +181,7 @@ TEST(Worker, CrashesInALoopAreStartedMoreAndMoreRarely) {
   const auto first = fleet.put("crash", "1", nullptr, 10);
   const auto second = fleet.put("crash", "2", nullptr, 10);
   ASSERT_TRUE(
-      wait_until([&] { return state_of(fleet, first) == "dead" && state_of(fleet, second) == "dead"; }, kPatience));
+      wait_until([&] { return state_in(fleet, first) == "dead" && state_in(fleet, second) == "dead"; }, kPatience));
   std::vector<std::int64_t> at;
   for (const std::string& note : fleet.notes()) at.push_back(std::stoll(note.substr(6)));
   ASSERT_EQ(at.size(), 6u);
@@ -208,9 +208,9 @@ TEST(Keeper, WhoIsKilledIsSucceededAndWhatWasDelayedStillRuns) {
   spec.keep_result = true;
   spec.due_ns = base::monotonic_ns() + 300'000'000;
   const auto id = one.engine().enqueue(spec, base::monotonic_ns()).id;
-  EXPECT_EQ(state_of(one, id), "delayed");
+  EXPECT_EQ(state_in(one, id), "delayed");
   one.supervisor().kill();
-  ASSERT_TRUE(wait_until([&] { return state_of(one, id) == "succeeded"; }, kPatience));
+  ASSERT_TRUE(wait_until([&] { return state_in(one, id) == "succeeded"; }, kPatience));
   EXPECT_NE(one.segment().header().keeper.load(), first);
   second.signal(SIGTERM);
   EXPECT_EQ(second.wait(), 0);
