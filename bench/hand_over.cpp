@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -13,7 +14,7 @@
 #include "bench/failure.hpp"
 #include "bench/floor.hpp"
 #include "bench/scene.hpp"
-#include "engine/due_lead.hpp"
+#include "engine/due_sleep.hpp"
 #include "engine/keeper.hpp"
 #include "engine/query.hpp"
 
@@ -70,8 +71,10 @@ void work(Seat& seat, Stage& stage, std::uint64_t tasks, Idle idle, Handler hand
     engine::Lease lease;
     if (!engine.has_hint(seat.queue())) {
       if (idle == Idle::kPark) {
-        if (rung) look_until(seat, engine::due_soon_ns(seat.segment(), base::monotonic_ns()));
-        if (rung && engine.has_hint(seat.queue())) continue;
+        if (std::exchange(rung, false)) {
+          look_until(seat, engine::due_soon_ns(seat.segment(), base::monotonic_ns()));
+          continue;
+        }
         engine.lanes().clear_marks(seat.queue());
         stage.asleep.fetch_add(1, std::memory_order_release);
         rung = shm::WakeReason::kRung == shm::sleep_for_work(seat.participant(), engine::kSecondNs / 10,
@@ -206,21 +209,19 @@ namespace {
 // Stands for the keeper and sleeps until its next due time, or until a producer rings, as the supervisor does.
 void keep(Seat& seat, Stage& stage) {
   engine::Keeper keeper(seat.engine());
-  engine::DueLead lead;
+  engine::DueSleep due_sleep(keeper, /*ahead=*/true);
   const auto& bell = seat.participant().row().doorbell;
   while (stage.stop.load(std::memory_order_relaxed) == 0) {
     const std::uint32_t seen = bell.load(std::memory_order_acquire);
-    const std::int64_t next_ns = keeper.step(base::monotonic_ns());
-    const std::int64_t left_ns = next_ns - base::monotonic_ns();
-    const bool due = next_ns == keeper.due_ns();
-    const std::int64_t lead_ns = due ? lead.before(left_ns) : 0;
-    if (left_ns > lead_ns) {
-      if (shm::park(seat.participant(), seen, left_ns - lead_ns)) continue;
-      lead.slept(base::monotonic_ns() - (next_ns - lead_ns));
-    }
-    if (!due) continue;
-    keeper.rouse();
-    while (bell.load(std::memory_order_acquire) == seen && base::monotonic_ns() < next_ns) cpu_relax();
+    due_sleep.until(
+        keeper.step(base::monotonic_ns()), base::monotonic_ns,
+        [&](std::int64_t until_ns) {
+          (void)shm::park(seat.participant(), seen, std::max<std::int64_t>(until_ns - base::monotonic_ns(), 1));
+        },
+        [&] {
+          cpu_relax();
+          return bell.load(std::memory_order_acquire) != seen;
+        });
   }
 }
 

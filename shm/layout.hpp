@@ -241,7 +241,7 @@ constexpr RowState row_state(std::uint64_t status) { return static_cast<RowState
 enum class OpKind : std::uint8_t {
   kNone = 0,
   kPublish = 1,   // ALLOC of the participant -> anything
-  kSettle = 2,    // LEASED of the participant -> FREE or DONE, in one change
+  kSettle = 2,    // LEASED of the participant -> FREE or DONE, in one change; DEAD when a replay came too late
   kItem = 3,      // the bits of items of a run
   kTake = 4,      // anything -> SETTLING or RETIRING of the participant, counted before it goes on
   kItemDone = 5,  // kItem, and who took the run from the participant has seen the bits

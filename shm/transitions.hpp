@@ -26,7 +26,7 @@ inline constexpr std::uint16_t kLegalNext[kStateCount] = {
                                bit(State::kSettling)),
     /* Leased   */
     static_cast<std::uint16_t>(bit(State::kFree) | bit(State::kReady) | bit(State::kDelayed) | bit(State::kSettling) |
-                               bit(State::kDone) | bit(State::kOutbox) | bit(State::kQuarantine)),
+                               bit(State::kDead) | bit(State::kDone) | bit(State::kOutbox) | bit(State::kQuarantine)),
     /* Settling */
     static_cast<std::uint16_t>(bit(State::kSettling) | bit(State::kDone) | bit(State::kFree) | bit(State::kDead)),
     /* Done     */ bit(State::kRetiring),

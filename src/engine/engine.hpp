@@ -188,7 +188,7 @@ class Engine {
   // that finds nothing, and leaves the marks alone, which each new task would have to set again.
   bool has_hint(std::uint32_t queue) noexcept {
     if (inbox_has_hints() || keeps_items_) return true;
-    return lanes_.has_hint(queue) && segment_.queue(queue).paused.load(std::memory_order_relaxed) == 0;
+    return segment_.queue(queue).paused.load(std::memory_order_relaxed) == 0 && lanes_.has_hint(queue);
   }
   // True when a queue may have something to claim. For who goes to sleep: a push that it does not see yet
   // sets the mark again and then looks for sleepers (`lanes().clear_marks()` first: marks outlive their hints).

@@ -103,6 +103,7 @@ std::int64_t Keeper::step(std::int64_t now_ns) noexcept {
   last_step_ns_ = now_ns;
   const auto share = static_cast<std::uint32_t>(used * static_cast<std::uint64_t>(elapsed) / kPassNs + 1);
   patrol(std::min(share, kStretch), now_ns);
+  drop_stale_due();
   publish_due();
   // A producer that saw the previous time did not ring; its hint came before this look.
   for (int look = 0; look < 4 && !delayed_.empty(); ++look) {
@@ -121,9 +122,20 @@ void Keeper::publish_due() noexcept {
 }
 
 void Keeper::rouse() noexcept {
-  if (heap_.empty() || !shm::anyone_sleeps(segment_)) return;
-  const std::uint32_t queue = segment_.descriptor(heap_.top().slot).queue;
-  if (queue < shm::queue_total(segment_)) shm::wake_workers(segment_, queue, 1);
+  if (heap_.empty() || due_ns() == roused_for_ns_) return;
+  roused_for_ns_ = due_ns();
+  const Due& next = heap_.top();
+  const Descriptor& d = segment_.descriptor(next.slot);
+  const std::uint32_t queue = d.queue;
+  // As every plain field of a slot: believed only if the word still stands.
+  if (d.control.load() != next.word || queue >= shm::queue_total(segment_)) return;
+  if (segment_.queue(queue).paused.load(std::memory_order_relaxed) == 0 && shm::anyone_sleeps(segment_))
+    shm::wake_workers(segment_, queue, 1);
+}
+
+// What was cancelled or put off is not waited for.
+void Keeper::drop_stale_due() noexcept {
+  while (!heap_.empty() && segment_.descriptor(heap_.top().slot).control.load() != heap_.top().word) heap_.pop();
 }
 
 void Keeper::note_delayed(std::uint32_t slot, ControlWord word) noexcept {

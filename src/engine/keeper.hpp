@@ -28,8 +28,9 @@ class Keeper {
   std::int64_t step(std::int64_t now_ns) noexcept;
 
   // The next due time that it knows; INT64_MAX for none. The one moment for which being late matters.
-  std::int64_t due_ns() const noexcept { return heap_.empty() ? INT64_MAX : heap_.top().at_ns; }
-  // Before its owner spins until due_ns(): rings a worker asleep that serves the task's queue (see due_soon_ns()).
+  std::int64_t due_ns() const noexcept { return heap_.empty() || !holding_ ? INT64_MAX : heap_.top().at_ns; }
+  // Before its owner spins until due_ns(): rings a worker asleep that serves the task's queue (see due_soon_ns()); once
+  // for each due time.
   void rouse() noexcept;
 
   std::uint64_t patrol_passes() const noexcept { return passes_; }
@@ -67,6 +68,7 @@ class Keeper {
   void watch_pulses(std::int64_t now_ns) noexcept;
   std::int64_t visibility_ns(std::uint32_t slot, shm::ControlWord word) noexcept;
   void publish_due() noexcept;
+  void drop_stale_due() noexcept;
   bool rival_is_silent(std::uint64_t holder, std::int64_t now_ns) noexcept;
   void patrol_owned(std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
   void bound_dead_letters() noexcept;
@@ -75,6 +77,7 @@ class Keeper {
   shm::Segment& segment_;
   bool holding_ = false;
   std::priority_queue<Due, std::vector<Due>, std::greater<>> heap_;
+  std::int64_t roused_for_ns_ = INT64_MAX;
   shm::Ring delayed_;
   std::vector<Pulse> pulses_;
   std::int64_t last_pulse_ns_ = 0;

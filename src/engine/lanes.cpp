@@ -167,7 +167,8 @@ bool Lanes::has_hint(std::uint32_t id) noexcept {
     const Ring* ring = oldest(id, priority);
     shm::HintCell cell;
     if (ring == nullptr || !ring->peek(ring->head(), cell)) continue;
-    fetch(cell.slot());  // its line comes while the caller reads the clock
+    if (cell.bits() != hinted_) fetch(cell.slot());  // its lines come while the caller reads the clock
+    hinted_ = cell.bits();
     return true;
   }
   return false;

@@ -67,6 +67,7 @@ class Lanes {
   std::vector<std::unique_ptr<Queue>> queues_;
   std::uint32_t last_id_ = ~0u;
   Queue* last_ = nullptr;
+  std::uint64_t hinted_ = 0;  // the hint that has_hint() saw last
   // A ring region that lost the race to be published, kept for the next growth.
   shm::RingRef spare_;
 };

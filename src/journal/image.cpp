@@ -401,6 +401,16 @@ std::optional<TaskImage> read_task(std::span<const std::byte> task, std::span<co
   return image;
 }
 
+std::int64_t enqueued_in(std::span<const std::byte> image, bool run) {
+  Cursor from(image);
+  TaskKey key;
+  TaskState state;
+  std::int64_t enqueued_ns = 0;  // the first word of either head
+  static_assert(offsetof(TaskHead, enqueued_ns) == 0 && offsetof(RunRecord, enqueued_ns) == 0);
+  if (!from.take(key) || (!run && !from.take(state)) || !from.take(enqueued_ns)) return 0;
+  return enqueued_ns;
+}
+
 std::optional<RunImage> read_run(std::span<const std::byte> run) {
   RunImage image;
   Cursor from(run);

@@ -64,6 +64,7 @@ struct RunImage {
   TaskImage item(std::uint32_t item) const;
 };
 // From the body of a kRun record, and of a kItems record. Empty when it makes no sense.
+std::int64_t enqueued_in(std::span<const std::byte> image, bool run);
 std::optional<RunImage> read_run(std::span<const std::byte> run);
 std::optional<std::uint32_t> read_items(std::span<const std::byte> items);
 // Whether the body of a kState record makes sense.

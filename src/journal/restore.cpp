@@ -156,8 +156,13 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
 }
 
 Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened) {
-  for (const Life& life : epoch.lives) {
-    if (!life.alive() || (life.run && dead)) continue;
+  // In the order in which they were enqueued: the journal has those of one interval by their slots.
+  std::vector<std::pair<std::int64_t, const Life*>> in_order;
+  for (const Life& life : epoch.lives)
+    if (life.alive() && !(life.run && dead)) in_order.emplace_back(enqueued_in(life.image, life.run), &life);
+  std::sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [enqueued_ns, lives] : in_order) {
+    const Life& life = *lives;
     const TaskKey key{id, life.slot, life.began};
     if (life.run) {
       if (auto restored = restore_run(key, epoch, life, opened); !restored.ok()) return restored;

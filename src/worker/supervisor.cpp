@@ -8,7 +8,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/spin_pause.hpp"
-#include "engine/due_lead.hpp"
+#include "engine/due_sleep.hpp"
 #include "engine/keeper.hpp"
 #include "journal/expect.hpp"
 #include "shm/names.hpp"
@@ -138,24 +138,16 @@ class Supervisor {
     return now_ns;
   }
 
-  // Ends its sleep ahead of a due time, and spins until then.
   void sleep_until(std::int64_t next_ns, std::uint32_t bell) {
     futexes_.clear();
     futexes_.add(self_.row().doorbell, bell);
     children_.watch(futexes_);
-    const std::int64_t left_ns = next_ns - base::monotonic_ns();
-    const bool due = next_ns == keeper_.due_ns();
-    const std::int64_t lead_ns = due ? lead_.before(left_ns) : 0;
-    if (left_ns > lead_ns) {
-      const std::int64_t until_ns = next_ns - lead_ns;
-      futexes_.wait_until(until_ns);
-      const std::int64_t late_ns = base::monotonic_ns() - until_ns;
-      if (late_ns < 0) return;  // something came first
-      lead_.slept(late_ns);
-    }
-    if (!due) return;
-    keeper_.rouse();
-    while (!futexes_.changed() && base::monotonic_ns() < next_ns) base::spin_pause();
+    due_sleep_.until(
+        next_ns, base::monotonic_ns, [this](std::int64_t until_ns) { futexes_.wait_until(until_ns); },
+        [this] {
+          base::spin_pause();
+          return futexes_.changed();
+        });
   }
 
   const WorkerOptions& options_;
@@ -163,13 +155,13 @@ class Supervisor {
   shm::Participant& self_;
   engine::Engine engine_;
   engine::Keeper keeper_;
+  engine::DueSleep due_sleep_{keeper_, allowed_cores().size() > 1};
   StopSignals signals_;
   JournalProcess journal_;
   Children children_;
   Autoscale autoscale_;
   std::vector<std::uint32_t> queues_;
   FutexSet futexes_;
-  engine::DueLead lead_;
   StopMode stop_ = StopMode::kNone;
   std::int64_t stop_since_ns_ = 0;
   bool paused_ = false;

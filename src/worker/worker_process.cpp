@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <thread>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/spin_pause.hpp"
-#include "engine/due_lead.hpp"
+#include "engine/due_sleep.hpp"
 #include "shm/doorbell.hpp"
 #include "shm/names.hpp"
 #include "worker/crash_handler.hpp"
@@ -95,7 +96,9 @@ void WorkerProcess::serve() {
   ExitReason reason = ExitReason::kNone;
   while ((reason = why_leave()) == ExitReason::kNone) {
     if (page_.paused.load(std::memory_order_acquire) != 0) {
-      (void)shm::sleep_for_work(*self_, kParkNs, [] { return false; });
+      // Not among those who sleep for work: a ring that it got would be missing to another.
+      const std::uint32_t bell = shm::prepare_sleep(*self_);
+      if (page_.paused.load(std::memory_order_acquire) != 0) (void)shm::park(*self_, bell, kParkNs);
       continue;
     }
     const std::uint32_t count = claim_some();
@@ -138,6 +141,7 @@ std::uint32_t WorkerProcess::claim_some() {
     if (!engine_->has_hint(queue)) continue;
     const std::uint32_t got = engine_->claim(queue, leases_, most, now);
     if (got == 0) continue;
+    rung_ = false;
     turn_ = at + 1;
     fruitless_ = 0;
     // More than we take: somebody who sleeps may have the rest.
@@ -169,9 +173,9 @@ void WorkerProcess::idle() {
 }
 
 // Rung without work: a delayed task is due, perhaps.
-std::int64_t WorkerProcess::spins_until() const {
+std::int64_t WorkerProcess::spins_until() {
   const std::int64_t now = base::monotonic_ns();
-  const bool may_be_due = rung_ && options_.spin_ns != 0;
+  const bool may_be_due = std::exchange(rung_, false) && options_.spin_ns != 0;
   return (may_be_due ? engine::due_soon_ns(*segment_, now) : now) + options_.spin_ns;
 }
 

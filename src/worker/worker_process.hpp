@@ -54,7 +54,7 @@ class WorkerProcess {
   void serve();
   std::uint32_t claim_some();
   void idle();
-  std::int64_t spins_until() const;
+  std::int64_t spins_until();
   void held_back();
   void run_batch(std::uint32_t count);
   std::int64_t run_one(const engine::Lease& lease, std::int64_t now_ns, bool last);
@@ -96,7 +96,7 @@ class WorkerProcess {
   Timing timing_;
   std::uint64_t tasks_run_ = 0;
   std::int64_t rss_checked_ns_ = 0;
-  bool rung_ = false;            // by whom the last sleep was ended
+  bool rung_ = false;            // somebody ended the last sleep, and nothing was found since
   std::uint32_t fruitless_ = 0;  // claims in a row that found nothing in a queue that seemed to have work
 };
 

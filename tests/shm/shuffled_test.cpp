@@ -18,8 +18,11 @@ TEST(Shuffled, GivesEachOnceByNoStrideThatCanBeLearnt) {
     });
     EXPECT_EQ(times, std::vector<int>(count, 1));
     if (count < 32) continue;  // a few have no room for an order
-    for (std::size_t i = 2; i < 32; ++i)
-      EXPECT_NE(order[i] - order[i - 1], order[i - 1] - order[i - 2]) << "a stride that can be learnt, at " << i;
+    for (std::size_t i = 3; i < 32; ++i) {
+      const std::uint64_t stride = order[i] - order[i - 1];
+      EXPECT_NE(stride, order[i - 1] - order[i - 2]) << "a stride that can be learnt, at " << i;
+      EXPECT_NE(stride, order[i - 2] - order[i - 3]) << "one of two in turn, at " << i;
+    }
   }
 }
 
