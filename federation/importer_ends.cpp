@@ -209,6 +209,10 @@ void Importer::refused_end(const Reply& reply) {
   if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved)
     return;
   if (reply.error == RedisError::kReadOnly) return redis_.drop("it became a replica");
+  if (reply.error == RedisError::kNoGroup) {  // somebody flushed the database; a host without room does not read of it
+    if (groups_made_) make_groups();
+    return;
+  }
   if (clocks_.now_ns >= tell_at_ns_)
     log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});
   tell_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 5;

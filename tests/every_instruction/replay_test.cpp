@@ -71,5 +71,34 @@ TEST_F(ReplayKilled, TheLetterIsATaskOrADeadLetter) {
   });
 }
 
+// It finds that another has the key, and is killed on its way back: then at worst both run, and neither is lost.
+TEST(Replay, KilledWhileItLosesTheKeyItLosesNoTask) {
+  std::uint64_t points = 0, back = 0;
+  for (std::uint64_t stop = 0, more = 1; more > 0; ++stop) {
+    more = 0;
+    for (bool finished = false; !finished; ++points) {
+      ScratchDirectory scratch;
+      World world(test::must_create(smallest(scratch)), scratch);
+      make_letter(world);
+      test::SteppedChild child(
+          [&] { return replaying(world, *new Attached(test::must_attach("test", scratch.path()), shm::Role::kTool)); });
+      if (!child.step_to(*world.segment, stop) || add_unique(world, kRival) != EnqueueStatus::kOk) break;
+      SCOPED_TRACE("stopped after change " + std::to_string(stop) + ", killed " + std::to_string(more) + " later");
+      finished = !child.step_to(*world.segment, more++);
+      child.kill();
+      world.recover();
+      EXPECT_EQ(test::unsettled(*world.self), "");
+      const std::uint64_t dead = DeadLetters(*world.self).list({}).size();
+      back += dead == 1 && world.count(Counter::kDeadReplayed) > 0;
+      std::map<std::uint64_t, int> expected{{kRival, 1}};
+      if (dead == 0) expected.emplace(kLetter, 1);
+      ASSERT_EQ(world.drain(), expected);
+      EXPECT_EQ(test::unsettled(*world.self), "");
+    }
+  }
+  EXPECT_GT(back, 0u);
+  count_points(points, points);
+}
+
 }  // namespace
 }  // namespace stem::engine

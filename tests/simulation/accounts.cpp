@@ -45,6 +45,15 @@ void Accounts::started(std::uint64_t number, std::uint32_t host) {
   diary_.note("host {} starts task {} of host {}", host, number, static_cast<std::int32_t>(at(number).origin));
   ++at(number).starts;
   hold_key(number);
+  auto& running = running_[at(number).plan.concurrency_key];
+  running.insert(number);
+  if (limited_ && at(number).plan.concurrency_key != 0 && running.size() > kPlaces)
+    violation(fmt::format("task {} is one of {} that run with one key", number, running.size()));
+}
+
+void Accounts::failed(std::uint64_t number, std::uint32_t host) {
+  diary_.note("host {}: task {} has failed, and is tried again", host, number);
+  running_[at(number).plan.concurrency_key].erase(number);
 }
 
 void Accounts::hold_key(std::uint64_t number) {
@@ -56,6 +65,7 @@ void Accounts::hold_key(std::uint64_t number) {
 }
 
 void Accounts::give_key(std::uint64_t number) {
+  running_[at(number).plan.concurrency_key].erase(number);
   const auto held = key_holders_.find(at(number).plan.unique_key);
   if (held != key_holders_.end() && held->second == number) key_holders_.erase(held);
 }

@@ -27,8 +27,10 @@ struct Plan {
   std::uint8_t priority = 0;
   std::int64_t visibility_ns = 0;  // 0 = the default
   std::int64_t delay_ns = 0;
-  std::uint64_t unique_key = 0;  // 0 = none
+  std::uint64_t unique_key = 0;       // 0 = none
+  std::uint64_t concurrency_key = 0;  // 0 = none; else as many of it may run at once as kPlaces
 };
+inline constexpr std::uint32_t kPlaces = 2;
 
 struct TaskAccount {
   std::uint32_t origin = 0;  // host
@@ -63,8 +65,11 @@ class Accounts {
   void duplicate(std::uint64_t number);
   void refused(std::uint64_t number, std::uint32_t host);  // the engine there had given it to another
 
-  // Of tasks with one key one runs at a time; only then it is looked at.
+  void failed(std::uint64_t number, std::uint32_t host);  // and is tried again
+  // Of tasks with one unique key one runs at a time, and of those with one concurrency key kPlaces; only then it is
+  // looked at.
   void expect_exclusive_keys() { exclusive_keys_ = true; }
+  void expect_places() { limited_ = true; }
 
   // ---- what faults allow
   void host_lost(std::uint32_t host);
@@ -88,8 +93,9 @@ class Accounts {
   void give_key(std::uint64_t number);
 
   std::uint64_t ended_ = 0;
-  bool exclusive_keys_ = false;
-  std::map<std::uint64_t, std::uint64_t> key_holders_;  // from their first start to their end
+  bool exclusive_keys_ = false, limited_ = false;
+  std::map<std::uint64_t, std::set<std::uint64_t>> running_;  // by concurrency key
+  std::map<std::uint64_t, std::uint64_t> key_holders_;        // from their first start to their end
   std::vector<std::string> violations_;
 };
 

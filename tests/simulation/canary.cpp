@@ -19,7 +19,7 @@ using federation::ReplyHandler;
 constexpr std::string_view kNames[] = {
     "none",           "resend-unread",     "no-fence",    "let-go-unanswered", "acknowledge-early",
     "no-renewal",     "impatient-reclaim", "no-delete",   "no-result",         "settle-unasked",
-    "forget-pending", "promote-twice",     "key-unasked", "key-kept"};
+    "forget-pending", "promote-twice",     "key-unasked", "key-kept",          "places-unasked"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(kLastCanary) + 1);
 
 bool is_script(std::span<const std::string_view> argv, std::string_view script) {
@@ -110,6 +110,9 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
     case Canary::kKeyKept:
       if (is_script(argv, federation::kFreeUniqueScript)) return pretend(integer(1), std::move(handler));
       break;
+    case Canary::kPlacesUnasked:
+      if (is_script(argv, federation::kTakePlacesScript)) return take_unasked(argv, std::move(handler));
+      break;
     case Canary::kNone: break;
   }
   return to_.command(argv, std::move(handler), block_ns);
@@ -189,6 +192,15 @@ Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
   return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "", "1",
                       argv[8], argv[9], argv[10]},
                      std::move(handler));
+}
+
+// EVAL script 1 key host needs wants limit ttl turn
+Queued CanaryRedis::take_unasked(Argv argv, ReplyHandler handler) {
+  const std::int64_t wants = std::stoll(std::string(argv[6]));
+  return to_.command({"PING"}, [wants, handler = std::move(handler)](const Reply& reply) {
+    const Reply said[] = {integer(wants), integer(wants), integer(0)};
+    handler(reply.is_error() ? reply : array(said));
+  });
 }
 
 // EVAL script 2 stream key id ttl field...

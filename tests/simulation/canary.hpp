@@ -26,8 +26,9 @@ enum class Canary : std::uint8_t {
   kPromoteTwice,      // a delayed task comes to its lane and stays in the delayed set
   kKeyUnasked,        // a task with a unique key is appended whoever has the key
   kKeyKept,           // a task that ended keeps its unique key
+  kPlacesUnasked,     // a host takes as many places of a concurrency limit as it wants
 };
-inline constexpr Canary kLastCanary = Canary::kKeyKept;
+inline constexpr Canary kLastCanary = Canary::kPlacesUnasked;
 
 std::string_view to_string(Canary canary);
 // False when there is none of this name.
@@ -54,6 +55,7 @@ class CanaryRedis : public federation::Redis {
   federation::Queued settle_in_part(Argv argv, federation::ReplyHandler handler);
   federation::Queued forget_results(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_unasked(Argv argv, federation::ReplyHandler handler);
+  federation::Queued take_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued add_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued promote_twice(Argv argv, federation::ReplyHandler handler);
 

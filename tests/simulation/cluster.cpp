@@ -48,6 +48,7 @@ class Cluster {
   base::Random key_random_;  // apart: histories without unique keys are what they would be without it
   Climate climate_;
   federation::UniqueKeys unique_keys_ = federation::UniqueKeys::kOfHost;
+  bool shared_limits_ = false;
   Timeline time_;
   Diary diary_;
   Accounts accounts_;
@@ -97,6 +98,8 @@ void Cluster::make_hosts() {
   unique_keys_ = kKinds[key_random_.below(std::size(kKinds))];
   // A host that cannot ask, and be it at its start, runs them unasked, unless it was told to wait.
   if (unique_keys_ == federation::UniqueKeys::kFailClosed && climate_.once()) accounts_.expect_exclusive_keys();
+  shared_limits_ = key_random_.below(2) == 0;
+  if (shared_limits_ && climate_.once()) accounts_.expect_places();
   const bool local_first = random_.below(2) == 0;
   for (std::uint32_t i = 0; i < climate_.hosts; ++i) {
     HostOptions host;
@@ -107,6 +110,7 @@ void Cluster::make_hosts() {
     host.gateway.policy = local_first ? federation::Policy::kLocalFirst : federation::Policy::kGlobal;
     host.gateway.hold = random_.below(4) == 0 ? federation::Hold::kUntilDone : federation::Hold::kUntilReceived;
     host.gateway.unique_keys = unique_keys_;
+    host.gateway.shared_limits = shared_limits_;
     host.gateway.replicas = random_.below(4) == 0 ? 1 : 0;
     host.gateway.prefetch_multiplier = static_cast<std::uint32_t>(1 + random_.below(6));
     host.gateway.poll_ns = static_cast<std::int64_t>(1 + random_.below(30)) * kMillisecondNs;
@@ -131,6 +135,7 @@ Plan Cluster::draw_plan() {
     plan.unique_key = 1 + key_random_.below(4);
     plan.awaited = true;  // else nobody is told of a duplicate
   }
+  if (shared_limits_ && key_random_.below(3) == 0) plan.concurrency_key = 1 + key_random_.below(2);
   return plan;
 }
 
@@ -158,7 +163,7 @@ void Cluster::make_tasks(std::size_t index, const std::vector<Plan>& plans) {
 // A program of another kind that shares the queue: it writes into a lane, or into the delayed set.
 void Cluster::make_outside(const Plan& plan) {
   Plan own = plan;
-  own.unique_key = 0;  // such a program does not know them
+  own.unique_key = own.concurrency_key = 0;  // such a program does not know them
   const std::uint64_t number = accounts_.open(kOutside, own);
   diary_.note("task {} is made outside", number);
   send_outside(number);

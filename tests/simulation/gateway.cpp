@@ -9,6 +9,7 @@ namespace stem::simulation {
 namespace {
 
 constexpr std::int64_t kIdleNs = 50 * kMillisecondNs;
+constexpr std::int64_t kLimitsNs = 10 * kMillisecondNs;
 constexpr std::int64_t kTurnNs = 20 * kMicrosecondNs;  // what a turn takes
 
 }  // namespace
@@ -28,7 +29,7 @@ VirtualGateway::VirtualGateway(VirtualHost& host, VirtualServer& server, Timelin
   const auto touched = [this] { wake(kTurnNs); };
   redis_ = std::make_unique<VirtualConnection>(
       server, time, diary, seed + life * 4 + 1, client_name(), host.number(), host.stopped_,
-      VirtualConnection::Events{[this] { on_ready(); }, [this] { exporter_->on_lost(); }, touched});
+      VirtualConnection::Events{[this] { on_ready(); }, [this] { on_lost(); }, touched});
   reader_ = std::make_unique<VirtualConnection>(
       server, time, diary, seed + life * 4 + 2, client_name() + ":reader:0", host.number(), host.stopped_,
       VirtualConnection::Events{[this] { importer_->on_reader_ready(host_.clocks()); }, [] {}, touched});
@@ -51,6 +52,9 @@ VirtualGateway::VirtualGateway(VirtualHost& host, VirtualServer& server, Timelin
   imports.visibility_ms = options.visibility_ms;
   importer_ = std::make_unique<federation::Importer>(**self_, *seen_redis_, *seen_reader_, keys_, host.queue(),
                                                      std::move(imports));
+  if (options.shared_limits)
+    limits_ = std::make_unique<federation::LimitDesk>(**self_, *seen_redis_, keys_, transcript_->host(),
+                                                      std::vector<std::uint32_t>{host.queue()});
   exporter_->on_import([this](const engine::Lease& lease) { importer_->give_back(lease); });
 }
 
@@ -87,8 +91,14 @@ void VirtualGateway::fence_predecessors() {
       const std::string id(line.substr(3, line.find(' ') - 3));
       if (id != std::to_string(mine)) (void)seen_redis_->command({"CLIENT", "KILL", "ID", id}, [](const Reply&) {});
     }
+    if (limits_ != nullptr) limits_->on_ready();
     exporter_->on_ready(host_.clocks());
   });
+}
+
+void VirtualGateway::on_lost() {
+  if (limits_ != nullptr) limits_->on_lost();
+  exporter_->on_lost();
 }
 
 void VirtualGateway::on_ready() {
@@ -117,12 +127,14 @@ void VirtualGateway::turn() {
   self_->participant->beat();
   const Clocks clocks = host_.clocks();
   const std::int64_t keep_at_ns = keeper_->step(clocks.now_ns);
+  if (limits_ != nullptr) limits_->step(clocks);
   if ((*self_)->inbox_has_hints()) take_asked(clocks);
   const bool more = exporter_->step(clocks);
   bool in_hand = exporter_->awaited() > 0;
   in_hand = importer_->step(clocks) || in_hand;
   host_.look_for_work();
-  const std::int64_t longest_ns = in_hand ? options_.poll_ns : kIdleNs;
+  const bool limits = limits_ != nullptr && limits_->is_busy();
+  const std::int64_t longest_ns = in_hand ? options_.poll_ns : limits ? kLimitsNs : kIdleNs;
   wake(more ? kTurnNs : std::clamp<std::int64_t>(keep_at_ns - clocks.now_ns, kTurnNs, longest_ns));
 }
 

@@ -10,6 +10,7 @@
 #include "engine/keeper.hpp"
 #include "federation/exporter.hpp"
 #include "federation/importer.hpp"
+#include "federation/limit_desk.hpp"
 #include "tests/simulation/canary.hpp"
 #include "tests/simulation/connection.hpp"
 #include "tests/support/attached.hpp"
@@ -19,6 +20,7 @@ namespace stem::simulation {
 struct GatewayOptions {
   federation::Policy policy = federation::Policy::kGlobal;
   federation::Hold hold = federation::Hold::kUntilReceived;
+  bool shared_limits = false;
   federation::UniqueKeys unique_keys = federation::UniqueKeys::kOfHost;
   std::uint32_t replicas = 0;
   std::uint32_t prefetch_multiplier = 2;
@@ -52,6 +54,7 @@ class VirtualGateway {
   void fence_predecessors();
   void take_asked(const federation::Clocks& clocks);
   void on_ready();
+  void on_lost();
   void turn();
   std::string client_name() const { return "stem-gateway:" + transcript_->host(); }
 
@@ -66,6 +69,7 @@ class VirtualGateway {
   std::unique_ptr<CanaryRedis> seen_redis_, seen_reader_;
   std::unique_ptr<federation::Exporter> exporter_;
   std::unique_ptr<federation::Importer> importer_;
+  std::unique_ptr<federation::LimitDesk> limits_;  // nullptr: each host's own
   std::int64_t turn_at_ns_ = INT64_MAX;
   std::uint64_t turn_number_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

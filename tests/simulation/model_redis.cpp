@@ -47,6 +47,7 @@ const std::unordered_map<std::string_view, ModelRedis::Entry>& ModelRedis::comma
       {"ZSCORE", {&M::zscore, 3, false, false}},   {"ZCARD", {&M::zcard, 2, false, false}},
       {"ZREM", {&M::zrem, 3, true, false}},        {"ZRANGEBYSCORE", {&M::zrange_by_score, 4, false, false}},
       {"HSET", {&M::hset, 4, true, true}},         {"HGET", {&M::hget, 3, false, false}},
+      {"HGETALL", {&M::hgetall, 2, false, false}}, {"HDEL", {&M::hdel, 3, true, false}},
       {"PUBLISH", {&M::publish, 3, false, false}}, {"FLUSHALL", {&M::flush_all, 1, true, false}},
       {"XADD", {&M::xadd, 5, true, true}},         {"XLEN", {&M::xlen, 2, false, false}},
       {"XRANGE", {&M::xrange, 4, false, false}},   {"XDEL", {&M::xdel, 3, true, false}},

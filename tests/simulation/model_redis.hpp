@@ -89,6 +89,8 @@ class ModelRedis {
   OwnedReply zrange_by_score(Words);
   OwnedReply hset(Words);
   OwnedReply hget(Words);
+  OwnedReply hgetall(Words);
+  OwnedReply hdel(Words);
   OwnedReply publish(Words);
   OwnedReply flush_all(Words);
   // streams (model_redis.cpp)
@@ -121,6 +123,7 @@ class ModelRedis {
   OwnedReply results(Words keys, Words args);
   OwnedReply add_unique(Words keys, Words args);
   OwnedReply free_unique(Words keys, Words args);
+  OwnedReply take_places(Words keys, Words args);
   bool is_mine(std::string_view stream, std::string_view group, std::string_view consumer, std::string_view entry,
                OwnedReply& refused);
 

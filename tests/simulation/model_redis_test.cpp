@@ -102,7 +102,7 @@ class CommandMaker {
 
   Argv next() {
     using namespace federation;
-    switch (random_.below(42)) {
+    switch (random_.below(44)) {
       case 0:
       case 1:
       case 2:
@@ -205,6 +205,18 @@ class CommandMaker {
                 "id",
                 task()};
       case 40: return {"EVAL", std::string(kFreeUniqueScript), "1", one_of({"u", "u", "d"}), one_of({"a", "b"})};
+      case 42:
+      case 43:  // in one turn: the two clocks are not one
+        return {"EVAL",
+                std::string(kTakePlacesScript),
+                "1",
+                one_of({"p", "p", "p", "d"}),
+                consumer(),
+                one_of({"0", "1"}),
+                one_of({"0", "1", "2", "4"}),
+                one_of({"1", "3"}),
+                "100000",
+                "900000000000000"};
       case 41:
         return {
             "EVAL",   std::string(kSettleScript), "4", stream(), "d", result(), "u", group(), consumer(), id(), "{}",
@@ -215,7 +227,8 @@ class CommandMaker {
 
  private:
   Argv values() {
-    switch (random_.below(8)) {
+    switch (random_.below(9)) {
+      case 7: return {"HSET", "p", "c", one_of({"1 2 3", "x", "2 2 9000000000000000"})};
       case 0: return {"SET", result(), "text", "PX", "100000"};
       case 1: return {"GET", any()};
       case 2: return {"DEL", result()};

@@ -1,7 +1,8 @@
-// The scripts of federation/scripts.hpp, and those of limit_scripts.hpp about unique keys, told by their text. What each redis.call may answer with an error ends the
+// The scripts of federation/scripts.hpp, and of limit_scripts.hpp but the rates', told by their text. What each redis.call may answer with an error ends the
 // script there, with what it has done so far done: so it is here too.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -43,6 +44,7 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kResultsScript, &ModelRedis::results},
       {federation::kAddUniqueScript, &ModelRedis::add_unique},
       {federation::kFreeUniqueScript, &ModelRedis::free_unique},
+      {federation::kTakePlacesScript, &ModelRedis::take_places},
   };
   const auto keys = static_cast<std::size_t>(number(words[2]));
   for (const auto& [text, script] : scripts) {
@@ -279,6 +281,47 @@ OwnedReply ModelRedis::free_unique(Words keys, Words args) {
   const OwnedReply holder = call({"GET", keys[0]});
   if (holder.kind != federation::Reply::Kind::kString || holder.text != args[0]) return number_reply(0);
   return call({"DEL", keys[0]});
+}
+
+// The hash goes when nobody has anything of it for the TTL; no row is believed for longer, so it may stay here.
+OwnedReply ModelRedis::take_places(Words keys, Words args) {
+  const std::string host(args[0]);
+  const std::int64_t needs = number(args[1]), wants = number(args[2]), limit = number(args[3]), ttl = number(args[4]);
+  const OwnedReply rows = call({"HGETALL", keys[0]});
+  if (is_error(rows))
+    if (OwnedReply gone = call({"DEL", keys[0]}); is_error(gone)) return gone;
+  std::map<std::string, std::int64_t> wanting;
+  std::int64_t used = 0, unmet = 0;
+  for (std::size_t i = 0; i + 1 < rows.elements.size(); i += 2) {
+    const std::string& name = rows.elements[i].text;
+    if (name == host) continue;
+    unsigned long has = 0, want = 0, until_ms = 0;
+    int end = -1;
+    const std::string& row = rows.elements[i + 1].text;
+    (void)std::sscanf(row.c_str(), "%lu %lu %lu%n", &has, &want, &until_ms, &end);
+    const auto until = static_cast<std::int64_t>(until_ms);
+    if (end != static_cast<int>(row.size()) || until <= now_ms() || until > now_ms() + 2 * ttl) {
+      if (OwnedReply gone = call({"HDEL", keys[0], name}); is_error(gone)) return gone;
+      continue;
+    }
+    used += static_cast<std::int64_t>(has);
+    if (want > 0) wanting.emplace(name, want);
+    unmet += want > has;
+  }
+  if (wants > 0) wanting.emplace(host, wants);
+  const auto count = static_cast<std::int64_t>(wanting.size());
+  std::int64_t reserved = 0, i = 0;
+  for (const auto& [name, want] : wanting) {
+    const std::int64_t odd = (++i + now_ms() / number(args[5])) % count < limit % count ? 1 : 0;
+    if (name != host) reserved += std::min(want, limit / count + odd);
+  }
+  const std::int64_t share = std::max<std::int64_t>(0, std::min(wants, limit - reserved));
+  const std::int64_t granted = std::max(needs, std::min(share, limit - used));
+  const std::string row = fmt::format("{} {} {}", granted, wants, now_ms() + ttl);
+  const OwnedReply kept =
+      granted == 0 && wants == 0 ? call({"HDEL", keys[0], host}) : call({"HSET", keys[0], host, row});
+  if (is_error(kept)) return kept;
+  return list_reply({number_reply(granted), number_reply(share), number_reply(unmet)});
 }
 
 }  // namespace stem::simulation

@@ -215,6 +215,27 @@ OwnedReply ModelRedis::hget(Words words) {
   return field == hash->end() ? nil_reply() : text_reply(field->second);
 }
 
+OwnedReply ModelRedis::hgetall(Words words) {
+  bool wrong = false;
+  const Hash* hash = find<Hash>(words[1], wrong);
+  if (wrong) return wrong_type();
+  std::vector<OwnedReply> all;
+  if (hash != nullptr)
+    for (const auto& [field, text] : *hash) all.insert(all.end(), {text_reply(field), text_reply(text)});
+  return list_reply(std::move(all));
+}
+
+OwnedReply ModelRedis::hdel(Words words) {
+  bool wrong = false;
+  Hash* hash = find<Hash>(words[1], wrong);
+  if (wrong) return wrong_type();
+  std::int64_t gone = 0;
+  for (const std::string_view field : words.subspan(2))
+    gone += hash == nullptr ? 0 : static_cast<std::int64_t>(hash->erase(std::string(field)));
+  if (hash != nullptr && hash->empty()) values_.erase(values_.find(words[1]));
+  return number_reply(gone);
+}
+
 OwnedReply ModelRedis::publish(Words) { return number_reply(0); }
 
 OwnedReply ModelRedis::flush_all(Words) {

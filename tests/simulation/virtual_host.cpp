@@ -118,6 +118,12 @@ bool VirtualHost::enqueue(const Plan& plan) {
     extras.unique_everywhere = true;
     spec.extras = &extras;
   }
+  if (plan.concurrency_key != 0) {
+    extras.concurrency_key = plan.concurrency_key;
+    extras.concurrency_limit = kPlaces;
+    extras.limits_fail_closed = true;
+    spec.extras = &extras;
+  }
   const auto made = (*supervisor_)->enqueue(spec, now_ns());
   if (made.status == engine::EnqueueStatus::kDuplicate) {  // a task of this host has its key
     accounts_.at(number).plan.awaited = false;
@@ -146,7 +152,7 @@ void VirtualHost::enqueue_run(std::vector<Plan> plans) {
   for (Plan& plan : plans) {
     plan.awaited = false;
     plan.delay_ns = plan.visibility_ns = 0;
-    plan.unique_key = 0;
+    plan.unique_key = plan.concurrency_key = 0;
     plan.priority = plans.front().priority;
     numbers.push_back(open(plan));
     payloads.push_back(fmt::format("{{\"n\":{}}}", numbers.back()));
@@ -219,7 +225,8 @@ void VirtualHost::end(std::size_t index, std::uint64_t life) {
   } else if (task.plan.conduct == Conduct::kFailOnce && worker.view.tally.attempts == 0) {
     bool retried = false;
     settled = engine.fail(worker.lease, worker.view, {"hiccup", "once"}, 200 * kMillisecondNs, now_ns(), retried);
-    if (settled == engine::Settled::kDone && !retried) accounts_.buried(worker.number, options_.number);
+    if (settled == engine::Settled::kDone)
+      retried ? accounts_.failed(worker.number, options_.number) : accounts_.buried(worker.number, options_.number);
   } else {
     const std::string result = fmt::format("{{\"ran\":{}}}", worker.number);
     settled = engine.succeed(worker.lease, worker.view, std::as_bytes(std::span(result)), now_ns());
