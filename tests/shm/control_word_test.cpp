@@ -63,16 +63,16 @@ TEST(Transitions, TheTableIsThisListAndNothingElse) {
   using enum State;
   // Written down from the life of a task (docs/protocol.md), not from the table.
   const std::set<std::pair<State, State>> allowed = {
-      {kFree, kAlloc},       {kAlloc, kFree},        {kAlloc, kReady},       {kAlloc, kDelayed},
-      {kAlloc, kWaiting},    {kReady, kLeased},      {kReady, kRetiring},    {kDelayed, kReady},
-      {kDelayed, kRetiring}, {kWaiting, kReady},     {kWaiting, kRetiring},  {kWaiting, kSettling},
-      {kLeased, kFree},      {kLeased, kReady},      {kLeased, kDelayed},    {kLeased, kSettling},
-      {kLeased, kDone},      {kLeased, kQuarantine}, {kLeased, kOutbox},     {kSettling, kSettling},
-      {kSettling, kDone},    {kSettling, kFree},     {kSettling, kDead},     {kDone, kRetiring},
-      {kRetiring, kFree},    {kRetiring, kDone},     {kRetiring, kRetiring}, {kOutbox, kReady},
-      {kOutbox, kRetiring},  {kOutbox, kOutbox},     {kOutbox, kSettling},   {kOutbox, kQuarantine},
-      {kDead, kReady},       {kDead, kDelayed},      {kDead, kRetiring},     {kQuarantine, kRetiring},
-      {kWaiting, kDelayed},  {kWaiting, kDead},
+      {kFree, kAlloc},          {kAlloc, kFree},      {kAlloc, kReady},       {kAlloc, kDelayed},
+      {kAlloc, kWaiting},       {kReady, kLeased},    {kReady, kRetiring},    {kDelayed, kReady},
+      {kDelayed, kRetiring},    {kWaiting, kReady},   {kWaiting, kRetiring},  {kWaiting, kSettling},
+      {kLeased, kFree},         {kLeased, kReady},    {kLeased, kDelayed},    {kLeased, kSettling},
+      {kLeased, kDone},         {kLeased, kDead},     {kLeased, kQuarantine}, {kLeased, kOutbox},
+      {kSettling, kSettling},   {kSettling, kDone},   {kSettling, kFree},     {kSettling, kDead},
+      {kDone, kRetiring},       {kRetiring, kFree},   {kRetiring, kDone},     {kRetiring, kRetiring},
+      {kOutbox, kReady},        {kOutbox, kRetiring}, {kOutbox, kOutbox},     {kOutbox, kSettling},
+      {kOutbox, kQuarantine},   {kDead, kReady},      {kDead, kDelayed},      {kDead, kRetiring},
+      {kQuarantine, kRetiring}, {kWaiting, kDelayed}, {kWaiting, kDead},
   };
   for (int f = 0; f < kStateCount; ++f) {
     for (int t = 0; t < kStateCount; ++t) {
