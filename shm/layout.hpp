@@ -241,10 +241,11 @@ constexpr RowState row_state(std::uint64_t status) { return static_cast<RowState
 enum class OpKind : std::uint8_t {
   kNone = 0,
   kPublish = 1,   // ALLOC of the participant -> anything
-  kSettle = 2,    // LEASED of the participant -> FREE or DONE, in one change; DEAD when a replay came too late
+  kSettle = 2,    // LEASED of the participant -> FREE or DONE, in one change
   kItem = 3,      // the bits of items of a run
   kTake = 4,      // anything -> SETTLING or RETIRING of the participant, counted before it goes on
   kItemDone = 5,  // kItem, and who took the run from the participant has seen the bits
+  kUnreplay = 6,  // LEASED of the participant -> DEAD: a replay that came too late
 };
 
 // Names the change, and the grant under which it is made: whoever finds a later one knows that it was not.

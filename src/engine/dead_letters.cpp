@@ -99,7 +99,7 @@ bool DeadLetters::bury_again(const DeadLetter& letter, ControlWord live) noexcep
   ControlWord word = live;
   if (live.state() == State::kDelayed && !control.change(word, ready)) return false;
   if (word = ready; !control.change(word, leased)) return false;
-  self.begin_op({shm::OpKind::kSettle, letter.slot, leased}, letter.queue, Counter::kDeadAdded);
+  self.begin_op({shm::OpKind::kUnreplay, letter.slot, leased}, letter.queue, Counter::kDeadAdded);
   if (word = leased; !control.change(word, live.with(State::kDead, 0))) {
     self.drop_op();
     return false;

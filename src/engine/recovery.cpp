@@ -37,8 +37,8 @@ bool has_happened(const Descriptor& d, shm::OpWord op, std::uint32_t items, std:
     // (2) a later grant: it was taken; (3) the same: what it became is in its word.
     case shm::OpKind::kSettle:
       if (!op.of_life(word)) return true;
-      return op.of_lease(word) &&
-             (state == State::kFree || state == State::kDone || state == State::kDead || state == State::kRetiring);
+      return op.of_lease(word) && (state == State::kFree || state == State::kDone || state == State::kRetiring);
+    case shm::OpKind::kUnreplay: return op.of_lease(word) && state == State::kDead;
     // Under a later grant the bits may be another's: whoever gave it has looked before (confirm_items).
     case shm::OpKind::kItem: {
       const MaskWord mask(d.due.load(std::memory_order_acquire));
