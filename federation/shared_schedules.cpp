@@ -186,7 +186,10 @@ Result<void> SharedSchedules::send_tick(std::string_view id, std::string* token)
   const auto& parts = written->elements;  // token, stream, marker, fields
   if (parts.empty()) return {};
   if (token != nullptr) *token = parts[0].text;
-  if (parts.size() >= 5) {
+  const std::int64_t given = parse_wire_number(parts[0].text).value_or(-1);
+  if (given < 0 || given >= kNoTime) {  // no server's: nothing that could be sent by it
+    log::warn("a tick on its way makes no sense and is dropped", {{"schedule", std::string(id)}});
+  } else if (parts.size() >= 5) {
     std::vector<std::string_view> argv{"EVAL",        kSendTickScript, "2",        parts[1].text,
                                        parts[2].text, parts[0].text,   kTickKeptMs};
     for (std::size_t i = 3; i < parts.size(); ++i) argv.emplace_back(parts[i].text);

@@ -197,6 +197,11 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
         !good)
       return boxed(good.error().within("task \"" + std::string(task.name) + "\""));
     const bool sync = shm::durability_of(engine_.segment(), call.spec.queue) == shm::Durability::kSync;
+    // What was made before the queue became `sync` is on disk when it is said to be made, also where the rest failed.
+    const auto end = [&](std::unique_ptr<Error> because) {
+      auto lost = sync ? nullptr : keep_up(call.spec.queue, std::span(ids, done));
+      return lost ? std::move(lost) : std::move(because);
+    };
     if (call.spec.extras == nullptr) {  // all alike and plain: one visit, hints pushed together
       call.spec.in_place = in_place;
       std::vector<engine::TaskSpec> specs(payloads.size(), call.spec);
@@ -208,7 +213,7 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
       while (done < specs.size() && status == EnqueueStatus::kOk) {
         const std::size_t first = done;
         const std::size_t now = std::min(most, specs.size() - first);
-        if (auto refused = refuse_undurable(call.spec.queue, now)) return refused;
+        if (auto refused = refuse_undurable(call.spec.queue, now)) return end(std::move(refused));
         std::size_t now_done = 0;
         status = engine_.enqueue_many(specs.data() + first, now, made.data() + first, now_done, now_ns());
         for (std::size_t i = first; i < first + now_done; ++i) ids[i] = {made[i], false, nullptr};
@@ -218,15 +223,15 @@ std::unique_ptr<Error> Producer::enqueue_many(const TaskInfo& task, std::span<co
       }
       if (status != EnqueueStatus::kOk && status != EnqueueStatus::kFull) {
         detached = status == EnqueueStatus::kDetached;
-        return boxed(refusal(status, task, payloads[done].size()));
+        return end(boxed(refusal(status, task, payloads[done].size())));
       }
     }
     // One by one: what has extras of its own, and the rest of a batch that found the queue full.
     for (; done < payloads.size(); ++done) {
       ids[done] = enqueue_slowly(task, payloads[done], in_place, options, detached);
-      if (ids[done].error) return std::move(ids[done].error);
+      if (ids[done].error) return end(std::move(ids[done].error));
     }
-    return sync ? nullptr : keep_up(call.spec.queue, std::span(ids, done));
+    return end(nullptr);
   });
 }
 

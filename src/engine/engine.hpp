@@ -450,6 +450,7 @@ class Engine {
   bool bury_lost(std::uint32_t slot, shm::ControlWord word, const shm::Tally& tally, bool poison,
                  std::int64_t now_ns) noexcept;
   void void_settle(std::uint32_t slot, shm::ControlWord taken) noexcept;
+  bool counted(std::uint32_t participant, const shm::OpDetail& detail) noexcept;
   void confirm_items(std::uint32_t slot, shm::ControlWord next, MaskWord mask) noexcept;
   void complete_op(std::uint32_t participant) noexcept;
   void wake_everyone() noexcept;

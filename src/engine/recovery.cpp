@@ -84,10 +84,20 @@ void Engine::confirm_items(std::uint32_t slot, ControlWord next, MaskWord mask) 
     if (i == self_.index() || op.kind() != shm::OpKind::kItem || op.slot() != slot || !op.of_life(next) ||
         op.grant(next) != mask.grant() || mask.grant() >= next.grant())
       continue;
-    const std::uint32_t items = shm::OpDetail::unpack(row.op_counter.load(std::memory_order_acquire)).items;
-    if (items != 0 && (items & ~mask.over()) == 0)
+    // Stopped between the words of a record he has the detail of the change before it, which is counted.
+    const auto detail = shm::OpDetail::unpack(row.op_counter.load(std::memory_order_acquire));
+    if (detail.items != 0 && (detail.items & ~mask.over()) == 0 && !counted(i, detail))
       row.op.compare_exchange_strong(bits, op.done().bits(), std::memory_order_acq_rel);
   }
+}
+
+// Whether the change that a participant has on record is in its counters, or can be in none.
+bool Engine::counted(std::uint32_t participant, const shm::OpDetail& detail) noexcept {
+  if (detail.counter >= shm::kCounterCount || detail.queue >= shm::queue_total(segment_)) return true;
+  const shm::CounterRow& counters = segment_.counters(participant, detail.queue);
+  if (!segment_.commit(segment_.offset_of(&counters), sizeof counters)) return true;
+  return counters.value[detail.counter].load(std::memory_order_relaxed) !=
+         segment_.row(participant).op_count.load(std::memory_order_relaxed);
 }
 
 bool Engine::redeliver(std::uint32_t slot, ControlWord word, std::uint64_t current, LeaseEnd end,
@@ -251,16 +261,12 @@ void Engine::complete_op(std::uint32_t participant) noexcept {
   shm::RosterRow& row = segment_.row(participant);
   const shm::OpWord op(row.op.load(std::memory_order_acquire));
   const auto detail = shm::OpDetail::unpack(row.op_counter.load(std::memory_order_relaxed));
-  if (op.kind() == shm::OpKind::kNone || op.slot() >= segment_.geometry().slot_count ||
-      detail.counter >= shm::kCounterCount || detail.queue >= shm::queue_total(segment_))
+  if (op.kind() == shm::OpKind::kNone || op.slot() >= segment_.geometry().slot_count || counted(participant, detail))
     return;
-  shm::CounterRow& counters = segment_.counters(participant, detail.queue);
-  if (!segment_.commit(segment_.offset_of(&counters), sizeof counters)) return;
-  auto& counter = counters.value[detail.counter];
-  const std::uint64_t before = row.op_count.load(std::memory_order_relaxed);
-  if (counter.load(std::memory_order_relaxed) != before) return;  // it was counted
   if (has_happened(segment_.descriptor(op.slot()), op, detail.items, participant + 1))
-    counter.store(before + detail.how_many, std::memory_order_relaxed);
+    segment_.counters(participant, detail.queue)
+        .value[detail.counter]
+        .store(row.op_count.load(std::memory_order_relaxed) + detail.how_many, std::memory_order_relaxed);
   row.op.store(0, std::memory_order_release);
 }
 

@@ -159,10 +159,10 @@ std::uint32_t Engine::lift_mask(const Lease& run) noexcept {
     const std::uint32_t queue = d.queue;
     if (carried != 0)
       self_.begin_op(shm::OpWord::of_items(run.slot, run.word, carried), queue, Counter::kSucceeded, how_many, carried);
+    confirm_items(run.slot, run.word, word);  // before: a bit that is set meanwhile makes the change fail
     // order(run.mask): acq_rel; the linearization of "earlier holders of this run are refused".
     const MaskWord lifted(word.under(run.word.grant()).bits() | carried);
     if (d.due.compare_exchange_strong(bits, lifted.bits(), std::memory_order_acq_rel)) {
-      confirm_items(run.slot, run.word, word);
       if (carried != 0) {
         self_.count(queue, Counter::kSucceeded, how_many);
         note_change(queue, run.slot);

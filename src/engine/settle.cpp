@@ -98,7 +98,8 @@ Settled Engine::finish(const Lease& lease, const TaskView& task, OutcomeKind kin
   ControlWord word = lease.word;
   const bool keep = (task.flags & shm::kKeepResult) != 0;
   const bool obligations = (task.flags & shm::kHasObligations) != 0;
-  if (!keep && !obligations && task.payload.data() == task.inline_copy && word.grant() == 0) [[likely]] {
+  if (!keep && !obligations && task.payload.data() == task.inline_copy && word.grant() == 0 &&
+      word.owner() == self_.owner()) [[likely]] {
     // Nothing to keep and nothing to free: one change ends the task and frees the slot.
     self_.begin_op({shm::OpKind::kSettle, lease.slot, word.generation(), 0}, task.queue, counter);
     if (!d.control.change(word, word.with(State::kFree, 0))) {

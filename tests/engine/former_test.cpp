@@ -98,7 +98,7 @@ TEST_F(Former, AnIndexThatSomebodySpoiltIsNotBelieved) {
   remember(now, first, first);
   auto& chunk = *segment_->at<shm::FormerChunk>(segment_->layout().former);
   const std::uint64_t hash = shm::FormerChunk::hash_of(first.epoch, first.handle);
-  for (const std::uint32_t row : {0u, 1u, 4095u, 4096u, 8190u, 8191u}) {
+  for (const std::uint32_t row : {0u, 1u, now.slot(), 4095u, 4096u, 8190u, 8191u}) {
     for (auto* entry = chunk.bucket_of(hash); entry != chunk.bucket_of(hash) + shm::kFormerWays; ++entry)
       entry->store(shm::FormerEntry(hash, row).bits());
     const TaskId found = current_id(*segment_, first);
