@@ -15,16 +15,26 @@ namespace {
 constexpr std::int64_t kNoRoomNs = 2'000'000;         // the gateway has not read its inbox yet
 constexpr std::int64_t kBelievedNs = 60 * kSecondNs;  // no gateway says more at once
 
+// A task whose key is asked for. One from another host has its key, or came without one.
+bool asks_for_key(const TaskView& task) noexcept {
+  return task.has_extras && task.extras.unique_everywhere && task.extras.unique_key != 0 && task.extras.origin.empty();
+}
+
 }  // namespace
 
 void SharedKeys::share(std::uint32_t queue, std::int64_t until_ns, bool fail_closed) noexcept {
   const KeysShared keys{std::max<std::int64_t>(until_ns, 0), fail_closed, engine_.self().owner()};
-  segment_.queue(queue).keys_shared.store(keys.pack(), std::memory_order_relaxed);
+  auto& shared = segment_.queue(queue).keys_shared;
+  std::uint64_t was = shared.load(std::memory_order_relaxed);
+  // Another's word is that of the gateway after us: we were stopped for long.
+  if (KeysShared::unpack(was).gateway != keys.gateway) return;
+  (void)shared.compare_exchange_strong(was, keys.pack(), std::memory_order_relaxed);
 }
 
 void SharedKeys::begin_sharing(std::uint32_t queue, bool fail_closed) noexcept {
-  share(queue, KeysShared::unpack(segment_.queue(queue).keys_shared.load(std::memory_order_relaxed)).until_ns,
-        fail_closed);
+  auto& shared = segment_.queue(queue).keys_shared;
+  const std::int64_t until_ns = KeysShared::unpack(shared.load(std::memory_order_relaxed)).until_ns;
+  shared.store(KeysShared{until_ns, fail_closed, engine_.self().owner()}.pack(), std::memory_order_relaxed);
 }
 
 void SharedKeys::keep(std::uint32_t queue) noexcept {
@@ -45,7 +55,8 @@ std::uint32_t SharedKeys::take_asked(Parcel* into, std::uint32_t most, const std
     // What `word` can be: (1) put off in the life that was named, and for no longer than a task that was named: it is
     // ours. (2) put off for longer: it has run meanwhile, and is to run again later. (3) anything else: it has moved on.
     if (word.state() != State::kDelayed || (word.generation() & shm::HintCell::kTagMask) != cell.tag()) continue;
-    if (engine_.due_ns(cell.slot(), word) > now_ns + kKeyNamedNs || !wanted(d.queue)) continue;
+    const std::int64_t due_ns = engine_.due_ns(cell.slot(), word);
+    if (due_ns > now_ns + kKeyNamedNs || !wanted(d.queue) || is_run(d)) continue;
     // Killed in here, it is ready without a hint, which the patrol finds, or a lease that was never begun.
     const ControlWord ready = word.with(State::kReady, 0);
     if (!d.control.change(word, ready)) continue;
@@ -53,6 +64,13 @@ std::uint32_t SharedKeys::take_asked(Parcel* into, std::uint32_t most, const std
     word = ready;
     const ControlWord leased = ready.with(State::kLeased, engine_.self().owner());
     if (!d.control.change(word, leased)) continue;
+    // A name is anybody's word: what needs no key stays here, and is due when it was.
+    TaskView task;
+    if (!engine_.view({cell.slot(), leased}, task)) continue;
+    if (!asks_for_key(task)) {
+      (void)engine_.put_off(cell.slot(), leased, task.tally, due_ns);
+      continue;
+    }
     word = leased;
     const ControlWord out = leased.with(State::kOutbox, engine_.self().owner());
     if (d.control.change(word, out)) into[taken++] = {cell.slot(), out};
@@ -65,8 +83,7 @@ std::uint32_t SharedKeys::take_asked(Parcel* into, std::uint32_t most, const std
 
 // True when a task does not start now, because its unique key must be asked for first; `lost`: the lease was lost.
 bool Engine::awaits_key(const Lease& lease, const TaskView& task, std::int64_t now_ns, bool& lost) noexcept {
-  if (!task.has_extras || !task.extras.unique_everywhere || task.extras.unique_key == 0) return false;
-  if (!task.extras.origin.empty()) return false;  // it has its key, or came without one
+  if (!asks_for_key(task)) return false;
   if (task.extras.unique_for_ns != 0 && task.extras.unique_for_ns <= now_ns) return false;
   const auto keys = KeysShared::unpack(segment_.queue(task.queue).keys_shared.load(std::memory_order_relaxed));
   if (keys.gateway == 0 || keys.gateway > segment_.geometry().participant_count) return false;

@@ -19,7 +19,7 @@ class SharedKeys {
  public:
   explicit SharedKeys(Engine& engine) : engine_(engine), segment_(engine.segment()) {}
 
-  // Keys of this queue are asked for by us until then. After that its tasks start with a key of this host alone, or
+  // Keys of this queue are asked for by us until then; nothing once another gateway has begun. After that its tasks start with a key of this host alone, or
   // wait (`fail_closed`).
   void share(std::uint32_t queue, std::int64_t until_ns, bool fail_closed) noexcept;
   // The same, and nobody can be asked yet: unless a gateway before this one could a moment ago.

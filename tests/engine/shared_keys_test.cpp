@@ -1,6 +1,8 @@
 // Unique keys that hold on all hosts: no worker starts such a task before the gateway has asked for its key.
 #include "engine/shared_keys.hpp"
 
+#include <algorithm>
+
 #include "engine/outbox.hpp"
 #include "virtual_host.hpp"
 
@@ -9,7 +11,15 @@ namespace {
 
 class SharedKeysTest : public VirtualHost {
  protected:
-  SharedKeysTest() : keys_(*gateway_) { keys_.share(queue_, now_ + 2 * kSecondNs, false); }
+  SharedKeysTest() : keys_(*gateway_) {
+    keys_.begin_sharing(queue_, /*fail_closed=*/false);
+    keys_.share(queue_, now_ + 2 * kSecondNs, /*fail_closed=*/false);
+  }
+  shm::Ring inbox() {
+    return shm::Ring(
+        segment_->at<shm::RingHeader>(segment_->layout().inboxes + gateway_.index() * shm::ring_bytes(shm::kInboxLog2)),
+        shm::kInboxLog2);
+  }
 
   TaskId put_unique(std::uint64_t key, std::int64_t for_ns = 0) {
     return put(key, [&](TaskSpec& spec, TaskExtras& extras) {
@@ -130,12 +140,41 @@ TEST_F(SharedKeysTest, NonsenseInTheSegmentHoldsNobodyBack) {
     put_unique(++key);
     EXPECT_EQ(drain(), (std::vector<std::uint64_t>{key})) << std::hex << nonsense;
   }
-  shm::Ring inbox(
-      segment_->at<shm::RingHeader>(segment_->layout().inboxes + gateway_.index() * shm::ring_bytes(shm::kInboxLog2)),
-      shm::kInboxLog2);
-  EXPECT_TRUE(inbox.push(1, shm::kMaxSlots - 1));
-  EXPECT_TRUE(inbox.push(12345, 0));
+  EXPECT_TRUE(inbox().push(1, shm::kMaxSlots - 1));
+  EXPECT_TRUE(inbox().push(12345, 0));
   EXPECT_EQ(take_asked(), 0u);
+}
+
+TEST_F(SharedKeysTest, WhatNeedsNoKeyOfTheClusterStaysWhoeverNamesIt) {
+  const std::int64_t due_ns = now_ + 100 * kMillisecondNs;
+  const auto later = [&](TaskSpec& spec) { spec.due_ns = due_ns; };
+  const TaskId plain = put(1, [&](TaskSpec& spec, TaskExtras&) { later(spec); });
+  const TaskId local = put(2, [&](TaskSpec& spec, TaskExtras& extras) {
+    later(spec);
+    extras.unique_key = 2;
+  });
+  const TaskId import = put(3, [&](TaskSpec& spec, TaskExtras& extras) {
+    later(spec);
+    extras.unique_key = 3;
+    extras.unique_everywhere = true;
+    extras.origin = "elsewhere";
+  });
+  for (const TaskId id : {plain, local, import}) ASSERT_TRUE(inbox().push(id.generation(), id.slot()));
+  EXPECT_EQ(take_asked(), 0u);
+  EXPECT_TRUE(drain().empty()) << "not yet due";
+  pass(kSecondNs);
+  auto ran = drain();
+  std::sort(ran.begin(), ran.end());
+  EXPECT_EQ(ran, (std::vector<std::uint64_t>{1, 2, 3}));
+}
+
+TEST_F(SharedKeysTest, AGatewayThatWasStoppedLeavesItsSuccessorsWord) {
+  test::Attached next(segment_, shm::Role::kGateway);
+  SharedKeys(*next).begin_sharing(queue_, /*fail_closed=*/true);
+  keys_.share(queue_, now_ + 5 * kSecondNs, /*fail_closed=*/false);
+  const auto said = shm::KeysShared::unpack(segment_->queue(queue_).keys_shared.load());
+  EXPECT_EQ(said.gateway, next.index() + 1);
+  EXPECT_TRUE(said.fail_closed);
 }
 
 }  // namespace
