@@ -137,7 +137,6 @@ class Importer {
   void refused_end(const Reply& reply);
   Queued settle_one(int lane, std::string_view entry, const std::string& id, const std::string& unique,
                     std::string_view result, std::int64_t ttl_ms, std::string_view letter, ReplyHandler handler);
-  void free_unique(const std::string& id, const std::string& unique);
   void finish(Entry& entry);
   void fence(Entry& entry);
 

@@ -9,7 +9,6 @@
 #include "federation/ended_log.hpp"
 #include "federation/importer.hpp"
 #include "federation/json_text.hpp"
-#include "federation/limit_scripts.hpp"
 #include "federation/payload_text.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
@@ -70,7 +69,8 @@ bool Importer::read_end(Entry& entry, End& end) {
       end.letter_error = fmt::format("{{\"error\":{},\"attempt\":{}}}", error, end.attempt);
     }
   }
-  if (has_result(task) || !end.reason.empty() || !on_time(task)) append_json(end.result, status);
+  if (has_result(task) || !end.reason.empty() || !on_time(task) || !task.unique.empty())
+    append_json(end.result, status);
   return true;
 }
 
@@ -84,13 +84,13 @@ void Importer::tell_ends() {
     End end;
     if (!read_end(entry, end)) continue;
     task.ending = true;
-    if (!on_time(task) || !end.reason.empty()) {
+    // A unique key becomes free in the step that ends its task: between two steps the host may die, and then the key
+    // would be free while another takes the task over.
+    if (!on_time(task) || !end.reason.empty() || !task.unique.empty()) {
       settle_checked(end);
       if (!task.ending) break;
       continue;
     }
-    // Before the end, in order: with the end told and the key not freed, a new task with that key would be dropped.
-    if (!task.unique.empty()) free_unique(entry.first, task.unique);
     const int lane = task.lane;
     bytes[lane] += end.result.size();
     ends[lane].push_back(std::move(end));
@@ -143,7 +143,7 @@ void Importer::on_settled(const std::vector<Entry*>& entries, const Reply& reply
   }
 }
 
-// A dead letter, or a lease that may have been lost: Redis decides whether it still is ours.
+// A dead letter, a task with a unique key, or a lease that may have been lost: Redis decides whether it still is ours.
 void Importer::settle_checked(const End& end) {
   Entry& entry = *end.entry;
   std::string letter;
@@ -216,12 +216,6 @@ void Importer::refused_end(const Reply& reply) {
   if (clocks_.now_ns >= tell_at_ns_)
     log::warn("Redis refuses to hear how tasks ended", {{"queue", options_.queue}, {"error", reply.text}});
   tell_at_ns_ = clocks_.now_ns + kRefusedPauseNs / 5;
-}
-
-// A key that Redis does not hear of is free when its time is over.
-void Importer::free_unique(const std::string& id, const std::string& unique) {
-  const std::string key = keys_.unique(options_.queue, unique);
-  (void)redis_.command({"EVAL", kFreeUniqueScript, "1", key, id}, [](const Reply&) {});
 }
 
 void Importer::finish(Entry& entry) {

@@ -84,10 +84,4 @@ redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return entry
 )lua";
 
-// The task has ended: its key is free. KEYS unique key. ARGV task id.
-inline constexpr std::string_view kFreeUniqueScript = R"lua(
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
-)lua";
-
 }  // namespace stem::federation

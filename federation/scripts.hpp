@@ -67,7 +67,8 @@ return 1)lua";
 // Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without
 // asking, and with one word to Redis for all of them where it takes one. Of tasks that nobody waits for it keeps marks
 // alone, so that their host can learn that they have ended. Repeating it changes nothing but that they are marked twice.
-// KEYS stream, the log of the ended, results. ARGV group, for how many ms marks are kept, marks (may be empty), how many
+// A log that takes no mark (it is no stream, or its ids are used up) is begun anew: what is acknowledged above it has
+// happened whatever becomes of the rest. KEYS stream, the log of the ended, results. ARGV group, for how many ms marks are kept, marks (may be empty), how many
 // entries, the entries, for each result its text and TTL in ms.
 inline constexpr std::string_view kSettleManyScript = R"lua(
 local at = 4 + tonumber(ARGV[4])
@@ -79,7 +80,12 @@ for i = 3, #KEYS do
 end
 if ARGV[3] ~= '' then
   local kept_from = string.format('%.0f', redis.call('TIME')[1] * 1000 - ARGV[2])
-  redis.call('XADD', KEYS[2], 'MINID', '~', kept_from, '*', 'ended', ARGV[3])
+  local mark = {'XADD', KEYS[2], 'MINID', '~', kept_from, '*', 'ended', ARGV[3]}
+  local marked = redis.pcall(unpack(mark))
+  if type(marked) == 'table' and marked.err then
+    redis.call('DEL', KEYS[2])
+    redis.call(unpack(mark))
+  end
   redis.call('PEXPIRE', KEYS[2], ARGV[2])
 end
 return at)lua";

@@ -99,6 +99,22 @@ class ImporterTest : public ::testing::Test {
   std::unique_ptr<Importer> importer;
 };
 
+// Killed between two commands, its key would be free and the task another's to take over.
+TEST_F(ImporterTest, AUniqueKeyIsFreedInTheStepThatEndsItsTask) {
+  begin();
+  Fields unique = task("some");
+  unique.insert(unique.end(), {"meta", R"({"stem.uniqueKey":"00000000000000aa"})"});
+  ASSERT_TRUE(give("1-0", unique));
+  EXPECT_EQ(run_all(), 1);
+  step();
+  std::vector<const ScriptedRedis::Sent*> with_key;
+  for (const auto& sent : redis.sent)
+    if (names(sent, keys.unique("q", "00000000000000aa"))) with_key.push_back(&sent);
+  ASSERT_EQ(with_key.size(), 1u);
+  EXPECT_TRUE(names(*with_key[0], federation::kSettleScript));
+  EXPECT_TRUE(names(*with_key[0], "1-0"));
+}
+
 TEST_F(ImporterTest, TimesBeyondAllTimeAreStillTimes) {
   begin();
   Fields never = task("expires-late");

@@ -95,7 +95,7 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
       if (is_script(argv, federation::kSettleManyScript)) return settle_in_part(argv, std::move(handler));
       break;
     case Canary::kSettleUnasked:
-      if (is_script(argv, federation::kSettleScript) && argv.back().empty())
+      if (is_script(argv, federation::kSettleScript) && key_count(argv) == 3 && argv.back().empty())
         return settle_unasked(argv, std::move(handler));
       break;
     case Canary::kForgetPending:
@@ -108,7 +108,8 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
       if (is_script(argv, federation::kAddUniqueScript)) return add_unasked(argv, std::move(handler));
       break;
     case Canary::kKeyKept:
-      if (is_script(argv, federation::kFreeUniqueScript)) return pretend(integer(1), std::move(handler));
+      if (is_script(argv, federation::kSettleScript) && key_count(argv) == 4)
+        return settle_without_key(argv, std::move(handler));
       break;
     case Canary::kPlacesUnasked:
       if (is_script(argv, federation::kTakePlacesScript)) return take_unasked(argv, std::move(handler));
@@ -192,6 +193,14 @@ Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
   return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "", "1",
                       argv[8], argv[9], argv[10]},
                      std::move(handler));
+}
+
+// EVAL script 4 stream dead result key group consumer entry result ttl id letter
+Queued CanaryRedis::settle_without_key(Argv argv, ReplyHandler handler) {
+  std::vector<std::string_view> words(argv.begin(), argv.end());
+  words[2] = "3";
+  words.erase(words.begin() + 6);
+  return to_.command(std::span<const std::string_view>(words), std::move(handler));
 }
 
 // EVAL script 1 key host needs wants limit ttl turn

@@ -55,6 +55,7 @@ class CanaryRedis : public federation::Redis {
   federation::Queued settle_in_part(Argv argv, federation::ReplyHandler handler);
   federation::Queued forget_results(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_unasked(Argv argv, federation::ReplyHandler handler);
+  federation::Queued settle_without_key(Argv argv, federation::ReplyHandler handler);
   federation::Queued take_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued add_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued promote_twice(Argv argv, federation::ReplyHandler handler);

@@ -122,7 +122,6 @@ class ModelRedis {
   OwnedReply read_back(Words keys, Words args);
   OwnedReply results(Words keys, Words args);
   OwnedReply add_unique(Words keys, Words args);
-  OwnedReply free_unique(Words keys, Words args);
   OwnedReply take_places(Words keys, Words args);
   bool is_mine(std::string_view stream, std::string_view group, std::string_view consumer, std::string_view entry,
                OwnedReply& refused);

@@ -43,7 +43,6 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kGoneScript, &ModelRedis::gone},
       {federation::kResultsScript, &ModelRedis::results},
       {federation::kAddUniqueScript, &ModelRedis::add_unique},
-      {federation::kFreeUniqueScript, &ModelRedis::free_unique},
       {federation::kTakePlacesScript, &ModelRedis::take_places},
   };
   const auto keys = static_cast<std::size_t>(number(words[2]));
@@ -144,7 +143,10 @@ OwnedReply ModelRedis::settle_many(Words keys, Words args) {
   for (std::size_t i = 2; i < keys.size(); ++i, at += 2)
     if (OwnedReply kept = call({"SET", keys[i], args[at], "PX", args[at + 1]}); is_error(kept)) return kept;
   if (!args[2].empty())  // no run lasts until they are forgotten
-    if (OwnedReply noted = call({"XADD", keys[1], "*", "ended", args[2]}); is_error(noted)) return noted;
+    if (is_error(call({"XADD", keys[1], "*", "ended", args[2]}))) {
+      if (OwnedReply gone = call({"DEL", keys[1]}); is_error(gone)) return gone;
+      if (OwnedReply noted = call({"XADD", keys[1], "*", "ended", args[2]}); is_error(noted)) return noted;
+    }
   return number_reply(static_cast<std::int64_t>(at));
 }
 
@@ -275,12 +277,6 @@ OwnedReply ModelRedis::add_unique(Words keys, Words args) {
   if (is_error(added)) return added;
   if (OwnedReply kept = call({"SET", keys[1], args[0], "PX", args[1]}); is_error(kept)) return kept;
   return added;
-}
-
-OwnedReply ModelRedis::free_unique(Words keys, Words args) {
-  const OwnedReply holder = call({"GET", keys[0]});
-  if (holder.kind != federation::Reply::Kind::kString || holder.text != args[0]) return number_reply(0);
-  return call({"DEL", keys[0]});
 }
 
 // The hash goes when nobody has anything of it for the TTL; no row is believed for longer, so it may stay here.
