@@ -43,10 +43,11 @@ Result<bool> TaskSearch::has_ended_in(const std::string& queue, const std::strin
   for (;;) {
     const auto page = client_->ask({"XRANGE", key, from, "+", "COUNT", kEndedPage});
     if (!page.ok()) return page.error().within("queue " + queue);
+    const std::string more = each_mark(*page, [&](EndMark mark) { found = found || mark == sought; });
+    if (found) return true;  // whoever asks again finds it again
     if (!page->elements.empty() && !page->elements.back().elements.empty())
       from = "(" + page->elements.back().elements[0].text;
-    const std::string more = each_mark(*page, [&](EndMark mark) { found = found || mark == sought; });
-    if (found || more.empty()) return found;
+    if (more.empty()) return false;
   }
 }
 

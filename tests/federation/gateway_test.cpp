@@ -14,6 +14,7 @@
 #include "federation/iso_time.hpp"
 #include "federation/keys.hpp"
 #include "federation/records.hpp"
+#include "federation/task_search.hpp"
 #include "federation/transcript.hpp"
 #include "shm/death.hpp"
 #include "tests/federation/gateway_fixture.hpp"
@@ -54,6 +55,38 @@ TEST_F(GatewayTest, WorkGoesWhereTheWorkersAreAndNothingIsLeft) {
   EXPECT_EQ(ended.size(), 1000u);
   EXPECT_GT(ask({"PTTL", log}).integer, 0);
   EXPECT_LE(ask({"PTTL", log}).integer, 3'600'000);
+}
+
+TEST_F(GatewayTest, ALogOfTheEndedThatTakesNoMarkIsBegunAnew) {
+  const std::string log = keys.ended("q"), last = "18446744073709551615-18446744073709551615";
+  Host a(server.url(), ledger), b(server.url(), ledger);
+  a.start_gateway();
+  b.start_worker();
+  b.start_gateway();
+  (void)ask({"SET", log, "no stream"});
+  for (std::uint64_t i = 0; i < 10; ++i) (void)a.enqueue(i);
+  ASSERT_TRUE(wait_until([&] { return ran() == 10; }, kLong));
+  expect_clean_streams();
+  (void)ask({"XADD", log, last, "ended", "the last id"});
+  for (std::uint64_t i = 10; i < 20; ++i) (void)a.enqueue(i);
+  ASSERT_TRUE(wait_until([&] { return ran() == 20; }, kLong));
+  expect_clean({&a, &b});
+  EXPECT_GT(ask({"XLEN", log}).integer, 0);
+}
+
+TEST_F(GatewayTest, ATaskThatHasEndedIsFoundAgainByWhoAsksAgain) {
+  std::string marks;
+  federation::append_mark(marks, "some-task");
+  (void)ask({"XADD", keys.stream("q", 0), "*", "id", "other"});
+  (void)ask({"XADD", keys.ended("q"), "*", "ended", marks});
+  auto client = federation::BlockingClient::connect(Connected::quick(server.url()));
+  ASSERT_TRUE(client.ok());
+  federation::TaskSearch search(**client, keys);
+  for (int i = 0; i < 2; ++i) {
+    const auto found = search.find("some-task");
+    ASSERT_TRUE(found.ok() && *found) << i;
+    EXPECT_EQ((*found)->state, federation::kEndedState);
+  }
 }
 
 TEST_F(GatewayTest, AResultComesBackToWhoWaitsForIt) {
