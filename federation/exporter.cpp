@@ -60,6 +60,9 @@ Exporter::Exporter(engine::Engine& engine, Redis& redis, const Keys& keys, const
 // Workers here leave unique tasks to us for as long as Redis takes them.
 void Exporter::share_keys(std::int64_t now_ns) {
   if (options_.unique_keys == UniqueKeys::kOfHost || options_.window == 0 || now_ns < keys_again_ns_) return;
+  // A window that stays full takes no task: one that is named to us then would only be put off and named again.
+  if (may_send(now_ns)) could_send_ns_ = now_ns;
+  if (now_ns >= could_send_ns_ + kAnswerNs) return;
   const bool answers = sent_ == 0 || now_ns < unanswered_since_ns_ + kAnswerNs;
   if (redis_.is_ready() && fenced_ && answers)
     keys_here_.share(queue_, now_ns + kReachableNs, options_.unique_keys == UniqueKeys::kFailClosed);
@@ -123,7 +126,7 @@ bool Exporter::step(const Clocks& clocks) {
   if (clocks.now_ns >= wishes_at_ns_) look_for_wishes();
   if (!redis_.is_ready() || !fenced_) return bring_home(clocks);
   if (!wished_.empty()) tell_revokes();
-  if (uncertain_ > 0 && reading_back_ == 0) recover();
+  if (uncertain_ > 0 && reading_back_ == 0 && clocks.now_ns >= recover_at_ns_) recover();
   if (refused_) pause_until_ns_ = clocks.now_ns + kRefusedPauseNs;
   refused_ = false;
   if (clocks.now_ns < pause_until_ns_) return bring_home(clocks);

@@ -104,10 +104,13 @@ class Exporter {
   }
   // Before wants() is asked for the last time by who then sleeps, with his sleep bit set: marks outlive their hints.
   void clear_marks() { engine_.lanes().clear_marks(queue_); }
-  // Whether there is something to take, and no reason to wait with it.
-  bool wants(std::int64_t now_ns) const {
-    return may_send(now_ns) && now_ns >= look_again_ns_ && engine_.maybe_ready(queue_) && may_leave() > 0;
+  // When to look for something to take: now; soon, where nothing was found a moment ago; INT64_MAX: not before somebody
+  // rings, which nobody does for what came before the sleep bit was set.
+  std::int64_t wants_at_ns(std::int64_t now_ns) const {
+    if (!may_send(now_ns) || !engine_.maybe_ready(queue_) || may_leave() == 0) return INT64_MAX;
+    return std::max(now_ns, look_again_ns_);
   }
+  bool wants(std::int64_t now_ns) const { return wants_at_ns(now_ns) <= now_ns; }
   // Leaves everything to the next gateway. No command of ours may be outstanding: their handlers know the tasks.
   void leave();
 
@@ -167,6 +170,7 @@ class Exporter {
   void read_ended(const std::string& from);
   void on_ended_page(const Reply& reply);
   void recovery_step_done();
+  void refused_recovery();
   bool ask_for_results(std::vector<Entry*> entries);
   void on_have_results(const std::vector<Entry*>& asked, const Reply& reply);
   void send_again(Entry& entry);
@@ -212,6 +216,7 @@ class Exporter {
   std::vector<std::string_view> argv_;
   int reading_back_ = 0;  // commands of a recovery that are not answered
   bool read_failed_ = false;
+  std::int64_t recover_at_ns_ = 0;  // Redis has refused: not before then
   // Of a recovery: the marks of what was uncertain when it began, and which of them the log of the ended has.
   std::unordered_set<EndMark> sought_, ended_;
   std::int64_t sought_from_us_ = 0;  // when the first of them was made
@@ -222,6 +227,7 @@ class Exporter {
   std::int64_t ask_again_ns_ = 0;
   std::int64_t ask_every_ns_ = 0;
   std::int64_t unanswered_since_ns_ = 0;  // while something is sent
+  std::int64_t could_send_ns_ = 0;        // when there was room in the window last
   std::int64_t keys_again_ns_ = 0;        // Redis has refused: unique keys are not shared before then
   RevokeDesk* revokes_ = nullptr;
   struct Wished {

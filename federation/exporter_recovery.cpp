@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::int64_t kClockSkewUs = 600'000'000;  // hosts and Redis may differ by that much
 constexpr std::size_t kAskedAtOnce = 100;
+constexpr std::int64_t kReadAgainNs = 200'000'000;  // after the server has refused
 // A task that Redis does not know any more: younger than that, Redis has lost it, or its result; older, it may have
 // ended so long ago that its result has expired.
 constexpr std::uint64_t kResultKeptMs = 12 * 3'600'000ull;
@@ -59,19 +60,26 @@ void Exporter::on_read_back(int lane, const Reply& reply) {
   --reading_back_;
   if (!reply.is_array() || reply.elements.size() != 3 ||
       reply.elements[1].elements.size() != reply.elements[2].elements.size()) {
-    read_failed_ = true;  // once more with the next step
-    return recovery_step_done();
+    return refused_recovery();
   }
   for (std::size_t i = 0; i < reply.elements[1].elements.size(); ++i) {
     const auto entry = tasks_.find(std::string(reply.elements[1].elements[i].text));
     if (entry == tasks_.end() || entry->second.stage != Stage::kUncertain) continue;
     --uncertain_;
     ++stats_.recovered;
+    // Should it be uncertain again before this recovery is over, what was read until then says nothing of it.
+    sought_.erase(end_mark(entry->first));
     written(*entry, parse_entry_id(reply.elements[2].elements[i].text).value_or(EntryId{}));
   }
   const std::string_view more = reply.elements[0].text;
   if (!more.empty() && uncertain_ > 0) read_back(lane, std::string(more));
   recovery_step_done();
+}
+
+// All once more, after a while. (A lost connection begins its own, at once.)
+void Exporter::refused_recovery() {
+  read_failed_ = true;
+  recover_at_ns_ = clocks_.now_ns + kReadAgainNs;
 }
 
 // All lanes were read. What is not there was never appended, or is over and gone from its stream: then its result is
@@ -109,10 +117,7 @@ void Exporter::read_ended(const std::string& from) {
 
 void Exporter::on_ended_page(const Reply& reply) {
   --reading_back_;
-  if (!reply.is_array()) {
-    read_failed_ = true;  // all once more with the next step
-    return;
-  }
+  if (!reply.is_array()) return refused_recovery();
   const std::string more = each_mark(reply, [this](EndMark mark) {
     if (sought_.contains(mark)) ended_.insert(mark);
   });
@@ -137,7 +142,7 @@ bool Exporter::ask_for_results(std::vector<Entry*> entries) {
 }
 
 void Exporter::on_have_results(const std::vector<Entry*>& asked, const Reply& reply) {
-  if (!reply.is_array() || reply.elements.size() != asked.size()) return;
+  if (!reply.is_array() || reply.elements.size() != asked.size()) return refused_recovery();
   for (std::size_t i = 0; i < asked.size(); ++i) {
     Entry& entry = *asked[i];
     if (entry.second.stage != Stage::kUncertain) continue;

@@ -434,10 +434,10 @@ void Gateway::wait(std::int64_t timeout_ns) {
   shm::set_sleep_bit(*self_);
   const std::int64_t now_ns = base::monotonic_ns();
   const bool asked = engine_->inbox_has_hints();
-  const bool work = std::any_of(exporters_.begin(), exporters_.end(), [&](const auto& exporter) {
-    return exporter->wants(now_ns) || (asked && exporter->takes_asked(now_ns));
-  });
-  (void)loop_->run_once(work ? 0 : timeout_ns);
+  std::int64_t at_ns = INT64_MAX;
+  for (const auto& exporter : exporters_)
+    at_ns = std::min(at_ns, asked && exporter->takes_asked(now_ns) ? now_ns : exporter->wants_at_ns(now_ns));
+  (void)loop_->run_once(std::min(at_ns - now_ns, timeout_ns));
   shm::clear_sleep_bit(*self_);
 }
 

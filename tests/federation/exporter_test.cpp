@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/control.hpp"
 #include "federation/ended_log.hpp"
 #include "federation/records.hpp"
 #include "federation/scripts.hpp"
@@ -281,6 +282,77 @@ TEST_F(ExporterTest, WhatEndedWhileTheAnswerWasLostIsNotSentAgain) {
   EXPECT_EQ(exporter->stats().recovered, 1u);
   EXPECT_EQ(exporter->stats().resent, 1u);
   redis.lose();
+  exporter->leave();
+}
+
+// What is found where it was sent, and is gone before the recovery is over, is not judged by what was read before.
+TEST_F(ExporterTest, WhatIsUncertainAgainHasARecoveryOfItsOwn) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  const std::string awaited = enqueue(1, /*keep_result=*/true), other = enqueue(2);
+  step(*exporter);
+  redis.lose();
+  redis.sent.clear();
+  redis.ready = true;
+  exporter->on_lost();
+  exporter->on_ready(clocks);
+  ASSERT_TRUE(redis.answer("EVAL", list({"", list({awaited}), list({"1700000000000-5"})}).reply()));
+  ASSERT_EQ(redis.waiting("XRANGE"), 1u) << "the other may have ended";
+  step(*exporter, 40'000'000'000);
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kResultsScript);
+  ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kGoneScript);
+  ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
+  ASSERT_TRUE(redis.answer_empty("XRANGE"));
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kHaveResultScript);
+  EXPECT_EQ(redis.first("EVAL").argv[2], "1") << "of the other alone";
+  EXPECT_EQ(redis.first("EVAL").argv[3], keys.result("q", other));
+  redis.lose();
+  exporter->leave();
+}
+
+// A recovery that the server refuses begins again after a while, not with each turn; and while it lasts, and there is
+// no room beside it, nobody here is told to wait for us.
+TEST_F(ExporterTest, ARecoveryThatIsRefusedIsNeitherHurriedNorWaitedFor) {
+  auto exporter = make(federation::Policy::kGlobal, [](Exporter::Options& options) {
+    options.window = 1;
+    options.unique_keys = federation::UniqueKeys::kFailOpen;
+  });
+  exporter->on_ready(clocks);
+  (void)enqueue(1);
+  step(*exporter);
+  const auto shared_until_ns = [&] {
+    return shm::KeysShared::unpack(segment->queue(queue).keys_shared.load()).until_ns;
+  };
+  EXPECT_GT(shared_until_ns(), clocks.now_ns);
+  redis.lose();
+  redis.sent.clear();
+  redis.ready = true;
+  exporter->on_lost();
+  exporter->on_ready(clocks);
+  ASSERT_TRUE(redis.fail("EVAL", RedisError::kOther));
+  step(*exporter);
+  EXPECT_EQ(redis.waiting("EVAL"), 0u);
+  step(*exporter, 250'000'000);
+  ASSERT_EQ(redis.waiting("EVAL"), 1u);
+  for (int i = 0; i < 40; ++i) step(*exporter, 100'000'000);
+  EXPECT_LT(shared_until_ns(), clocks.now_ns);
+  redis.lose();
+  exporter->leave();
+}
+
+// Who found nothing a moment ago looks again soon, and does not sleep until somebody rings.
+TEST_F(ExporterTest, WhatComesAfterAVainLookIsLookedForSoon) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  Numbered gone(queue, task, 1);
+  const auto made = producer->enqueue(gone.spec, clocks.now_ns);
+  (void)engine::Control(*producer).revoke(made.id, /*terminate=*/false, clocks.now_ns);
+  step(*exporter);  // finds its hint, and no task
+  (void)enqueue(2);
+  exporter->clear_marks();
+  EXPECT_FALSE(exporter->wants(clocks.now_ns));
+  EXPECT_LE(exporter->wants_at_ns(clocks.now_ns), clocks.now_ns + 2'000'000);
   exporter->leave();
 }
 
