@@ -133,7 +133,7 @@ Run build_gateway_start(CommandLine& line) {
             "a unique task that runs on the host that made it has a key of that host alone, not the cluster's");
   line.text(
           "--unique-failure-mode", &options->unique_failure_mode,
-          "of unique tasks while Redis cannot be asked: failOpen (run, unique on this host alone) or failClosed (wait)")
+          "of unique tasks while Redis cannot be asked: failOpen (run, unique among those made here) or failClosed (wait)")
       .named("MODE");
   line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")
       .named("NAME");
