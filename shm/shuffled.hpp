@@ -1,6 +1,6 @@
 // The order in which unused slots and blocks are handed out: none that a processor could learn. In any regular one
 // (up, down, by a stride, by two in turn) the hardware prefetcher of the core that works on what it was given asks for
-// what comes next, and so takes the lines from the core that is about to fill them: 100 ns of an enqueue's 300.
+// what comes next, and so takes the lines from the core that is about to fill them (docs/performance.md).
 #pragma once
 
 #include <cstdint>

@@ -19,8 +19,8 @@ class SharedKeys {
  public:
   explicit SharedKeys(Engine& engine) : engine_(engine), segment_(engine.segment()) {}
 
-  // Keys of this queue are asked for by us until then; nothing once another gateway has begun. After that its tasks start with a key of this host alone, or
-  // wait (`fail_closed`).
+  // Keys of this queue are asked for by us until then. After that its tasks start with a key of this host alone, or
+  // wait (`fail_closed`). Nothing happens once another gateway has begun.
   void share(std::uint32_t queue, std::int64_t until_ns, bool fail_closed) noexcept;
   // The same, and nobody can be asked yet: unless a gateway before this one could a moment ago.
   void begin_sharing(std::uint32_t queue, bool fail_closed) noexcept;
