@@ -73,6 +73,11 @@ class Participant {
     word = r.word;
     return true;
   }
+  // The slot that take_slot() gives next, if it is known yet.
+  const Descriptor* next_slot() const noexcept {
+    if (reserve_begin_ == reserve_end_) return nullptr;
+    return &segment_->descriptor(reserve_[reserve_begin_ % kReserveSlots].slot);
+  }
   // Back into the reserve, unchanged.
   void return_slot(std::uint32_t slot, ControlWord word) noexcept;
 

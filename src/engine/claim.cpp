@@ -110,16 +110,17 @@ std::uint32_t Engine::claim_lane(std::uint32_t queue, std::uint32_t priority, Le
     }
     if (is_run(d)) {
       met_runs = true;
-      if (coming_count_ < kComing) coming_[coming_count_++] = items_of(d);
+      note_coming(d);
       claimed += expand_run(into[claimed], into + claimed, most - claimed);
       continue;
     }
     ++claimed;
   }
   ring.advance_head(start, position);
-  if (met_runs && coming_count_ < kComing && ring.peek(position, ahead) && ahead.slot() < slots) {
+  for (std::uint32_t i = 0; met_runs && i < kComingAhead && ring.peek(position + i, ahead) && ahead.slot() < slots;
+       ++i) {
     const Descriptor& d = segment_.descriptor(ahead.slot());  // here by now
-    if (is_run(d)) coming_[coming_count_++] = items_of(d);
+    if (is_run(d)) note_coming(d);
   }
   return claimed;
 }

@@ -25,6 +25,7 @@
 #include "shm/event_log.hpp"
 #include "shm/journal_line.hpp"
 #include "shm/participant.hpp"
+#include "shm/prefetch.hpp"
 
 namespace stem::engine {
 
@@ -204,6 +205,7 @@ class Engine {
     const std::uint32_t index = lease.item - 1;  // of a task that is no item: beyond every run
     if (into.run != run.serial || index >= run.count || !run.is_of(lease)) return view_first(lease, into);
     if (!run.control->stands(lease.word)) return false;
+    shm::prefetch_read(run.coming + std::size_t{index} * kRunItemBytes);
     // The view of the item before: the rest is the same.
     into.id.handle = run.handle + (std::uint64_t{lease.item} << TaskId::kItemShift);
     into.payload = {run.items + std::size_t{index} * kRunItemBytes, run.head.bytes[index]};
@@ -400,8 +402,9 @@ class Engine {
                             std::int64_t now_ns) noexcept;
   std::uint32_t expand_run(const Lease& run, Lease* into, std::uint32_t most) noexcept;
   std::uint32_t lift_mask(const Lease& run) noexcept;
-  const std::byte* items_of(const shm::Descriptor& d) const noexcept;
-  void fetch_next_items() noexcept;
+  void fetch_next_block() const noexcept;
+  void note_coming(const shm::Descriptor& d) noexcept;
+  void fetch_coming(HeldRun& run) noexcept;
   HeldRun* load_run(const Lease& lease) noexcept;
   bool view_first(const Lease& lease, TaskView& into) noexcept {
     return lease.item != 0 ? view_item(lease, into) : view_single(lease, into);
@@ -528,10 +531,15 @@ class Engine {
   std::uint32_t claims_ = 0;
   const shm::RingHeader* looked_ring_ = nullptr;  // how far ahead descriptors are on their way
   std::uint64_t looked_ = 0;
-  // Blocks of the runs that the last claim took, and of the one behind them: each is fetched while the items of the one
+  // Blocks of the runs that the last claim took, and of the two behind them: each is fetched while the items of the two
   // before it run. Only looked at ahead of time: wrong or none at all costs time, nothing else.
+  struct Coming {
+    const std::byte* block;
+    std::uint32_t items;
+  };
   static constexpr std::uint32_t kComing = 8;
-  const std::byte* coming_[kComing] = {};
+  static constexpr std::uint32_t kComingAhead = 2;
+  Coming coming_[kComing] = {};
   std::uint32_t coming_count_ = 0;
   std::uint32_t coming_at_ = 0;
 };

@@ -76,6 +76,9 @@ struct HeldRun {
   RunHead head{};
   alignas(64) std::byte items[kRunItems * kRunItemBytes];
 
+  // Items of a run that comes after the next one, one line each: asked for one by one while these are looked at, since
+  // a core has only so many lines on their way at once. Only looked at ahead of time; these items when none is known.
+  const std::byte* coming = items;
   bool is_of(const Lease& lease) const noexcept { return slot == lease.slot && word == lease.word; }
   bool has_ended(std::uint32_t item) const noexcept { return ((gone | acked) >> (item - 1) & 1) != 0; }
 };

@@ -11,7 +11,7 @@ namespace stem::worker {
 
 inline constexpr std::uint32_t kMostProcesses = 1024;      // of one supervisor
 inline constexpr std::uint32_t kMostAsyncSlots = 1 << 20;  // of one process
-inline constexpr std::uint32_t kTasksPerClockRead = 16;    // while handlers take less than a microsecond
+inline constexpr std::uint32_t kTasksPerClockRead = 32;    // while handlers take less than a microsecond
 
 enum class PinMode : std::uint8_t { kAuto, kNone, kList };
 
