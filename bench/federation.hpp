@@ -43,8 +43,8 @@ struct HostToHost {
   Percentiles start;       // enqueue on one host -> handler on another
   Percentiles round_trip;  // PING of a bare client
 };
-// One task at a time, everything idle in between.
-HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks);
+// One task at a time, everything idle in between, but gateways that spin.
+HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks, bool gateways_spin);
 
 // ---- local work meanwhile (federation_local.cpp) --------------------------------------------------------
 

@@ -48,7 +48,9 @@ std::vector<std::string> gateway_command(const Scene& host, const RedisServer& r
                                       "--redis-namespace",
                                       "stem",
                                       "--prefetch-multiplier",
-                                      std::to_string(options.prefetch)};
+                                      std::to_string(options.prefetch),
+                                      "--spin-us",
+                                      std::to_string(options.spin_us)};
   for (const std::string& queue : options.exports) command.insert(command.end(), {"--export", queue});
   for (const std::string& queue : options.imports) command.insert(command.end(), {"--import", queue});
   return command;

@@ -30,6 +30,7 @@ class GatewayProcess {
     std::vector<std::string> exports;
     std::vector<std::string> imports;
     std::uint32_t prefetch = kGatewayPrefetch;
+    std::uint32_t spin_us = 0;
   };
   // Waits until Redis knows all its connections.
   GatewayProcess(const Scene& host, const RedisServer& redis, const Options& options);

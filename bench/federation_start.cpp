@@ -14,6 +14,7 @@ constexpr std::uint64_t kWarmUp = 20;
 constexpr std::uint32_t kPayloadBytes = 64;
 constexpr long kIdleUs = 3000;  // everybody has gone to sleep
 constexpr long kLookUs = 1000;  // the handler leaves its time: who looks for it must not run beside what is measured
+constexpr std::uint32_t kSpinUs = 10'000'000;  // longer than from one task to the next
 constexpr std::int64_t kPatienceNs = 10'000'000'000;
 
 struct Stage {
@@ -65,7 +66,7 @@ void send(const Scene& host, const RedisServer& redis, Stage& stage, std::span<s
 
 }  // namespace
 
-HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks) {
+HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks, bool gateways_spin) {
   RedisClient(redis.socket()).command({"FLUSHALL"});
   shm::SegmentOptions small;
   small.slot_count = 1u << 16;
@@ -74,8 +75,9 @@ HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks) {
   SharedMemory memory(2 * tasks * sizeof(std::uint64_t));
   auto* ticks = static_cast<std::uint64_t*>(memory.data());
   const std::span<std::uint64_t> starts(ticks, tasks), pings(ticks + tasks, tasks);
-  const GatewayProcess exporting(origin, redis, {{kBenchQueue}, {}});
-  const GatewayProcess importing(target, redis, {{}, {kBenchQueue}});
+  const std::uint32_t spin_us = gateways_spin ? kSpinUs : 0;
+  const GatewayProcess exporting(origin, redis, {.exports = {kBenchQueue}, .spin_us = spin_us});
+  const GatewayProcess importing(target, redis, {.imports = {kBenchQueue}, .spin_us = spin_us});
   run_processes({{kAnyCpu, [&] { send(origin, redis, *stage, starts, pings); }},
                  {kAnyCpu,
                   [&] {

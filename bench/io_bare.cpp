@@ -23,7 +23,8 @@ namespace {
 class Ring {
  public:
   Ring() {
-    const int rc = -io_uring_queue_init(256, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    const int rc = -io_uring_queue_init(
+        256, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     if (rc != 0) throw Failure(fmt::format("io_uring_setup: {}", std::strerror(rc)));
   }
   ~Ring() { io_uring_queue_exit(&ring_); }

@@ -35,6 +35,7 @@ struct GatewayOptions {
   UniqueKeys unique_keys = UniqueKeys::kFailOpen;
   std::shared_ptr<const Signer> signer;  // nullptr: nothing is signed, and nothing need be
   std::int64_t heartbeat_every_ns = kHeartbeatEveryNs;
+  std::int64_t spin_ns = 0;  // looks for what comes, after the last task that came, left or ended, before it sleeps
   std::int64_t drain_ns = 5'000'000'000;  // on a stop: for what runs here to end
 };
 

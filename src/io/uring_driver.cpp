@@ -34,8 +34,10 @@ class UringDriver final : public Driver {
   }
 
   Result<void> open() {
-    // One thread, and completions only when it asks for them: cheapest, where the kernel knows it (6.1).
-    constexpr std::array<unsigned, 2> kFlags{IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 0};
+    // One thread, and completions only when it asks for them, which a flag says: cheapest, where the kernel knows it
+    // (6.1). Elsewhere the kernel interrupts us to post them.
+    constexpr std::array<unsigned, 2> kFlags{
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0};
     int error = 0;
     for (const unsigned flags : kFlags) {
       error = -io_uring_queue_init(kEntries, &uring_, flags);
@@ -99,17 +101,8 @@ class UringDriver final : public Driver {
   }
 
   Result<void> wait(std::int64_t timeout_ns, std::vector<Done>& done) override {
-    io_uring_cqe* first = nullptr;
-    __kernel_timespec limit{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
-    // A look is no wait: even a timeout of nothing would arm a timer, and end as late as the thread's timer slack.
-    const int rc = timeout_ns == 0 ? io_uring_submit_and_get_events(&uring_)
-                                   : io_uring_submit_and_wait_timeout(&uring_, &first, 1,
-                                                                      timeout_ns < 0 ? nullptr : &limit, nullptr);
-    // EBUSY and EAGAIN: completions must be taken before more is accepted, which is what follows.
-    const bool harmless = rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN;
-    if (!harmless) {
-      errno = -rc;
-      return system_error("io_uring_enter");
+    if (timeout_ns != 0 || has_business()) {
+      if (auto entered = enter(timeout_ns); !entered) return entered;
     }
     unsigned head = 0;
     unsigned count = 0;
@@ -125,6 +118,29 @@ class UringDriver final : public Driver {
   }
 
  private:
+  // Whether the kernel has something to do for us: requests that it has not seen, completions that it has not posted. So
+  // a look that finds nothing makes no system call.
+  bool has_business() const {
+    return io_uring_sq_ready(&uring_) != 0 ||
+           (IO_URING_READ_ONCE(*uring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+  }
+
+  Result<void> enter(std::int64_t timeout_ns) {
+    io_uring_cqe* first = nullptr;
+    __kernel_timespec limit{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
+    // A look is no wait: even a timeout of nothing would arm a timer, and end as late as the thread's timer slack.
+    const int rc = timeout_ns == 0 ? io_uring_submit_and_get_events(&uring_)
+                                   : io_uring_submit_and_wait_timeout(&uring_, &first, 1,
+                                                                      timeout_ns < 0 ? nullptr : &limit, nullptr);
+    // EBUSY and EAGAIN: completions must be taken before more is accepted, which is what follows.
+    const bool harmless = rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN;
+    if (!harmless) {
+      errno = -rc;
+      return system_error("io_uring_enter");
+    }
+    return {};
+  }
+
   io_uring_sqe* next_entry() {
     io_uring_sqe* entry = io_uring_get_sqe(&uring_);
     if (entry == nullptr) {

@@ -123,7 +123,7 @@ TEST(Program, FederationMeasuresEachFigureBesideItsFloor) {
           "import --only start --only passing --json -");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const auto tables = nlohmann::json::parse(outcome.out).at("tables");
-  for (const char* figure : {"export", "import", "start"}) {
+  for (const char* figure : {"export", "import", "start", "start_gateways_spin"}) {
     bool found = false;
     for (const auto& row : tables.at("ratio").at("rows")) {
       if (row.at("name") != figure) continue;

@@ -73,5 +73,13 @@ TEST(GatewaySigning, WhoCannotSignDoesNotExport) {
   EXPECT_THAT(outcome.err, HasSubstr("STEM_SIGNING_PRIVATE_KEYS"));
 }
 
+TEST(GatewayFlags, ASpinIsAsLongAsAWorkersMayBe) {
+  for (const char* us : {"60000001", "-1", "1ms"}) {
+    const Outcome outcome = start({"--import", "mail", "--spin-us", us});
+    EXPECT_EQ(outcome.exit_code, 2) << us;
+    EXPECT_THAT(outcome.err, HasSubstr("--spin-us")) << us;
+  }
+}
+
 }  // namespace
 }  // namespace stem::cli_test

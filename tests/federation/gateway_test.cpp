@@ -124,7 +124,7 @@ TEST_F(GatewayTest, WhatFailsForGoodIsADeadLetterInRedis) {
   EXPECT_TRUE(wait_until([&] { return slots_in(b.segment(), State::kDead) == 0; }, kLong));
 }
 
-// Gateways of both sides, killed again and again: each task runs, and runs once.
+// Gateways of both sides, killed again and again, asleep or spinning: each task runs, and runs once.
 TEST_F(GatewayTest, GatewaysKilledAtAnyTimeNeitherLoseNorDoubleATask) {
   Host a(server.url(), ledger), b(server.url(), ledger);
   b.start_worker();
@@ -143,6 +143,7 @@ TEST_F(GatewayTest, GatewaysKilledAtAnyTimeNeitherLoseNorDoubleATask) {
     Host& victim = random() % 2 == 0 ? a : b;
     victim.kill_gateway();
     ++kills;
+    victim.gateway_options().spin_ns = random() % 2 == 0 ? 0 : 1'000'000'000;
     victim.start_gateway();
   }
   ASSERT_TRUE(wait_until([&] { return ran() == 6000; }, std::chrono::seconds(60)))

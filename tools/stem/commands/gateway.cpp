@@ -15,6 +15,7 @@ namespace stem::cli {
 namespace {
 
 constexpr std::uint64_t kMostPrefetch = 65'536;
+constexpr std::uint64_t kMostSpinUs = 60'000'000;  // as a worker's
 
 struct GatewayStartOptions {
   std::vector<std::string> exports;
@@ -23,6 +24,7 @@ struct GatewayStartOptions {
   std::string policy = "local-first";
   std::string redis_namespace;
   std::uint64_t wait_replicas = 0;
+  std::uint64_t spin_us = 0;
   bool hold_until_done = false;
   bool any_certificate = false;
   bool local_limits = false;
@@ -81,6 +83,9 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   options.hold = chosen.hold_until_done ? federation::Hold::kUntilDone : federation::Hold::kUntilReceived;
   if (chosen.wait_replicas > 1000) return refuse({Errc::kInvalidArgument, "--wait-replicas: no Redis has so many"});
   options.wait_replicas = static_cast<std::uint32_t>(chosen.wait_replicas);
+  if (chosen.spin_us > kMostSpinUs)
+    return refuse({Errc::kInvalidArgument, fmt::format("--spin-us: 0 to {} microseconds", kMostSpinUs)});
+  options.spin_ns = static_cast<std::int64_t>(chosen.spin_us) * 1000;
   options.cluster = chosen.cluster;
   options.local_limits = chosen.local_limits;
   const auto unique_keys = parse_unique_keys(chosen);
@@ -127,13 +132,17 @@ Run build_gateway_start(CommandLine& line) {
              "tasks from other hosts that may wait here, for each local worker (default 4)")
       .named("N");
   line.setting("--heartbeat-interval", "worker.heartbeat_interval");
+  line.count(
+          "--spin-us", &options->spin_us,
+          "microseconds that it looks for more after each task before it sleeps, which takes a processor (default 0)")
+      .named("N");
   line.flag("--local-limits", &options->local_limits,
             "rate and concurrency limits of these queues are this host's alone, not the cluster's");
   line.flag("--local-keys", &options->local_keys,
             "a unique task that runs on the host that made it has a key of that host alone, not the cluster's");
-  line.text(
-          "--unique-failure-mode", &options->unique_failure_mode,
-          "of unique tasks while Redis cannot be asked: failOpen (run, unique among those made here) or failClosed (wait)")
+  line.text("--unique-failure-mode", &options->unique_failure_mode,
+            "of unique tasks while Redis cannot be asked: failOpen (run, unique among those made here) or failClosed "
+            "(wait)")
       .named("MODE");
   line.text("--node", &options->node, "name of this host in the cluster, its own (default: HOST.NAMESPACE)")
       .named("NAME");
