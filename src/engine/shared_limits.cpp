@@ -42,8 +42,9 @@ void SharedLimits::keep(std::uint32_t queue) noexcept {
 void SharedLimits::called(std::vector<std::uint32_t>& into) const {
   into.clear();
   const std::uint32_t rows = segment_.geometry().limiter_count;
-  for (std::uint32_t first = 0; first < rows; first += 64) {
-    std::uint64_t bits = call_word(first).load(std::memory_order_acquire);
+  const std::atomic<std::uint64_t>* word = &call_word(0);  // hundreds, looked at in each turn of a gateway
+  for (std::uint32_t first = 0; first < rows; first += 64, ++word) {
+    std::uint64_t bits = word->load(std::memory_order_acquire);
     for (; bits != 0; bits &= bits - 1) {
       const std::uint32_t row = first + static_cast<std::uint32_t>(std::countr_zero(bits));
       if (row < rows && key(row) != 0) into.push_back(row);
