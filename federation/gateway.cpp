@@ -446,9 +446,9 @@ std::int64_t Gateway::wants_at_ns(std::int64_t now_ns) const {
   return at_ns;
 }
 
-// For a while after each task. Who looks is not among the sleepers, so producers ring nobody. It yields: with as many
-// spinners as processors, Redis waited for the end of a time slice, 3 ms, where it now runs at once. False: it is time
-// to sleep.
+// For a while after each task. Who looks is not among the sleepers, so producers ring nobody. It yields: where spinners
+// are as many as processors, Redis and workers would have to wait for the end of a time slice now and then
+// (docs/performance.md). False: it is time to sleep.
 bool Gateway::spin(std::int64_t until_ns) {
   const std::int64_t end_ns = std::min(until_ns, spins_until_ns_);
   std::int64_t now_ns = base::monotonic_ns();
