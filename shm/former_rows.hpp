@@ -1,5 +1,5 @@
 // Where the ids from before a reboot lie (engine/former.hpp): rows by slot, in chunks that get their memory as a whole,
-// each with an index of its own. So an old id costs one bucket a chunk, and not a look at each row.
+// each with an index of its own. So an old id costs one bucket a chunk, at worst kFormerProbes, and no look at each row.
 #pragma once
 
 #include <atomic>
@@ -14,7 +14,6 @@ namespace stem::shm {
 //   31 .. 13 more of the id's hash (19) | 12 .. 0 row + 1
 class FormerEntry {
  public:
-  static constexpr std::uint32_t kOverflown = ~0u;  // more ids had this bucket than have room: all rows are to be read
   constexpr explicit FormerEntry(std::uint32_t bits) : bits_(bits) {}
   constexpr FormerEntry(std::uint64_t hash, std::uint32_t row)
       : bits_(static_cast<std::uint32_t>(hash >> 45) << kRowBits | (row + 1)) {}
@@ -30,16 +29,22 @@ class FormerEntry {
 inline constexpr std::uint32_t kFormerChunkRows = 4096;
 inline constexpr std::uint32_t kFormerBuckets = 2048;  // of two ids a row each has four on the average
 inline constexpr std::uint32_t kFormerWays = 16;       // a cache line
+// Where a bucket is full its ids go to the next ones. Four hold sixteen on the average and have room for 64, so what
+// finds none there does not happen by chance (one in 10^18); it is not found.
+inline constexpr std::uint32_t kFormerProbes = 4;
 
 struct FormerChunk {
   FormerRow rows[kFormerChunkRows];
-  // FormerEntry; used from the front. W: the journal's writer. R: any.
+  // FormerEntry; used from the front, and never empty again. W: the journal's writer. R: any.
   std::atomic<std::uint32_t> index[kFormerBuckets][kFormerWays];
 
   static std::uint64_t hash_of(std::uint32_t epoch, std::uint64_t handle) noexcept {
     return base::mix64(handle ^ base::mix64(epoch));
   }
-  std::atomic<std::uint32_t>* bucket_of(std::uint64_t hash) noexcept { return index[hash % kFormerBuckets]; }
+  // The probe-th bucket for this hash.
+  std::atomic<std::uint32_t>* bucket_of(std::uint64_t hash, std::uint32_t probe = 0) noexcept {
+    return index[(hash + probe) % kFormerBuckets];
+  }
 };
 static_assert(sizeof(FormerChunk) == kFormerChunkRows * sizeof(FormerRow) + kFormerBuckets * kFormerWays * 4);
 

@@ -35,13 +35,13 @@ FormerIds ids_in(const FormerRow& row) noexcept {
 
 std::uint64_t hash_of(TaskId id) noexcept { return FormerChunk::hash_of(id.epoch, id.handle); }
 
-// Whether the id that put the entry there is none of its row's any more.
-bool is_stale(const FormerChunk& chunk, FormerEntry entry, std::uint64_t hash) noexcept {
+// Whether the id that put the entry into this bucket is none of its row's any more.
+bool is_stale(const FormerChunk& chunk, FormerEntry entry, std::uint64_t bucket) noexcept {
   if (entry.row() >= shm::kFormerChunkRows) return true;
   const FormerIds ids = ids_in(chunk.rows[entry.row()]);
   const auto by = [&](TaskId id) {
     const std::uint64_t its = hash_of(id);
-    return entry.of(its) && its % shm::kFormerBuckets == hash % shm::kFormerBuckets;
+    return entry.of(its) && (bucket - its) % shm::kFormerBuckets < shm::kFormerProbes;
   };
   return !by(ids.first) && !by(ids.last);
 }
@@ -49,15 +49,16 @@ bool is_stale(const FormerChunk& chunk, FormerEntry entry, std::uint64_t hash) n
 void add(FormerChunk& chunk, std::uint32_t row, TaskId id) noexcept {
   const std::uint64_t hash = hash_of(id);
   const FormerEntry mine(hash, row);
-  std::atomic<std::uint32_t>* bucket = chunk.bucket_of(hash);
-  for (std::uint32_t way = 0; way < shm::kFormerWays; ++way) {
-    const std::uint32_t bits = bucket[way].load(std::memory_order_relaxed);
-    if (bits == mine.bits() || bits == FormerEntry::kOverflown) return;
-    if (bits != 0 && !is_stale(chunk, FormerEntry(bits), hash)) continue;
-    bucket[way].store(mine.bits(), std::memory_order_release);
-    return;
+  for (std::uint32_t probe = 0; probe < shm::kFormerProbes; ++probe) {
+    std::atomic<std::uint32_t>* bucket = chunk.bucket_of(hash, probe);
+    for (std::uint32_t way = 0; way < shm::kFormerWays; ++way) {
+      const std::uint32_t bits = bucket[way].load(std::memory_order_relaxed);
+      if (bits == mine.bits()) return;
+      if (bits != 0 && !is_stale(chunk, FormerEntry(bits), hash + probe)) continue;
+      bucket[way].store(mine.bits(), std::memory_order_release);
+      return;
+    }
   }
-  bucket[shm::kFormerWays - 1].store(FormerEntry::kOverflown, std::memory_order_release);
 }
 
 // The task that is in this slot now, if it is known by `id`.
@@ -102,26 +103,21 @@ FormerIds former_ids(const shm::Segment& segment, std::uint32_t slot, std::uint6
   return former;
 }
 
-TaskId current_id(const shm::Segment& segment, TaskId id, std::uint64_t* rows_read) noexcept {
-  std::uint64_t unheard = 0;
-  std::uint64_t& read = rows_read == nullptr ? unheard : *rows_read;
+TaskId current_id(const shm::Segment& segment, TaskId id) noexcept {
   if (id.epoch == segment.epoch() || id.epoch == 0) return id;
   const std::uint64_t hash = hash_of(id);
   const std::uint32_t used = std::min(rows_used(segment), segment.slots_used());
   for (std::uint32_t first = 0; first < used; first += shm::kFormerChunkRows) {
-    const std::atomic<std::uint32_t>* bucket = chunk_of(segment, first).bucket_of(hash);
     const std::uint32_t rows = std::min(used - first, shm::kFormerChunkRows);
-    if (bucket[shm::kFormerWays - 1].load(std::memory_order_acquire) == FormerEntry::kOverflown) {
-      for (std::uint32_t row = 0; row < rows; ++row, ++read)
-        if (const TaskId now = known_there(segment, first + row, id)) return now;
-      continue;
-    }
-    for (std::uint32_t way = 0; way < shm::kFormerWays; ++way) {
-      const FormerEntry entry(bucket[way].load(std::memory_order_acquire));
-      if (entry.bits() == 0) break;
-      if (!entry.of(hash) || entry.row() >= rows) continue;
-      ++read;
-      if (const TaskId now = known_there(segment, first + entry.row(), id)) return now;
+    bool full = true;  // an id is in a later bucket only where the ones before it had no room
+    for (std::uint32_t probe = 0; full && probe < shm::kFormerProbes; ++probe) {
+      const std::atomic<std::uint32_t>* bucket = chunk_of(segment, first).bucket_of(hash, probe);
+      for (std::uint32_t way = 0; full && way < shm::kFormerWays; ++way) {
+        const FormerEntry entry(bucket[way].load(std::memory_order_acquire));
+        full = entry.bits() != 0;
+        if (!full || !entry.of(hash) || entry.row() >= rows) continue;
+        if (const TaskId now = known_there(segment, first + entry.row(), id)) return now;
+      }
     }
   }
   return id;

@@ -22,9 +22,8 @@ struct FormerIds {
 FormerIds former_ids(const shm::Segment& segment, std::uint32_t slot, std::uint64_t generation) noexcept;
 
 // The id in this segment of a task that was known by `id`: itself when it is of this segment, or when nothing is
-// known of it. Of another segment's it costs a look at one bucket for each 4,096 slots that tasks came back to. (Where
-// more ids have the same bucket than it has room for, a walk over these slots; hardly ever.) `rows_read`: adds
-// how many rows it took.
-TaskId current_id(const shm::Segment& segment, TaskId id, std::uint64_t* rows_read = nullptr) noexcept;
+// known of it. Of another segment's it costs a look at one bucket for each 4,096 slots that tasks came back to, and at
+// four where more ids have that bucket than it has room for.
+TaskId current_id(const shm::Segment& segment, TaskId id) noexcept;
 
 }  // namespace stem::engine
