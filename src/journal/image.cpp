@@ -1,8 +1,10 @@
 #include "journal/image.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "engine/extension.hpp"
 #include "engine/failure_record.hpp"
 #include "shm/names.hpp"
@@ -198,6 +200,22 @@ bool take_failure(Cursor& from, TaskImage& image) {
 }
 
 }  // namespace
+
+void ClockShift::follow() noexcept {
+  constexpr std::int64_t kClockSetNs = 1'000'000;
+  constexpr int kReadings = 8;  // the one that was least interrupted
+  std::int64_t best_ns = 0, least_ns = INT64_MAX;
+  for (int i = 0; i < kReadings; ++i) {
+    const std::int64_t before = base::monotonic_ns();
+    const std::int64_t shift = base::realtime_ns() - before;
+    if (std::abs(shift - ns) <= kClockSetNs) return;
+    const std::int64_t took = base::monotonic_ns() - before;
+    if (took >= least_ns) continue;
+    least_ns = took;
+    best_ns = shift;
+  }
+  ns = best_ns;
+}
 
 bool append_task(Batch& batch, engine::Engine& engine, std::uint32_t slot, ControlWord word, State as, ClockShift clock,
                  std::optional<engine::TickNote>* tick) {

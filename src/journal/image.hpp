@@ -14,9 +14,12 @@
 
 namespace stem::journal {
 
-// CLOCK_REALTIME minus CLOCK_MONOTONIC, as read together: what turns times of one into the other.
+// CLOCK_REALTIME minus CLOCK_MONOTONIC: what turns times of one into the other.
 struct ClockShift {
   std::int64_t ns = 0;
+  // Read anew, and believed where somebody has set the clock. The two cannot be read at once, and times that were turned
+  // by readings a microsecond apart would not stand in the order of the tasks that they are of.
+  void follow() noexcept;
   std::int64_t to_real(std::int64_t monotonic_ns) const { return monotonic_ns == 0 ? 0 : monotonic_ns + ns; }
   std::int64_t to_monotonic(std::int64_t real_ns) const { return real_ns == 0 ? 0 : real_ns - ns; }
 };

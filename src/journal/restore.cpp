@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "engine/control.hpp"
 #include "engine/failure_record.hpp"
+#include "engine/former.hpp"
 #include "engine/links.hpp"
 #include "journal/writer.hpp"
 #include "shm/names.hpp"
@@ -35,7 +37,7 @@ Result<Opened> Writer::open() {
   h.journal_writer.store(engine_.self().incarnation() << 12 | engine_.self().owner(), std::memory_order_release);
   if (!shm::commit_journal_marks(segment_))
     return Error{Errc::kNoMemory, "no room in /dev/shm for the journal's marks"};
-  clock_.ns = base::realtime_ns() - base::monotonic_ns();
+  clock_.follow();
   LiveSet live;
   std::vector<Contents> contents;
   auto read = read_journal(
@@ -133,7 +135,7 @@ void Writer::expect_what_was_said(const LiveSet& live) {
 }
 
 // What the journal knows of this segment's own tasks; and the tasks that a writer before us was restoring when it was
-// killed: those that the journal knows are let go, the others never were.
+// killed: those that the journal knows are let go, in the order in which they were enqueued, the others never were.
 Result<void> Writer::settle_waiting(const Epoch* own) {
   const std::int64_t now = base::monotonic_ns();
   if (own != nullptr) {
@@ -144,14 +146,23 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
       if (life.run) shadow_.items(life.slot, life.items_over);
     }
   }
+  // When it was enqueued; of items of a run, which were at one time, which one. Read once: others may write there.
+  using Age = std::tuple<std::int64_t, std::uint32_t, std::uint32_t, std::uint32_t>;
+  std::vector<std::tuple<Age, std::uint32_t, ControlWord>> known;
   for (std::uint32_t slot = 0; slot < slots_used(); ++slot) {
-    const ControlWord word = segment_.descriptor(slot).control.load();
+    const shm::Descriptor& d = segment_.descriptor(slot);
+    const ControlWord word = d.control.load();
     if (!engine_.is_restored(slot, word)) continue;
-    if (shadow_.of(slot).generation == word.generation())
-      (void)engine_.let_restored_go(slot, word, now);
-    else
+    if (shadow_.of(slot).generation == word.generation()) {
+      const engine::TaskId last = engine::former_ids(segment_, slot, word.generation()).last;
+      known.emplace_back(Age{d.enqueued_ns, last.epoch, last.slot(), last.item()}, slot, word);
+    } else {
       engine_.drop_restored(slot, word);
+    }
   }
+  std::sort(known.begin(), known.end(),
+            [](const auto& a, const auto& b) { return std::get<Age>(a) < std::get<Age>(b); });
+  for (const auto& [age, slot, word] : known) (void)engine_.let_restored_go(slot, word, now);
   return {};
 }
 

@@ -38,7 +38,7 @@ std::uint32_t Writer::slots_used() const noexcept { return segment_.slots_used()
 
 Result<void> Writer::step(std::int64_t now_ns) {
   engine_.self().beat();
-  clock_.ns = base::realtime_ns() - base::monotonic_ns();
+  clock_.follow();
   if (broken_) {
     if (now_ns < retry_ns_) return {};
     broken_ = false;

@@ -33,7 +33,8 @@ class PowerFile final : public StoreFile {
     const bool fails = store_.fail_in_ == 0;
     if (store_.fail_in_ >= 0) --store_.fail_in_;
     std::size_t wrote = from_.size();
-    if (fails) wrote = store_.fault_ == PowerStore::Fault::kShort ? from_.size() / 2 : 0;
+    if (fails && store_.fault_ == PowerStore::Fault::kShort) wrote /= 2;
+    if (fails && store_.fault_ == PowerStore::Fault::kError) wrote = 0;
     std::memcpy(node.bytes.data() + offset_, from_.data(), wrote);
     if (fails) {
       node.failed = true;  // stays on its way for ever, as far as power is concerned

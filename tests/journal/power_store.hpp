@@ -32,8 +32,9 @@ class PowerStore final : public Store {
   Result<void> remove(const std::string& name) override;
   Result<void> sync_names() override;
 
-  // The n-th write from now (0 = the next) ends like this; -1 = none does.
-  enum class Fault { kNone, kShort, kError };
+  // The n-th write from now (0 = the next) ends like this; -1 = none does. kUnheard: all of it arrives, and who wrote it
+  // is told that it failed, as if he had been killed before he could go on.
+  enum class Fault { kNone, kShort, kError, kUnheard };
   void fail_write(int n, Fault how) { fail_in_ = n, fault_ = how; }
   void refuse_new_files(bool refuse) { full_ = refuse; }
   void before_rename(std::function<void()> look) { before_rename_ = std::move(look); }

@@ -513,6 +513,33 @@ TEST(JournalWriter, RestoringIsKilledAtEveryWrite) {
   }
 }
 
+// The one who restores is killed right after a write, before he lets go what it says: the next one does so in the order in
+// which the tasks were enqueued, whatever slots they have.
+TEST(JournalWriter, TheOrderStaysWhoeverRestores) {
+  constexpr std::uint64_t kSingle = 300, kAll = 360;
+  PowerStore store;
+  const std::string bulk(4000, 'x');  // so that they are several batches
+  std::vector<std::uint64_t> all;
+  {
+    Host host;
+    host.must_open(store, kLargeFiles);
+    for (std::uint64_t i = 1; i <= kSingle; ++i)
+      host.put(i, [&](TaskSpec&, TaskExtras& extras) { extras.headers = bulk; });
+    for (std::uint64_t i = kSingle + 1; i <= kAll; i += 15) host.put_runs(i, i + 14);
+    for (std::uint64_t i = 1; i <= kAll; ++i) all.push_back(i);
+    host.flush();
+  }
+  const Image image = store.image();
+  for (int n = 0; n < 10; ++n) {
+    PowerStore disk(image);
+    Host after(0, shm::Durability::kMemory);
+    after.get_over(disk, n, PowerStore::Fault::kUnheard, /*opening=*/true);
+    EXPECT_EQ(test::slots_in(*after.segment, shm::State::kWaiting), 0u);
+    EXPECT_EQ(after.drain(), all) << "write " << n;
+    EXPECT_EQ(test::broken_invariants(*after.producer), "");
+  }
+}
+
 // What comes back goes to disk by the batch: a task's share of a write, not a write for each few.
 TEST(JournalWriter, RestoringWritesFewBatches) {
   constexpr int kTasks = 1000;
