@@ -61,10 +61,11 @@ struct Figures {
       {"start", "enqueue on a host → handler on another, p50", "PING of a bare client, p50", "≤ 3", {}, {}, {}, {}},
       {"start_gateways_spin", "the same, gateways spinning", "PING meanwhile, p50", "", {}, {}, {}, {}}};
   Figure busy{"local_busy", "local tasks, gateway busy", "no gateway", "≥ 0.9", {}, {}, {}, {}};
+  Figure busy_nice{"local_busy_nice", "local tasks, gateway busy by nice -n 10", "no gateway", "≥ 0.9", {}, {}, {}, {}};
   Figure busy_bare{"local_busy_bare", "local tasks, gateway busy", "bare client busy in its place", "", {}, {}, {}, {}};
   Figure stopped{"local_stopped", "local tasks, Redis stopped", "no gateway", "≥ 0.9", {}, {}, {}, {}};
   std::vector<Percentiles> start_times[2], pings[2];  // of each of `starts`
-  std::vector<LocalRate> busy_rates, stopped_rates;
+  std::vector<LocalRate> busy_rates, nice_rates;
   std::vector<Passing> passings;
 };
 
@@ -85,13 +86,15 @@ void measure_local(const Session& session, const RedisServer& redis, std::uint64
   const auto beside = [&](Neighbour neighbour) { return local_rate(session.cpus, redis, tasks, neighbour, stock); };
   const LocalRate alone = beside(Neighbour::kNone);
   const LocalRate busy = beside(Neighbour::kBusy);
+  const LocalRate nice = beside(Neighbour::kBusyNice);
   const LocalRate bare = beside(Neighbour::kBareClient);
   const LocalRate stopped = beside(Neighbour::kRedisStopped);
   figures.busy.add(busy.rate.value, alone.rate.value);
+  figures.busy_nice.add(nice.rate.value, alone.rate.value);
   figures.busy_bare.add(busy.rate.value, bare.rate.value);
   figures.stopped.add(stopped.rate.value, alone.rate.value);
   figures.busy_rates.push_back(busy);
-  figures.stopped_rates.push_back(stopped);
+  figures.nice_rates.push_back(nice);
 }
 
 void measure_once(const Session& session, const RedisServer& redis, const Options& options, Stock& stock, int run,
@@ -138,7 +141,8 @@ void measure_once(const Session& session, const RedisServer& redis, const Option
 
 std::vector<const Figure*> measured(const Figures& f) {
   std::vector<const Figure*> all;
-  for (const Figure* figure : {&f.out, &f.in, &f.starts[0], &f.starts[1], &f.busy, &f.busy_bare, &f.stopped})
+  for (const Figure* figure :
+       {&f.out, &f.in, &f.starts[0], &f.starts[1], &f.busy, &f.busy_nice, &f.busy_bare, &f.stopped})
     if (!figure->subject.empty()) all.push_back(figure);
   return all;
 }
@@ -183,7 +187,7 @@ Table rates_table(const Figures& f) {
     }
     table.rows.push_back({std::move(key), std::move(label), std::move(cells)});
   };
-  for (const Figure* figure : {&f.out, &f.in, &f.busy, &f.busy_bare, &f.stopped}) {
+  for (const Figure* figure : {&f.out, &f.in, &f.busy, &f.busy_nice, &f.busy_bare, &f.stopped}) {
     if (figure->subject.empty()) continue;
     row(figure->key, figure->label, figure->subject, figure->subject_flow);
     row(std::string(figure->key) + "_floor", "  " + std::string(figure->floor_name), figure->floor, figure->floor_flow);
@@ -233,18 +237,20 @@ Table memory_table(const Figures& f) {
 
 void add_notes(const Figures& f, Report& report) {
   if (!f.busy_rates.empty()) {
-    std::vector<double> exported, share;
-    for (const LocalRate& one : f.busy_rates) {
-      exported.push_back(one.exported_per_s);
-      share.push_back(one.gateway_cpu_share);
-    }
+    const auto did = [](const std::vector<LocalRate>& rates) {
+      std::vector<double> exported, share;
+      for (const LocalRate& one : rates) {
+        exported.push_back(one.exported_per_s);
+        share.push_back(one.gateway_cpu_share);
+      }
+      return fmt::format("exported {} and took {:.0f} % of a processor",
+                         format_value(spread_of(exported).median, Unit::kPerSecond), 100 * spread_of(share).median);
+    };
     report.notes.push_back(
         fmt::format("Local tasks keep two processors busy by themselves; on a machine with no more, whatever runs "
-                    "beside them takes "
-                    "from them, so a bare client in the gateway's place stands beside it. The gateway exported {} and "
-                    "took {:.0f} % "
-                    "of a processor.",
-                    format_value(spread_of(exported).median, Unit::kPerSecond), 100 * spread_of(share).median));
+                    "beside them takes from them, so a bare client in the gateway's place stands beside it. The "
+                    "gateway {}; with nice -n 10 it {}.",
+                    did(f.busy_rates), did(f.nice_rates)));
   }
   if (!f.passings.empty()) {
     std::uint64_t left = 0, pending = 0;

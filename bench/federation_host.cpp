@@ -38,6 +38,9 @@ std::vector<std::string> gateway_command(const Scene& host, const RedisServer& r
                                          const GatewayProcess::Options& options) {
   std::vector<std::string> command = {find_program("env").value(),
                                       "STEM_SHM_DIRECTORY=" + host.directory(),
+                                      "nice",
+                                      "-n",
+                                      std::to_string(options.niceness),
                                       program_beside("stem"),
                                       "gateway",
                                       "start",

@@ -31,6 +31,7 @@ class GatewayProcess {
     std::vector<std::string> imports;
     std::uint32_t prefetch = kGatewayPrefetch;
     std::uint32_t spin_us = 0;
+    std::uint32_t niceness = 0;
   };
   // Waits until Redis knows all its connections.
   GatewayProcess(const Scene& host, const RedisServer& redis, const Options& options);

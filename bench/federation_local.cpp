@@ -86,7 +86,8 @@ LocalRate local_rate(CpuPair cpus, const RedisServer& redis, std::uint64_t tasks
     result.rate = life_cycle_rate(cpus, life, host, {{kAnyCpu, [&] { keep_busy_bare(host, redis, stock, tasks); }}});
     return result;
   }
-  const GatewayProcess gateway(host, redis, {{kExportedQueue}, {}, kPrefetch});
+  const std::uint32_t niceness = neighbour == Neighbour::kBusyNice ? 10 : 0;
+  const GatewayProcess gateway(host, redis, {{kExportedQueue}, {}, kPrefetch, /*spin_us=*/0, niceness});
   std::unique_ptr<Stopped> stopped;
   if (neighbour == Neighbour::kRedisStopped) stopped = std::make_unique<Stopped>(redis.pid());
   Shared<Beside> beside;
