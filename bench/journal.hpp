@@ -107,9 +107,12 @@ JournalRecovery recover(const std::string& directory, std::uint64_t tasks, std::
 
 // ---- The floors
 
-// Bytes per second of one write after another of that size, O_DIRECT and O_DSYNC, through io_uring, into a file that
-// has been written before; at most `most_bytes` of them.
-double bare_append_bytes_per_s(const std::string& directory, std::uint64_t write_bytes, std::uint64_t most_bytes);
+// Where a bare loop writes: into a file all of whose blocks have been written before, or to the end of one that grows.
+enum class Blocks { kWritten, kNew };
+// Bytes per second of one write after another of that size, O_DIRECT and O_DSYNC, through io_uring; at most `most_bytes`
+// of them.
+double bare_append_bytes_per_s(const std::string& directory, std::uint64_t write_bytes, std::uint64_t most_bytes,
+                               Blocks blocks);
 // The same of 4 KiB, each write's time; and pwrite with fdatasync.
 Percentiles bare_append_times(const std::string& directory, std::uint64_t writes);
 Percentiles fdatasync_times(const std::string& directory, std::uint64_t writes);

@@ -85,10 +85,12 @@ class Figures {
 
 // Tasks per second against what the bare disk would do of the same bytes in writes of the same size; the disk's bytes per
 // second.
-double add_rate(Figure& figure, const Options& options, const JournalFlow& flow, std::uint64_t tasks) {
+double add_rate(Figure& figure, const Options& options, const JournalFlow& flow, std::uint64_t tasks,
+                Blocks blocks = Blocks::kWritten) {
   if (flow.use.writes == 0) throw Failure("nothing went to disk: more tasks, please");
   const std::uint64_t each = flow.use.bytes / flow.use.writes;
-  const double disk = bare_append_bytes_per_s(options.directory, each, std::min(flow.use.bytes, kMostFloorBytes));
+  const double disk =
+      bare_append_bytes_per_s(options.directory, each, std::min(flow.use.bytes, kMostFloorBytes), blocks);
   figure.add(flow.tasks_per_s, disk / (static_cast<double>(flow.use.bytes) / static_cast<double>(tasks)));
   return disk;
 }
@@ -103,6 +105,9 @@ void measure_append(const Options& options, Figures& figures, bool one_by_one) {
                                                      : "enqueued in batches, journal mode, a new journal",
                                           "bare io_uring, the same writes", "≥ 0.8", Unit::kPerSecond),
                                options, flow, options.appends);
+  (void)add_rate(
+      figures.of(key + "_grows", "  the same", "bare io_uring, a file that grows", "≥ 0.8", Unit::kPerSecond), options,
+      flow, options.appends, Blocks::kNew);
   const auto written = static_cast<double>(flow.use.bytes + flow.use.zero_bytes);
   figures.of(key + "_zeros", "  bytes per task, with the zeros of new files", "its records", "", Unit::kBytes)
       .add(written / static_cast<double>(options.appends), record_bytes(payload, one_by_one, /*with_end=*/false));

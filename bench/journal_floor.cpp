@@ -35,10 +35,10 @@ Page aligned_page(std::uint64_t bytes) {
   return Page(data);
 }
 
-// A file whose blocks have all been written once; it has no name any more.
-class WrittenFile {
+// A file whose blocks have all been written once, or of no bytes one that grows with each write; it has no name any more.
+class FloorFile {
  public:
-  WrittenFile(const std::string& directory, std::uint64_t bytes, int flags) : bytes_(bytes) {
+  FloorFile(const std::string& directory, std::uint64_t bytes, int flags) : bytes_(bytes) {
     const std::string path = directory + "/floor";
     const int made = ::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
     if (made < 0) fail_with_errno("create " + path);
@@ -56,14 +56,14 @@ class WrittenFile {
     errno = open_error;
     if (fd_ < 0) fail_with_errno("write " + path);
   }
-  ~WrittenFile() { ::close(fd_); }
-  WrittenFile(const WrittenFile&) = delete;
-  WrittenFile& operator=(const WrittenFile&) = delete;
+  ~FloorFile() { ::close(fd_); }
+  FloorFile(const FloorFile&) = delete;
+  FloorFile& operator=(const FloorFile&) = delete;
 
   int fd() const noexcept { return fd_; }
   // Where the next write goes: on and on, and from the front again.
   std::uint64_t next(std::uint64_t bytes) noexcept {
-    if (at_ + bytes > bytes_) at_ = 0;
+    if (bytes_ != 0 && at_ + bytes > bytes_) at_ = 0;
     const std::uint64_t here = at_;
     at_ += bytes;
     return here;
@@ -88,7 +88,7 @@ class BareUring {
   BareUring(const BareUring&) = delete;
   BareUring& operator=(const BareUring&) = delete;
 
-  void write(WrittenFile& file, const std::byte* from, std::uint64_t bytes) {
+  void write(FloorFile& file, const std::byte* from, std::uint64_t bytes) {
     io_uring_sqe* entry = io_uring_get_sqe(&uring_);
     io_uring_prep_write(entry, file.fd(), from, static_cast<unsigned>(bytes), file.next(bytes));
     io_uring_cqe* done = nullptr;
@@ -121,11 +121,12 @@ std::string disk_of(const std::string& directory) {
   }
 }
 
-double bare_append_bytes_per_s(const std::string& directory, std::uint64_t write_bytes, std::uint64_t most_bytes) {
+double bare_append_bytes_per_s(const std::string& directory, std::uint64_t write_bytes, std::uint64_t most_bytes,
+                               Blocks blocks) {
   const std::uint64_t bytes =
       std::clamp((write_bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes, kBlockBytes, kFileBytes);
   const std::uint64_t writes = std::max<std::uint64_t>(most_bytes / bytes, 1);
-  WrittenFile file(directory, kFileBytes, O_DIRECT | O_DSYNC);
+  FloorFile file(directory, blocks == Blocks::kNew ? 0 : kFileBytes, O_DIRECT | O_DSYNC);
   const Page page = aligned_page(bytes);
   BareUring uring;
   const std::uint64_t start = ticks_now();
@@ -134,7 +135,7 @@ double bare_append_bytes_per_s(const std::string& directory, std::uint64_t write
 }
 
 Percentiles bare_append_times(const std::string& directory, std::uint64_t writes) {
-  WrittenFile file(directory, kFileBytes, O_DIRECT | O_DSYNC);
+  FloorFile file(directory, kFileBytes, O_DIRECT | O_DSYNC);
   const Page page = aligned_page(kBlockBytes);
   BareUring uring;
   std::vector<std::uint64_t> ticks(writes);
@@ -147,7 +148,7 @@ Percentiles bare_append_times(const std::string& directory, std::uint64_t writes
 }
 
 Percentiles fdatasync_times(const std::string& directory, std::uint64_t writes) {
-  WrittenFile file(directory, kFileBytes, 0);
+  FloorFile file(directory, kFileBytes, 0);
   const Page page = aligned_page(kBlockBytes);
   std::vector<std::uint64_t> ticks(writes);
   for (std::uint64_t& one : ticks) {

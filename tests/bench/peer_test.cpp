@@ -9,23 +9,13 @@
 #include <filesystem>
 #include <fstream>
 
-#include "bench/failure.hpp"
 #include "bench/server_process.hpp"
+#include "tests/bench/failure_of.hpp"
 
 namespace stem::bench {
 namespace {
 
 using ::testing::HasSubstr;
-
-template <class Action>
-std::string failure_of(Action action) {
-  try {
-    action();
-  } catch (const Failure& failure) {
-    return failure.what();
-  }
-  return "";
-}
 
 std::string payload_of(std::uint64_t task, std::size_t bytes = 64) {
   std::string payload(bytes, '\0');

@@ -9,21 +9,13 @@
 #include <csignal>
 
 #include "bench/failure.hpp"
+#include "tests/bench/failure_of.hpp"
 #include "tests/bench/two_cpus.hpp"
 
 namespace stem::bench {
 namespace {
 
 using ::testing::HasSubstr;
-
-std::string failure_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Failure& failure) {
-    return failure.what();
-  }
-  return "";
-}
 
 TEST(RunPair, RunsEachSidePinnedInAProcessOfItsOwn) {
   struct Seen {
