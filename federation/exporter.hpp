@@ -107,8 +107,13 @@ class Exporter {
   // When to look for something to take: now; soon, where nothing was found a moment ago; INT64_MAX: not before somebody
   // rings, which nobody does for what came before the sleep bit was set.
   std::int64_t wants_at_ns(std::int64_t now_ns) const {
-    if (!may_send(now_ns) || !engine_.maybe_ready(queue_) || may_leave() == 0) return INT64_MAX;
-    return std::max(now_ns, look_again_ns_);
+    return engine_.maybe_ready(queue_) ? takes_at_ns(now_ns) : INT64_MAX;
+  }
+  // For who looks and does not sleep: leaves the marks alone, which each new task would have to set again.
+  bool sees_task() { return engine_.has_hint(queue_); }
+  // When it would take what it sees.
+  std::int64_t takes_at_ns(std::int64_t now_ns) const {
+    return may_send(now_ns) && may_leave() != 0 ? std::max(now_ns, look_again_ns_) : INT64_MAX;
   }
   bool wants(std::int64_t now_ns) const { return wants_at_ns(now_ns) <= now_ns; }
   // Leaves everything to the next gateway. No command of ours may be outstanding: their handlers know the tasks.

@@ -450,21 +450,24 @@ std::int64_t Gateway::wants_at_ns(std::int64_t now_ns) const {
 // are as many as processors, Redis and workers would have to wait for the end of a time slice now and then
 // (docs/performance.md). False: it is time to sleep.
 bool Gateway::spin(std::int64_t until_ns) {
-  const std::int64_t end_ns = std::min(until_ns, spins_until_ns_);
+  const auto sees_task = [](const auto& exporter) { return exporter->sees_task(); };
   std::int64_t now_ns = base::monotonic_ns();
-  if (now_ns >= end_ns) return false;
-  for (auto& exporter : exporters_) exporter->clear_marks();
+  if (now_ns >= spins_until_ns_) return false;
   do {
     const auto ran = loop_->run_once(0);
     if (!ran) return false;
     if (*ran > 0) return true;
-    for (int look = 0; look < kLooksPerTurn; ++look) {
-      if (wants_at_ns(now_ns) <= now_ns) return true;
+    for (int look = 0; look < kLooksPerTurn && std::none_of(exporters_.begin(), exporters_.end(), sees_task); ++look)
       base::spin_pause();
+    now_ns = base::monotonic_ns();
+    // Tasks that local workers will run may lie there all the time: whether they may leave is asked once a turn.
+    const bool asked = engine_->inbox_has_hints();
+    for (const auto& exporter : exporters_) {
+      if (asked && exporter->takes_asked(now_ns)) return true;
+      if (exporter->sees_task() && exporter->takes_at_ns(now_ns) <= now_ns) return true;
     }
     ::sched_yield();
-    now_ns = base::monotonic_ns();
-  } while (now_ns < end_ns && g_stops.load(std::memory_order_relaxed) == 0);
+  } while (now_ns < std::min(until_ns, spins_until_ns_) && g_stops.load(std::memory_order_relaxed) == 0);
   return now_ns < spins_until_ns_;
 }
 

@@ -3,8 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "scene.hpp"
+#include "shm/doorbell.hpp"
 #include "tests/cli/run_stem.hpp"
+#include "tests/support/process.hpp"
+#include "tests/support/redis_server.hpp"
+#include "tests/support/wait.hpp"
 
 namespace stem::cli_test {
 namespace {
@@ -79,6 +89,36 @@ TEST(GatewayFlags, ASpinIsAsLongAsAWorkersMayBe) {
     EXPECT_EQ(outcome.exit_code, 2) << us;
     EXPECT_THAT(outcome.err, HasSubstr("--spin-us")) << us;
   }
+}
+
+TEST(GatewayFlags, ASpinKeepsItAwakeAfterATask) {
+  Scene scene;
+  const auto segment = scene.segment();
+  const test::RedisServer redis;
+  const std::string url = redis.url();
+  test::Process gateway([&] {
+    ::setenv("STEM_SHM_DIRECTORY", scene.directory().c_str(), 1);
+    ::execl(stem_path().c_str(), "stem", "gateway", "start", "--redis", url.c_str(), "--export", "mail", "--spin-us",
+            "60000000", nullptr);
+    return 127;
+  });
+  // Nothing else sleeps for work here.
+  const auto sleeps = [&] {
+    for (const auto& word : segment->header().sleepers)
+      if (word.load() != 0) return true;
+    return false;
+  };
+  ASSERT_TRUE(test::wait_until(sleeps, test::kLong)) << "it spins before the first task";
+  (void)scene.enqueue({"send", "-q", "mail"});
+  // One that does not spin sleeps for 50 ms at a time.
+  const auto stays_awake = [&] {
+    for (int look = 0; look < 200; ++look, std::this_thread::sleep_for(std::chrono::milliseconds(1)))
+      if (sleeps()) return false;
+    return true;
+  };
+  EXPECT_TRUE(test::wait_until(stays_awake, test::kLong));
+  gateway.signal(SIGTERM);
+  EXPECT_EQ(gateway.wait(), 0);
 }
 
 }  // namespace

@@ -103,12 +103,14 @@ TEST_F(SpinTest, WhoHasLookedForLongEnoughSleepsAndIsRung) {
 TEST_F(SpinTest, OneThatIsStoppedOrKilledWhileItLooksLosesNothing) {
   start(kSpinForLongNs);
   for (Host* host : {&a, &b}) {
+    ASSERT_FALSE(is_asleep(*host));
     host->gateway().stop();
     for (std::uint64_t i = 0; i < 20; ++i) (void)a.enqueue(1000 + i + (host == &a ? 0 : 20));
     host->gateway().resume();
   }
   ASSERT_TRUE(wait_until([&] { return ran() == passed() + 40; }, kLong)) << ran();
   for (Host* host : {&a, &b}) {
+    ASSERT_FALSE(is_asleep(*host));
     host->kill_gateway();
     for (std::uint64_t i = 0; i < 20; ++i) (void)a.enqueue(2000 + i + (host == &a ? 0 : 20));
     host->start_gateway();
