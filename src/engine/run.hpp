@@ -27,6 +27,7 @@
 
 #include <atomic>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 #include "engine/task.hpp"
@@ -45,7 +46,7 @@ struct RunHead {
   std::uint8_t count;
   std::uint8_t bytes[kRunItems];
 };
-static_assert(sizeof(RunHead) == 16);
+static_assert(sizeof(RunHead) == 16 && offsetof(RunHead, count) == 0);
 
 // The unique key of the copy of an item that moves out: there is one at a time.
 std::uint64_t moved_key(std::uint64_t item_handle) noexcept;

@@ -19,6 +19,7 @@
 #include "worker/journal_process.hpp"
 #include "worker/pinning.hpp"
 #include "worker/stop_signals.hpp"
+#include "worker/time_slice.hpp"
 
 namespace stem::worker {
 namespace {
@@ -188,6 +189,7 @@ Result<void> run(const WorkerOptions& given, const HandlerTable& handlers) {
   auto self = shm::Participant::join(*segment, {shm::Role::kSupervisor, options.node});
   if (!self) return self.error();
   ::prctl(PR_SET_TIMERSLACK, 1UL);
+  ask_for_short_slices();
   Supervisor(options, handlers, **self).run();
   return {};
 }
