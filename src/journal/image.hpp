@@ -1,6 +1,8 @@
 // Tasks between the segment and a journal's records.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,8 +22,16 @@ struct ClockShift {
   // Read anew, and believed where somebody has set the clock. The two cannot be read at once, and times that were turned
   // by readings a microsecond apart would not stand in the order of the tasks that they are of.
   void follow() noexcept;
-  std::int64_t to_real(std::int64_t monotonic_ns) const { return monotonic_ns == 0 ? 0 : monotonic_ns + ns; }
-  std::int64_t to_monotonic(std::int64_t real_ns) const { return real_ns == 0 ? 0 : real_ns - ns; }
+  std::int64_t to_real(std::int64_t monotonic_ns) const { return moved(monotonic_ns, ns); }
+  std::int64_t to_monotonic(std::int64_t real_ns) const { return moved(real_ns, -ns); }
+
+ private:
+  // 0 = none stays so. What a segment or a file says may be any number: none comes out that a later sum would overflow.
+  static std::int64_t moved(std::int64_t time_ns, std::int64_t by_ns) {
+    constexpr std::int64_t kFarNs = INT64_MAX / 4;
+    if (time_ns == 0) return 0;
+    return std::clamp(std::clamp(time_ns, -kFarNs, kFarNs) + std::clamp(by_ns, -kFarNs, kFarNs), -kFarNs, kFarNs);
+  }
 };
 
 // Appends the kTask or kState record of the task in `slot`, which stands at `word`. False, and nothing was appended:
