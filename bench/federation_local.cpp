@@ -87,7 +87,7 @@ LocalRate local_rate(CpuPair cpus, const RedisServer& redis, std::uint64_t tasks
     return result;
   }
   const std::uint32_t niceness = neighbour == Neighbour::kBusyNice ? 10 : 0;
-  const GatewayProcess gateway(host, redis, {{kExportedQueue}, {}, kPrefetch, /*spin_us=*/0, niceness});
+  const GatewayProcess gateway(host, redis, {.exports = {kExportedQueue}, .prefetch = kPrefetch, .niceness = niceness});
   std::unique_ptr<Stopped> stopped;
   if (neighbour == Neighbour::kRedisStopped) stopped = std::make_unique<Stopped>(redis.pid());
   Shared<Beside> beside;

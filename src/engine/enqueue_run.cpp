@@ -27,6 +27,9 @@ Kind kind_of(const TaskSpec& spec) {
   return kind;
 }
 
+// So the block of any run does for any other: it stays with its slot, and is asked for as a whole.
+static_assert(kRunLeast * kRunItemBytes + sizeof(shm::BlockHeader) > shm::kBlockStride[0]);
+
 bool fits_a_run(const TaskSpec& spec, std::int64_t now_ns) {
   return spec.extras == nullptr && spec.due_ns <= now_ns && spec.payload.size() <= kRunItemBytes;
 }
