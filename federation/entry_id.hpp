@@ -23,6 +23,11 @@ struct EntryId {
     if (sequence > 0) return {ms, sequence - 1};
     return ms > 0 ? EntryId{ms - 1, ~std::uint64_t{0}} : *this;
   }
+  // The one behind it, in order; of the last, itself.
+  EntryId next() const {
+    if (~sequence != 0) return {ms, sequence + 1};
+    return ~ms != 0 ? EntryId{ms + 1, 0} : *this;
+  }
   std::string text() const { return fmt::format("{}-{}", ms, sequence); }
 };
 

@@ -18,25 +18,6 @@ Error wrong_field(std::string_view name, std::string_view why) {
   return {Errc::kInvalidArgument, fmt::format("field '{}': {}", name, why)};
 }
 
-// Keeps the strings' memory: in the steady state decoding allocates nothing.
-void reset(Envelope& out) {
-  const EnvelopeView defaults;
-  out.id = defaults.id;
-  out.name = defaults.name;
-  out.args = defaults.args;
-  out.headers = defaults.headers;
-  out.enqueued_at_us = 0;
-  out.not_before_us.reset();
-  out.priority = defaults.priority;
-  out.attempt = defaults.attempt;
-  out.max_retries = defaults.max_retries;
-  out.visibility_timeout_ms.reset();
-  out.queue = defaults.queue;
-  out.meta = defaults.meta;
-  out.payload.reset();
-  out.foreign.clear();
-}
-
 Result<void> take_text(const TextField& field, std::string& out) {
   if (!is_utf8(field.text)) return wrong_field(field.name, "is not UTF-8");
   out = field.text;
@@ -114,6 +95,24 @@ Result<void> take_field(const TextField& field, std::size_t at, Envelope& out) {
 
 }  // namespace
 
+void Envelope::clear() {
+  const EnvelopeView defaults;
+  id = defaults.id;
+  name = defaults.name;
+  args = defaults.args;
+  headers = defaults.headers;
+  enqueued_at_us = 0;
+  not_before_us.reset();
+  priority = defaults.priority;
+  attempt = defaults.attempt;
+  max_retries = defaults.max_retries;
+  visibility_timeout_ms.reset();
+  queue = defaults.queue;
+  meta = defaults.meta;
+  payload.reset();
+  foreign.clear();
+}
+
 EnvelopeView Envelope::view() const {
   return {.id = id,
           .name = name,
@@ -177,7 +176,7 @@ void StreamFields::append_to(std::vector<std::string_view>& argv) const {
 }
 
 Result<void> decode_fields(std::span<const TextField> fields, Envelope& out) {
-  reset(out);
+  out.clear();
   for (std::size_t i = 0; i < fields.size(); ++i) {
     if (auto taken = take_field(fields[i], i, out); !taken.ok()) return taken;
   }
@@ -206,7 +205,7 @@ void append_json(std::string& out, const EnvelopeView& e) {
 }
 
 Result<void> decode_json(std::string_view text, Envelope& out) {
-  reset(out);
+  out.clear();
   JsonRecordReader reader(text);
   reader.required_text("id", out.id);
   reader.required_text("name", out.name);

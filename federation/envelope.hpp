@@ -60,6 +60,8 @@ struct Envelope {
   std::optional<std::string> payload;
   std::vector<ForeignField> foreign;
 
+  // As a new one; the strings' memory is used again.
+  void clear();
   EnvelopeView view() const;
   friend bool operator==(const Envelope&, const Envelope&) = default;
 };

@@ -134,7 +134,11 @@ bool Exporter::step(const Clocks& clocks) {
     const auto entry = tasks_.find(to_send_.front());
     to_send_.pop_front();
     if (entry == tasks_.end() || entry->second.stage != Stage::kToSend) continue;
-    if (!send(*entry, clocks)) return false;  // no room: it is in front again
+    engine::TaskView view;
+    if (!outbox_.view(entry->second.parcel, view))
+      tasks_.erase(entry);  // quarantined, or another's by now
+    else if (!send(*entry, view, clocks))
+      return false;  // no room: it is in front again
   }
   const std::size_t before = sent_;
   take(clocks);
@@ -188,18 +192,13 @@ bool Exporter::begin(const engine::Parcel& parcel, const Clocks& clocks) {
   if (!outbox_.view(parcel, view)) return true;
   const Task task = make(parcel, view, Stage::kToSend, clocks);
   const auto [entry, is_new] = tasks_.try_emplace(wire_id(transcript_.host(), view.id), task);
-  return !is_new || send(*entry, clocks);
+  return !is_new || send(*entry, view, clocks);
 }
 
 // False when there is no room for it. The entry may be gone afterwards.
-bool Exporter::send(Entry& entry, const Clocks& clocks) {
+bool Exporter::send(Entry& entry, const engine::TaskView& view, const Clocks& clocks) {
   Task& task = entry.second;
   if (cancel_here(entry)) return true;
-  engine::TaskView view;
-  if (!outbox_.view(task.parcel, view)) {  // quarantined, or another's by now
-    tasks_.erase(entry.first);
-    return true;
-  }
   transcript_.write(view, !task.wanted, clocks, envelope_);
   if (options_.signer != nullptr) {
     if (const auto signed_ = options_.signer->sign(envelope_); !signed_)

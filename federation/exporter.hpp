@@ -161,7 +161,7 @@ class Exporter {
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
   bool begin(const engine::Parcel& parcel, const Clocks& clocks);
-  bool send(Entry& entry, const Clocks& clocks);
+  bool send(Entry& entry, const engine::TaskView& view, const Clocks& clocks);
   bool end_unsigned(Entry& entry, const Error& why, const Clocks& clocks);
   void on_added(Entry& entry, const Reply& reply);
   void end_duplicate(Entry& entry, std::string_view holder);

@@ -17,7 +17,10 @@
 namespace stem::federation {
 namespace {
 
-constexpr int kReadsAtOnce = 2;
+constexpr int kReadsAtOnce = 4;
+// Of one read, at most: a socket and a core's own cache take the reply, so Redis has the next one while we take in this.
+constexpr std::uint64_t kEntriesAtOnce = 128;
+constexpr int kReadsOfAllLanes = 4;  // every so many
 constexpr std::size_t kFirstWake = 16;  // the first tasks of a long reply do not wait for its last
 constexpr std::size_t kWakeFactor = 4;  // nor are workers rung again and again for what they have not come to yet
 constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
@@ -71,7 +74,19 @@ void Importer::adopt(engine::TaskId id, const engine::TaskExtras& extras) {
   task.visibility_ns = std::max<std::int64_t>(extras.visibility_ns, 100'000'000);
   task.renewed_ns = -task.visibility_ns;  // we do not know when: asked first
   task.unique = unique_key(extras.meta);
-  if (!tasks_.try_emplace(std::string(parts[3]), std::move(task)).second) orphans_.push_back(id);
+  if (!hold(std::string(parts[3]), std::move(task))) orphans_.push_back(id);
+}
+
+// False: another of this name is here.
+bool Importer::hold(const std::string& id, Task task) {
+  const auto [at, is_new] = tasks_.try_emplace(id, std::move(task));
+  if (is_new) at->second.at = arrived_.insert(arrived_.end(), &*at);
+  return is_new;
+}
+
+void Importer::erase(Entry& entry) {
+  arrived_.erase(entry.second.at);
+  tasks_.erase(entry.first);
 }
 
 // ---- a connection is ready
@@ -212,7 +227,7 @@ int Importer::lane_of(std::string_view key) const {
 }
 
 // Highest lane first. A read gives at most so many of each lane, so the lanes it asks share what there is room for:
-// every other read asks only those that had something lately, and so has more for each.
+// most reads ask only those that had something lately, and so have more for each.
 void Importer::read(const Clocks& clocks) {
   const bool wait = busy_lanes_ == 0;
   if (reads_ >= (wait ? 1 : kReadsAtOnce) || !reader_.is_ready() || !groups_made_ || clocks.now_ns < read_at_ns_)
@@ -229,12 +244,11 @@ void Importer::read(const Clocks& clocks) {
   if (room <= asked_) return;
   room -= asked_;
   if (reads_ == 0 && !wait) room = (room + 1) / 2;  // Redis has the next read while we take in this one
+  room = std::min(room, kEntriesAtOnce);
   std::uint32_t from = busy_lanes_;
-  if (asks_all_ || wait) {
+  if (wait || ++reads_of_busy_ >= kReadsOfAllLanes) {
     from = kAllLanes;
-    asks_all_ = false;
-  } else {
-    asks_all_ = true;
+    reads_of_busy_ = 0;
   }
   const auto lanes = static_cast<std::uint64_t>(std::popcount(from));
   const std::uint64_t each = std::clamp<std::uint64_t>(room / lanes, 1, fitting(lanes));
@@ -290,7 +304,9 @@ void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t 
     if (stream.elements.size() != 2) continue;
     const int lane = lane_of(stream.elements[0].text);
     if (lane < 0) continue;
+    ++last_number_;  // whatever is between this read and the one before
     for (const Reply& entry : stream.elements[1].elements) {
+      number_ = ++last_number_;
       accept(lane, entry, sent_ns);
       if (++taken < wake_at) continue;
       engine_.wake_held(queue_);
@@ -298,6 +314,7 @@ void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t 
     }
     busy_lanes_ |= 1u << lane;
   }
+  number_ = 0;
   engine_.hold_wakes(false);
   engine_.wake_held(queue_);
 }
@@ -395,9 +412,10 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   here.renewed_ns = since_ns;
   here.created_us = envelope.enqueued_at_us;
   here.attempt = envelope.attempt;
-  here.item = item_id(envelope);
+  here.item = item_id(envelope.id, task.run_item);
   here.unique = std::move(task.unique);
-  tasks_.emplace(envelope.id, std::move(here));
+  here.number = number_;
+  (void)hold(envelope.id, std::move(here));
   ++stats_.imported;
   return true;
 }

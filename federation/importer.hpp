@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -47,6 +48,8 @@ class Importer {
     std::int64_t marker_ttl_ms = 3'600'000;  // of results that nobody wants: that they ended must be known a while
     std::int64_t reclaim_every_ns = 2'000'000'000;
     std::uint32_t delivery_limit = 16;  // hosts that took it and were lost
+    // Ended entries next to each other that leave as the beginning of their stream; fewer are deleted as fast one by one.
+    std::uint32_t least_run = 4;
     // What comes is to be signed; nullptr: signatures say nothing here.
     std::shared_ptr<const Signer> signer;
   };
@@ -91,6 +94,10 @@ class Importer {
     std::string item;      // its other name: as an item of a run on the host where it was made
     std::string unique;    // the key that is free when it has ended; mostly empty
     bool revoked = false;  // somebody wishes it; forgotten with the task
+    // Where it came in what was read: between two entries of a lane with numbers next to each other no other can be.
+    // 0: not known.
+    std::uint64_t number = 0;
+    std::list<std::pair<const std::string, Task>*>::iterator at;  // in arrived_
   };
   using Entry = std::pair<const std::string, Task>;  // of tasks_; its address stays
 
@@ -125,6 +132,7 @@ class Importer {
   void on_checked(const std::string& at, const RevokeDesk::Answers& answers);
   void end_revoked(int lane, const std::string& entry, const Envelope& envelope, const Revoke& revoke);
   static std::string item_id(const Envelope& envelope);
+  static std::string item_id(std::string_view id, std::string_view run_item);
   void forget_revokes(const std::string& id, const std::string& item);
   void look_for_revokes();
   void on_revoked(const std::vector<std::string>& tasks, const RevokeDesk::Answers& answers);
@@ -132,12 +140,15 @@ class Importer {
   void tell_ends();
   bool read_end(Entry& entry, End& end);
   bool settle(int lane, const std::vector<End>& ends);
+  std::string behind_run(const std::vector<End>& ends) const;
   void settle_checked(const End& end);
   void on_settled(const std::vector<Entry*>& entries, const Reply& reply);
   void refused_end(const Reply& reply);
   Queued settle_one(int lane, std::string_view entry, const std::string& id, const std::string& unique,
                     std::string_view result, std::int64_t ttl_ms, std::string_view letter, ReplyHandler handler);
   void finish(Entry& entry);
+  bool hold(const std::string& id, Task task);
+  void erase(Entry& entry);
   void fence(Entry& entry);
 
   void on_returned(const engine::Lease& lease, Entry& entry, const Reply& reply);
@@ -173,6 +184,9 @@ class Importer {
   std::string streams_[kLanes];
 
   std::unordered_map<std::string, Task> tasks_;  // by wire id
+  std::list<Entry*> arrived_;                    // the same, in the order in which they came
+  std::uint64_t last_number_ = 0;                // that an entry was given
+  std::uint64_t number_ = 0;                     // of the entry that is accepted; 0 = it has none
   struct Waiting {
     int lane;
     std::string entry;
@@ -198,7 +212,7 @@ class Importer {
   int reads_ = 0;                   // under way
   std::uint64_t asked_ = 0;         // entries that they may bring
   std::uint32_t busy_lanes_ = 0;    // a bit each: had something lately
-  bool asks_all_ = true;            // the next read
+  int reads_of_busy_ = 0;           // one after the other
   std::size_t entry_bytes_ = 4096;  // of the largest lately
   bool draining_ = false;
   bool promoting_ = false;

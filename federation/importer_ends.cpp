@@ -78,7 +78,8 @@ bool Importer::read_end(Entry& entry, End& end) {
 void Importer::tell_ends() {
   std::vector<End> ends[kLanes];
   std::size_t bytes[kLanes] = {};
-  for (auto& entry : tasks_) {
+  for (Entry* const one : arrived_) {
+    Entry& entry = *one;
     Task& task = entry.second;
     if (task.ending || !task.confirmed) continue;
     End end;
@@ -92,6 +93,14 @@ void Importer::tell_ends() {
       continue;
     }
     const int lane = task.lane;
+    const bool goes_on = ends[lane].empty() || task.number == ends[lane].back().entry->second.number + 1;
+    if (!goes_on && !behind_run(ends[lane]).empty()) {
+      if (!settle(lane, std::exchange(ends[lane], {}))) {
+        task.ending = false;
+        break;
+      }
+      bytes[lane] = 0;
+    }
     bytes[lane] += end.result.size();
     ends[lane].push_back(std::move(end));
     if (ends[lane].size() < kEndsAtOnce && bytes[lane] < kEndsBytes) continue;
@@ -100,6 +109,16 @@ void Importer::tell_ends() {
   }
   for (int lane = 0; lane < kLanes; ++lane)
     if (!ends[lane].empty()) (void)settle(lane, ends[lane]);
+}
+
+// The id behind the last, when no other entry can be between the first and the last; otherwise empty.
+std::string Importer::behind_run(const std::vector<End>& ends) const {
+  if (ends.size() < options_.least_run) return {};
+  std::uint64_t number = ends.front().entry->second.number;
+  for (const End& end : ends)
+    if (number == 0 || end.entry->second.number != number++) return {};
+  const auto last = parse_entry_id(ends.back().entry->second.entry);
+  return last && last->next() != *last ? last->next().text() : std::string();
 }
 
 // Several of a lane at once. False: there is no room for them now.
@@ -117,10 +136,10 @@ bool Importer::settle(int lane, const std::vector<End>& ends) {
   const std::string key_count = number(static_cast<std::int64_t>(keys.size() + 2));
   const std::string kept = number(kEndedKeptMs), result_ttl = number(options_.result_ttl_ms),
                     marker_ttl = number(options_.marker_ttl_ms);
-  const std::string entry_count = number(static_cast<std::int64_t>(ends.size()));
+  const std::string behind = behind_run(ends), entry_count = number(static_cast<std::int64_t>(ends.size()));
   argv_.assign({"EVAL", kSettleManyScript, key_count, streams_[lane], ended_key_});
   argv_.insert(argv_.end(), keys.begin(), keys.end());
-  argv_.insert(argv_.end(), {group_, kept, marks, entry_count});
+  argv_.insert(argv_.end(), {group_, kept, marks, behind, entry_count});
   for (const End& end : ends) argv_.push_back(end.entry->second.entry);
   for (const End& end : ends)
     if (has_result(end.entry->second))
@@ -222,7 +241,7 @@ void Importer::finish(Entry& entry) {
   if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
   if (!outbox_.forget(entry.second.id)) orphans_.push_back(entry.second.id);
   if (entry.second.revoked) forget_revokes(entry.first, entry.second.item);
-  tasks_.erase(entry.first);
+  erase(entry);
 }
 
 // Another host has it, or it is over there: what we did with it counts for nothing any more.
@@ -230,7 +249,7 @@ void Importer::fence(Entry& entry) {
   ++stats_.fenced;
   if (!pending_read_) told_.insert(place(entry.second.lane, entry.second.entry));
   const engine::TaskId id = entry.second.id;
-  tasks_.erase(entry.first);
+  erase(entry);
   if (outbox_.forget(id)) return;
   (void)engine::Control(engine_).revoke(id, /*terminate=*/true, clocks_.now_ns);
   orphans_.push_back(id);

@@ -21,12 +21,16 @@ constexpr std::size_t kIdsAtOnce = 256;
 // Tasks that were made many at a time are known to their maker as items of a run; the one that travels has a name of its
 // own, and says which item it was.
 std::string Importer::item_id(const Envelope& envelope) {
-  constexpr std::string_view kMember = "\"stem.run_item\":\"";
-  const std::size_t at = envelope.meta.find(kMember), host = envelope.id.find('-');
-  if (at == std::string::npos || host == std::string::npos) return {};
-  const std::size_t from = at + kMember.size(), to = envelope.meta.find('"', from);
-  if (to == std::string::npos) return {};
-  return envelope.id.substr(0, host + 1) + envelope.meta.substr(from, to - from);
+  MemberReader members(envelope.meta);
+  for (JsonMember m; members.next(m);)
+    if (m.name == kRunItemMember && m.is_string()) return item_id(envelope.id, m.value.substr(1, m.value.size() - 2));
+  return {};
+}
+
+std::string Importer::item_id(std::string_view id, std::string_view run_item) {
+  const std::size_t host = id.find('-');
+  if (host == id.npos || run_item.empty()) return {};
+  return std::string(id.substr(0, host + 1)).append(run_item);
 }
 
 void Importer::forget_revokes(const std::string& id, const std::string& item) {

@@ -43,9 +43,11 @@ class Cursor {
     return value;
   }
   bool take(std::string_view any_of) {
-    if (text_.empty() || any_of.find(text_.front()) == std::string_view::npos) return false;
-    text_.remove_prefix(1);
-    return true;
+    if (text_.empty()) return false;
+    bool any = false;
+    for (const char c : any_of) any |= c == text_.front();  // a handful, known where it is called
+    if (any) text_.remove_prefix(1);
+    return any;
   }
   char front() const { return text_.empty() ? '\0' : text_.front(); }
   bool at_end() const { return text_.empty(); }

@@ -14,21 +14,23 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kBlanks = " \t\n\r";
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
 std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
 }
 
 // Takes a text that is known to be JSON apart; so it needs to know where strings and brackets end, and no more.
 class Splitter {
  public:
-  explicit Splitter(std::string_view text) : text_(text) {}
+  explicit Splitter(std::string_view text, std::size_t at = 0) : text_(text), at_(at) {}
 
-  char front() const { return text_[at_]; }
-  void skip_blanks() { at_ = std::min(text_.find_first_not_of(kBlanks, at_), text_.size()); }
+  std::size_t at() const { return at_; }
+  void skip_blanks() {
+    while (at_ < text_.size() && is_blank(text_[at_])) ++at_;
+  }
   void skip(char expected) {
     skip_blanks();
     STEM_CHECK(at_ < text_.size() && text_[at_] == expected);  // it has been validated
@@ -99,8 +101,7 @@ bool is_json(std::string_view text) { return accepted(text); }
 
 bool is_json_object(std::string_view text) {
   if (text == "{}") return true;  // what most tasks have in two of three places
-  const std::size_t first = text.find_first_not_of(kBlanks);
-  return first != std::string_view::npos && text[first] == '{' && accepted(text);
+  return trimmed(text).starts_with('{') && accepted(text);
 }
 
 bool is_utf8(std::string_view text) {
@@ -124,17 +125,28 @@ Result<std::vector<JsonMember>> json_members(std::string_view text) {
 }
 
 std::vector<JsonMember> members_of_object(std::string_view text) {
-  Splitter in(trimmed(text));
-  in.skip('{');
   std::vector<JsonMember> members;
-  if (in.skip_if('}')) return members;
-  do {
-    in.skip_blanks();
-    std::string name = json_string_value(in.string());
-    in.skip(':');
-    members.push_back({std::move(name), in.value()});
-  } while (in.skip_if(','));
+  MemberReader in(text);
+  for (JsonMember member; in.next(member);) members.push_back(std::move(member));
   return members;
+}
+
+MemberReader::MemberReader(std::string_view object) : text_(trimmed(object)) {}
+
+bool MemberReader::next(JsonMember& member) {
+  Splitter in(text_, at_);
+  if (in.skip_if('}')) return false;
+  (void)in.skip_if(',');
+  in.skip_blanks();
+  const std::string_view name = in.string();
+  if (name.find('\\') == std::string_view::npos)
+    member.name = name.substr(1, name.size() - 2);
+  else
+    member.name = json_string_value(name);
+  in.skip(':');
+  member.value = in.value();
+  at_ = in.at();
+  return true;
 }
 
 std::string json_string_value(std::string_view value) {

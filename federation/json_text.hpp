@@ -32,6 +32,18 @@ Result<std::vector<JsonMember>> json_members(std::string_view text);
 // The same of a text that is known to be an object: is_json_object() has said so.
 std::vector<JsonMember> members_of_object(std::string_view text);
 
+// The same, one after the other: `member` is filled anew each time, and its name's memory used again. The text outlives
+// the reader.
+class MemberReader {
+ public:
+  explicit MemberReader(std::string_view object);
+  bool next(JsonMember& member);  // false at the end
+
+ private:
+  std::string_view text_;
+  std::size_t at_ = 1;
+};
+
 // The text of a JSON string value (with its quotes), which must come from json_members.
 std::string json_string_value(std::string_view value);
 

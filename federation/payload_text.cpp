@@ -20,7 +20,12 @@ std::string packed(const ordered_json& value) {
 }  // namespace
 
 std::optional<std::string> json_of_message_pack(std::string_view bytes) {
-  if (auto plain = plain_json(bytes)) return plain;
+  std::string plain;
+  switch (plain_json(bytes, plain)) {
+    case PlainValue::kPlain: return plain;
+    case PlainValue::kNotMessagePack: return std::nullopt;
+    case PlainValue::kOther: break;
+  }
   if (!base::is_shallow(bytes, nlohmann::json::input_format_t::msgpack)) return std::nullopt;
   const ordered_json value = ordered_json::from_msgpack(bytes.begin(), bytes.end(), /*strict=*/true,
                                                         /*allow_exceptions=*/false);

@@ -35,18 +35,39 @@ class Names {
 
 // ---- MessagePack -> JSON
 
+// Goes on behind what is not plain, to the end: only what ends there is MessagePack.
 class JsonMaker {
  public:
-  explicit JsonMaker(std::string_view bytes) : in_(bytes) { out_.reserve(bytes.size() * 2); }
+  JsonMaker(std::string_view bytes, std::string& out) : in_(bytes), out_(out) { out_.clear(); }
 
-  std::optional<std::string> make() && {
-    if (!value(0) || at_ != in_.size()) return std::nullopt;
-    return std::move(out_);
+  PlainValue make() {
+    if (value(0) && at_ != in_.size()) kind_ = PlainValue::kNotMessagePack;
+    return kind_;
   }
 
  private:
+  // No reader goes on from here.
+  bool broken() {
+    kind_ = PlainValue::kNotMessagePack;
+    return false;
+  }
+  // Not plain, and of a known length.
+  bool other() {
+    kind_ = PlainValue::kOther;
+    return true;
+  }
+  bool skip(std::uint64_t bytes) {
+    if (in_.size() - at_ < bytes) return broken();
+    at_ += bytes;
+    return other();
+  }
+
   bool value(int depth) {
-    if (at_ >= in_.size() || depth > kMostDeep) return false;
+    if (depth > kMostDeep) {
+      kind_ = PlainValue::kOther;
+      return false;
+    }
+    if (at_ >= in_.size()) return broken();
     const auto head = static_cast<std::uint8_t>(in_[at_++]);
     if (head < 0x80) return integer<std::uint64_t>(head);
     if (head < 0x90) return object(head & 0x0f, depth);
@@ -55,8 +76,17 @@ class JsonMaker {
     if (head >= 0xe0) return integer<std::int64_t>(static_cast<std::int8_t>(head));
     switch (head) {
       case 0xc0: return word("null");
+      case 0xc1: return broken();
       case 0xc2: return word("false");
       case 0xc3: return word("true");
+      case 0xc4: return long_binary(1, 0);
+      case 0xc5: return long_binary(2, 0);
+      case 0xc6: return long_binary(4, 0);
+      case 0xc7: return long_binary(1, 1);  // with a byte that says what it is
+      case 0xc8: return long_binary(2, 1);
+      case 0xc9: return long_binary(4, 1);
+      case 0xca: return skip(4);
+      case 0xcb: return skip(8);
       case 0xcc: return number(1, 0x80);
       case 0xcd: return number(2, 0x100);
       case 0xce: return number(4, 0x1'0000);
@@ -68,12 +98,16 @@ class JsonMaker {
       case 0xd9: return long_text(1, kMostShort + 1);
       case 0xda: return long_text(2, 0x100);
       case 0xdb: return long_text(4, 0x1'0000);
-      default: return false;
+      case 0xdc:
+      case 0xdd: return long_list(head == 0xdc ? 2 : 4, depth);
+      case 0xde:
+      case 0xdf: return long_object(head == 0xde ? 2 : 4, depth);
+      default: return skip((std::uint64_t{1} << (head - 0xd4)) + 1);  // 0xd4 to 0xd8
     }
   }
 
   bool take(int bytes, std::uint64_t& into) {
-    if (in_.size() - at_ < static_cast<std::size_t>(bytes)) return false;
+    if (in_.size() - at_ < static_cast<std::size_t>(bytes)) return broken();
     into = 0;
     for (int i = 0; i < bytes; ++i) into = into << 8 | static_cast<std::uint8_t>(in_[at_++]);
     return true;
@@ -82,14 +116,14 @@ class JsonMaker {
   // `least`: what is below it has a shorter form, which the library would have chosen.
   bool number(int bytes, std::uint64_t least) {
     std::uint64_t n = 0;
-    return take(bytes, n) && n >= least && integer(n);
+    return take(bytes, n) && (n >= least ? integer(n) : other());
   }
   // `below`: and what is not below that.
   bool negative(int bytes, std::int64_t below) {
     std::uint64_t n = 0;
     if (!take(bytes, n)) return false;
     const auto value = static_cast<std::int64_t>(n << (64 - 8 * bytes)) >> (64 - 8 * bytes);
-    return value < below && integer(value);
+    return value < below ? integer(value) : other();
   }
   template <class T>
   bool integer(T n) {
@@ -101,12 +135,17 @@ class JsonMaker {
     out_ += text;
     return true;
   }
+  bool long_binary(int bytes, std::uint64_t more) {
+    std::uint64_t n = 0;
+    return take(bytes, n) && skip(n + more);
+  }
 
   bool long_text(int bytes, std::uint64_t least) {
     std::uint64_t n = 0;
-    return take(bytes, n) && n >= least && n <= in_.size() && text(static_cast<std::size_t>(n));
+    if (!take(bytes, n)) return false;
+    return n >= least ? text(n) : skip(n);
   }
-  bool text(std::size_t bytes) {
+  bool text(std::uint64_t bytes) {
     std::string_view found;
     if (!raw_text(bytes, found)) return false;
     out_ += '"';
@@ -114,27 +153,31 @@ class JsonMaker {
     out_ += '"';
     return true;
   }
-  bool raw_text(std::size_t bytes, std::string_view& found) {
-    if (in_.size() - at_ < bytes) return false;
+  bool raw_text(std::uint64_t bytes, std::string_view& found) {
+    if (in_.size() - at_ < bytes) return broken();
     found = in_.substr(at_, bytes);
     at_ += bytes;
-    return is_plain(found);
+    return is_plain(found) || other();
   }
 
-  bool short_name(std::string_view& name) {
-    if (at_ >= in_.size()) return false;
+  bool name(std::string_view& name) {
+    if (at_ >= in_.size()) return broken();
     const auto head = static_cast<std::uint8_t>(in_[at_++]);
-    return (head & 0xe0) == 0xa0 && raw_text(head & 0x1f, name);
+    if ((head & 0xe0) == 0xa0) return raw_text(head & 0x1f, name);
+    if (head < 0xd9 || head > 0xdb) return broken();  // a name is a string
+    std::uint64_t n = 0;
+    return take(1 << (head - 0xd9), n) && skip(n);
   }
   bool object(std::size_t members, int depth) {
     Names names;
     out_ += '{';
     for (std::size_t i = 0; i < members; ++i) {
       if (i > 0) out_ += ',';
-      std::string_view name;
-      if (!short_name(name) || !names.add(name)) return false;
+      std::string_view member;
+      if (!name(member)) return false;
+      if (!names.add(member)) (void)other();
       out_ += '"';
-      out_ += name;
+      out_ += member;
       out_ += "\":";
       if (!value(depth + 1)) return false;
     }
@@ -150,10 +193,26 @@ class JsonMaker {
     out_ += ']';
     return true;
   }
+  // What is announced ends with the bytes at the latest.
+  bool long_list(int bytes, int depth) {
+    std::uint64_t n = 0;
+    if (!take(bytes, n)) return false;
+    for (; n > 0; --n)
+      if (!value(depth + 1)) return false;
+    return other();
+  }
+  bool long_object(int bytes, int depth) {
+    std::uint64_t n = 0;
+    if (!take(bytes, n)) return false;
+    for (std::string_view member; n > 0; --n)
+      if (!name(member) || !value(depth + 1)) return false;
+    return other();
+  }
 
   std::string_view in_;
   std::size_t at_ = 0;
-  std::string out_;
+  std::string& out_;
+  PlainValue kind_ = PlainValue::kPlain;
 };
 
 // ---- JSON -> MessagePack
@@ -318,7 +377,7 @@ class Packer {
 
 }  // namespace
 
-std::optional<std::string> plain_json(std::string_view message_pack) { return JsonMaker(message_pack).make(); }
+PlainValue plain_json(std::string_view message_pack, std::string& json) { return JsonMaker(message_pack, json).make(); }
 
 std::optional<std::string> plain_message_pack(std::string_view json) {
   Packer<true> packer(json);

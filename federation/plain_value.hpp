@@ -1,6 +1,7 @@
 // The values that most tasks carry, from MessagePack to JSON and back in one pass: objects and lists of few members,
 // plain ASCII strings, integers, true, false, null. Each answers only when it is sure that the library would say the
-// same, byte for byte; for everything else it says nothing, and the library is asked.
+// same, byte for byte; for everything else it says nothing, and the library is asked. That takes long, so what is surely
+// no MessagePack (most bytes that mean something else) is told apart.
 #pragma once
 
 #include <optional>
@@ -9,7 +10,10 @@
 
 namespace stem::federation {
 
-std::optional<std::string> plain_json(std::string_view message_pack);
+enum class PlainValue { kPlain, kOther, kNotMessagePack };
+
+// `json` is the text when it is plain, and means nothing otherwise.
+PlainValue plain_json(std::string_view message_pack, std::string& json);
 std::optional<std::string> plain_message_pack(std::string_view json);
 // Whether the above has an answer, without making one.
 bool is_plain_json(std::string_view json);

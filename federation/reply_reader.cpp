@@ -4,6 +4,7 @@
 #include <hiredis/read.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstring>
 #include <new>
@@ -24,14 +25,14 @@ struct ReplyMaker {
       return const_cast<Reply*>(&parent->elements[static_cast<std::size_t>(task->idx)]);
     }
     if (!reader.afford(sizeof(Reply))) return nullptr;
-    return new (reader.memory_.allocate(sizeof(Reply), alignof(Reply))) Reply;
+    return new (reader.take(sizeof(Reply))) Reply;
   }
 
   static void* string(const redisReadTask* task, char* text, std::size_t bytes) {
     ReplyReader& reader = reader_of(task);
     Reply* reply = place(task);
     if (reply == nullptr || !reader.afford(bytes)) return nullptr;
-    auto* copy = static_cast<char*>(reader.memory_.allocate(std::max<std::size_t>(bytes, 1), 1));
+    auto* copy = reinterpret_cast<char*>(reader.take(bytes));
     std::memcpy(copy, text, bytes);
     reply->text = {copy, bytes};
     reply->kind = task->type == REDIS_REPLY_ERROR    ? Reply::Kind::kError
@@ -47,8 +48,7 @@ struct ReplyMaker {
     if (reply == nullptr || count < 0) return nullptr;
     const auto elements = static_cast<std::size_t>(count);
     if (!reader.afford(elements * sizeof(Reply))) return nullptr;
-    auto* first = static_cast<Reply*>(
-        reader.memory_.allocate(std::max<std::size_t>(elements, 1) * sizeof(Reply), alignof(Reply)));
+    auto* first = reinterpret_cast<Reply*>(reader.take(elements * sizeof(Reply)));
     std::uninitialized_value_construct_n(first, elements);
     reply->kind = Reply::Kind::kArray;
     reply->elements = {first, elements};
@@ -79,6 +79,7 @@ redisReplyObjectFunctions makers{ReplyMaker::string, ReplyMaker::array, ReplyMak
 
 // hiredis moves what is left of its buffer with each reply, so it gets little at a time.
 constexpr std::size_t kSliceBytes = 16 * 1024;
+constexpr std::size_t kLeastRoom = 16 * 1024, kMostRoom = 1024 * 1024;
 constexpr std::size_t kLongestLine = 64 * 1024;  // errors, statuses; the largest Redis writes are far below
 
 }  // namespace
@@ -87,8 +88,8 @@ void ReplyReader::Closer::operator()(redisReader* reader) const { redisReaderFre
 
 ReplyReader::ReplyReader(std::size_t max_reply_bytes)
     : max_reply_bytes_(max_reply_bytes),
-      first_memory_(std::make_unique<std::byte[]>(kSliceBytes)),
-      memory_(first_memory_.get(), kSliceBytes),
+      room_(std::make_unique_for_overwrite<std::byte[]>(kLeastRoom)),
+      room_bytes_(kLeastRoom),
       reader_(redisReaderCreateWithFunctions(&makers)) {
   STEM_CHECK(reader_ != nullptr);
   reader_->privdata = this;
@@ -108,6 +109,24 @@ bool ReplyReader::afford(std::size_t bytes) {
   }
   fail(fmt::format("a reply goes beyond the limit of {} bytes", max_reply_bytes_));
   return false;
+}
+
+std::byte* ReplyReader::take(std::size_t bytes) {
+  static_assert(alignof(Reply) <= 8 && __STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 8);
+  bytes = (bytes + 7) & ~std::size_t{7};
+  const std::size_t at = taken_;
+  taken_ += bytes;
+  if (taken_ <= room_bytes_) return room_.get() + at;
+  return static_cast<std::byte*>(beyond_.allocate(std::max<std::size_t>(bytes, 1), 8));
+}
+
+void ReplyReader::release() {
+  beyond_.release();
+  if (taken_ > room_bytes_ && room_bytes_ < kMostRoom) {
+    room_bytes_ = std::min(std::bit_ceil(taken_), kMostRoom);
+    room_ = std::make_unique_for_overwrite<std::byte[]>(room_bytes_);
+  }
+  taken_ = 0;
 }
 
 bool ReplyReader::read(std::string_view bytes, const std::function<bool(const Reply&)>& take) {
@@ -134,7 +153,7 @@ bool ReplyReader::read_complete(const std::function<bool(const Reply&)>& take, b
     }
     if (made == nullptr) return pending_is_sound();
     stopped = !take(*static_cast<const Reply*>(made));
-    memory_.release();
+    release();
     reply_bytes_ = 0;
   }
   return true;

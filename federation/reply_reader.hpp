@@ -33,15 +33,20 @@ class ReplyReader {
   bool read_complete(const std::function<bool(const Reply&)>& take, bool& stopped);
   bool pending_is_sound();
   bool afford(std::size_t bytes);
+  std::byte* take(std::size_t bytes);  // aligned for a Reply; until the next release()
+  void release();
   void fail(std::string reason);
 
   struct Closer {
     void operator()(redisReader* reader) const;
   };
   std::size_t max_reply_bytes_;
-  std::size_t reply_bytes_ = 0;                // of the one that is being read
-  std::unique_ptr<std::byte[]> first_memory_;  // enough for most replies, so that they allocate nothing
-  std::pmr::monotonic_buffer_resource memory_;
+  std::size_t reply_bytes_ = 0;  // of the one that is being read
+  // Room for most replies, so that they allocate nothing: as much as the largest took, up to a limit.
+  std::unique_ptr<std::byte[]> room_;
+  std::size_t room_bytes_;
+  std::size_t taken_ = 0;                       // of it, and beyond it
+  std::pmr::monotonic_buffer_resource beyond_;  // what has no room there
   std::unique_ptr<redisReader, Closer> reader_;
   std::string fault_;
 };

@@ -67,13 +67,21 @@ return 1)lua";
 // Several entries of one lane end, which are this consumer's because its lease has not run out: as above, without
 // asking, and with one word to Redis for all of them where it takes one. Of tasks that nobody waits for it keeps marks
 // alone, so that their host can learn that they have ended. Repeating it changes nothing but that they are marked twice.
+// Entries between which a read has shown no other (`behind`: the id behind the last of them) leave the stream as its
+// beginning, when nothing is before them: XDEL would walk through a node to each. Only when all of them were pending: a
+// master that has lost the last of them may have given ids among theirs to others.
 // A log that takes no mark (it is no stream, or its ids are used up) is begun anew: what is acknowledged above it has
-// happened whatever becomes of the rest. KEYS stream, the log of the ended, results. ARGV group, for how many ms marks are kept, marks (may be empty), how many
-// entries, the entries, for each result its text and TTL in ms.
+// happened whatever becomes of the rest. KEYS stream, the log of the ended, results. ARGV group, for how many ms marks
+// are kept, marks (may be empty), behind (may be empty), how many entries, the entries, for each result its text and TTL
+// in ms.
 inline constexpr std::string_view kSettleManyScript = R"lua(
-local at = 4 + tonumber(ARGV[4])
-redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 5, at))
-redis.call('XDEL', KEYS[1], unpack(ARGV, 5, at))
+local at = 5 + tonumber(ARGV[5])
+local pending = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 6, at))
+if ARGV[4] ~= '' and pending == at - 5 and #redis.call('XRANGE', KEYS[1], '-', '(' .. ARGV[6], 'COUNT', 1) == 0 then
+  redis.call('XTRIM', KEYS[1], 'MINID', ARGV[4])
+else
+  redis.call('XDEL', KEYS[1], unpack(ARGV, 6, at))
+end
 for i = 3, #KEYS do
   redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[at + 2])
   at = at + 2

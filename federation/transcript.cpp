@@ -20,38 +20,50 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// `object` with members put at its end.
+// `object` with members put at its end, into a string whose memory is used again.
 class MetaWriter {
  public:
-  explicit MetaWriter(std::string_view object) {
+  MetaWriter(std::string_view object, std::string& out) : out_(out) {
     const bool empty = object.size() < 2 || object.find_first_not_of(" \t\r\n", 1) == object.size() - 1;
-    out_ = empty ? "{" : std::string(object.substr(0, object.rfind('}')));
+    out_ = empty ? std::string_view("{") : object.substr(0, object.rfind('}'));
     first_ = empty;
   }
   void number(std::string_view name, std::int64_t value) { raw(name, fmt::to_string(value)); }
+  // `name` is one of ours: nothing in it needs an escape.
   void raw(std::string_view name, std::string_view value) {
-    if (!first_) out_ += ',';
-    first_ = false;
+    begin();
+    out_ += '"';
+    out_ += name;
+    out_ += "\":";
+    out_ += value;
+  }
+  void foreign(std::string_view name, std::string_view value) {
+    begin();
     append_json_string(out_, name);
     out_ += ':';
     out_ += value;
   }
-  std::string end() && { return std::move(out_) + '}'; }
+  void end() { out_ += '}'; }
 
  private:
-  std::string out_;
+  void begin() {
+    if (!first_) out_ += ',';
+    first_ = false;
+  }
+
+  std::string& out_;
   bool first_ = true;
 };
 
-std::string meta_of(const engine::TaskView& task, bool let_go, const Clocks& clocks, bool is_text) {
+void write_meta(const engine::TaskView& task, bool let_go, const Clocks& clocks, bool is_text, std::string& into) {
   const engine::TaskExtras& e = task.extras;
-  MetaWriter meta(task.has_extras && !e.meta.empty() ? e.meta : std::string_view("{}"));
+  MetaWriter meta(task.has_extras && !e.meta.empty() ? e.meta : std::string_view("{}"), into);
   if ((task.flags & shm::kKeepResult) == 0) meta.raw("stem.ignoreResult", "true");
   if (let_go) meta.raw("stem.letGo", "true");
   if (is_text) meta.raw(kJsonTextMember, "true");
   if ((task.flags & shm::kInPlace) != 0) meta.raw("stem.inPlace", "true");
   if ((task.flags & shm::kNoRenew) != 0) meta.raw("stem.noRenew", "true");
-  if (!task.has_extras) return std::move(meta).end();
+  if (!task.has_extras) return meta.end();
   if (e.soft_limit_ns != 0) meta.number("stem.softTimeLimitMs", e.soft_limit_ns / 1'000'000);
   if (e.hard_limit_ns != 0) meta.number("stem.timeLimitMs", e.hard_limit_ns / 1'000'000);
   if (e.expires_ns != 0) {
@@ -82,7 +94,7 @@ std::string meta_of(const engine::TaskView& task, bool let_go, const Clocks& clo
     meta.raw("stem.concurrencyLimit",
              fmt::format(R"({{"key":"{:016x}","count":{}}})", e.concurrency_key, e.concurrency_limit));
   if (e.limits_fail_closed) meta.raw("stem.rateLimiterFailureMode", R"("failClosed")");
-  return std::move(meta).end();
+  meta.end();
 }
 
 std::int64_t ms_to_ns(std::string_view number) {
@@ -133,7 +145,7 @@ LimitMember read_limit(std::string_view object) {
 
 std::string unique_of(const JsonMember& m) { return json_string_value(m.value).substr(0, 64); }
 
-// True when the member was one of ours.
+// True when the member was one that only says how the task is run.
 bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) {
   const std::string_view name = m.name;  // compared by its length first
   engine::TaskExtras& extras = into.extras;
@@ -188,16 +200,18 @@ bool take_member(const JsonMember& m, const Clocks& clocks, ImportedTask& into) 
 
 void read_meta(std::string_view meta, const Clocks& clocks, ImportedTask& into) {
   if (meta == "{}") return;
-  MetaWriter rest("{}");
+  MetaWriter rest("{}", into.meta);
   bool any = false;
-  for (const JsonMember& m : members_of_object(meta)) {
+  MemberReader members(meta);
+  for (JsonMember m; members.next(m);) {
     if (take_member(m, clocks, into)) continue;
+    if (m.name == kRunItemMember && m.is_string()) into.run_item = m.value.substr(1, m.value.size() - 2);
     if (m.name == kUniqueMember && m.is_string()) into.unique = unique_of(m);
-    rest.raw(m.name, m.value);
+    rest.foreign(m.name, m.value);
     any = true;
   }
   if (!any) return;
-  into.meta = std::move(rest).end();
+  rest.end();
   into.extras.meta = into.meta;
 }
 
@@ -215,15 +229,15 @@ Transcript::Transcript(const shm::Segment& segment)
     : segment_(segment), host_(fmt::format("{:016x}", segment.header().created_realtime_ns)) {}
 
 void Transcript::write(const engine::TaskView& task, bool let_go, const Clocks& clocks, Envelope& into) const {
-  into = Envelope{};
+  into.clear();
   into.id = wire_id(host_, task.id);
   into.name = shm::task_name(segment_, task.task);
   into.queue = shm::queue_name(segment_, task.queue);
   const std::string_view payload = as_text(task.payload);
   bool is_text = false;
-  const auto args = (task.flags & shm::kInPlace) == 0 ? json_of_message_pack(payload) : std::nullopt;
+  auto args = (task.flags & shm::kInPlace) == 0 ? json_of_message_pack(payload) : std::nullopt;
   if (args && args->front() == '{') {
-    into.args = *args;
+    into.args = std::move(*args);
   } else if ((task.flags & shm::kInPlace) == 0 && is_json_object(payload)) {
     into.args = payload;
     is_text = true;
@@ -231,7 +245,7 @@ void Transcript::write(const engine::TaskView& task, bool let_go, const Clocks& 
     into.payload = payload;
   }
   if (task.has_extras && !task.extras.headers.empty()) into.headers = task.extras.headers;
-  into.meta = meta_of(task, let_go, clocks, is_text);
+  write_meta(task, let_go, clocks, is_text, into.meta);
   into.enqueued_at_us = clocks.wall_us(task.enqueued_ns);
   into.priority = task.priority;
   into.attempt = task.tally.attempts;

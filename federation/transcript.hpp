@@ -32,6 +32,8 @@ struct Clocks {
 
 // In `meta`: the unique key of a task, in hexadecimal digits. It stays there, so that whoever ends the task frees it.
 inline constexpr std::string_view kUniqueMember = "stem.uniqueKey";
+// Of a task that was an item of a run where it was made: its name there.
+inline constexpr std::string_view kRunItemMember = "stem.run_item";
 // Empty when there is none.
 std::string unique_key(std::string_view meta);
 
@@ -57,10 +59,11 @@ struct ImportedTask {
   engine::TaskSpec spec;  // without queue and task
   engine::TaskExtras extras;
   std::string meta, retry_for, no_retry_for, idempotency_key, payload;
-  bool is_text = false;  // the payload is the JSON text itself
-  bool wanted = true;    // somebody may ask for its result
-  bool let_go = false;   // its host keeps nothing of it
-  std::string unique;    // the key that it has in the cluster; empty: none
+  bool is_text = false;       // the payload is the JSON text itself
+  bool wanted = true;         // somebody may ask for its result
+  bool let_go = false;        // its host keeps nothing of it
+  std::string unique;         // the key that it has in the cluster; empty: none
+  std::string_view run_item;  // as an item of a run, its name there, in the envelope's meta; empty: it was none
   ImportedTask() = default;
   ImportedTask(const ImportedTask&) = delete;
   ImportedTask& operator=(const ImportedTask&) = delete;

@@ -2,6 +2,7 @@
 // or a long time for.
 #include "federation/importer.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -98,6 +99,43 @@ class ImporterTest : public ::testing::Test {
   federation::Clocks clocks;
   std::unique_ptr<Importer> importer;
 };
+
+// Between entries of one read nothing else can be: they leave their stream as its beginning. With a gap it can.
+TEST_F(ImporterTest, EndsOfOneReadAreToldAsOnePiece) {
+  begin();
+  const auto read = [this](int from, int to) {
+    std::vector<Shape> entries;
+    for (int i = from; i < to; ++i) entries.push_back(entry_of(fmt::format("{}-0", i), task(fmt::format("t{}", i))));
+    Shape shape(std::vector<Shape>{std::vector<Shape>{keys.stream("q", 0), entries}});
+    return reader.answer("XREADGROUP", shape.reply());
+  };
+  // For each end that is told: the id behind its entries, how many they are, and they.
+  const auto told = [this] {
+    std::vector<std::string> all;
+    step();
+    for (const auto& sent : redis.sent) {
+      if (!names(sent, federation::kSettleManyScript)) continue;
+      const auto behind = std::find(sent.argv.begin(), sent.argv.end(), keys.group("q")) + 3;
+      all.push_back(fmt::format("{}", fmt::join(behind, behind + 2 + std::stol(behind[1]), " ")));
+    }
+    while (redis.waiting("EVAL") > 0) EXPECT_TRUE(redis.answer("EVAL", 1));
+    return all;
+  };
+  using Told = std::vector<std::string>;
+  ASSERT_TRUE(read(1, 10));
+  EXPECT_EQ(run_all(), 9);
+  EXPECT_EQ(told(), Told({"9-1 9 1-0 2-0 3-0 4-0 5-0 6-0 7-0 8-0 9-0"}));
+  ASSERT_TRUE(read(11, 14));
+  step();
+  ASSERT_TRUE(read(15, 18));
+  EXPECT_EQ(run_all(), 6);
+  EXPECT_EQ(told(), Told({" 6 11-0 12-0 13-0 15-0 16-0 17-0"})) << "another host may have read between them";
+  ASSERT_TRUE(read(21, 30));
+  step();
+  ASSERT_TRUE(read(31, 34));
+  EXPECT_EQ(run_all(), 12);
+  EXPECT_EQ(told(), Told({"29-1 9 21-0 22-0 23-0 24-0 25-0 26-0 27-0 28-0 29-0", " 3 31-0 32-0 33-0"}));
+}
 
 // Killed between two commands, its key would be free and the task another's to take over.
 TEST_F(ImporterTest, AUniqueKeyIsFreedInTheStepThatEndsItsTask) {

@@ -52,9 +52,12 @@ void run_payload(Bytes bytes) {
     const auto back = federation::message_pack_of_json(*json);
     expect(back && *back == text, "a payload that comes back as another");
   }
-  if (const auto quick = federation::plain_json(text)) {
+  std::string quick;
+  if (const auto kind = federation::plain_json(text, quick); kind != federation::PlainValue::kOther) {
     const auto slow = nlohmann::ordered_json::from_msgpack(text.begin(), text.end(), true, false);
-    expect(!slow.is_discarded() && slow.dump() == *quick, "the quick way says something else than the library");
+    const bool same =
+        kind == federation::PlainValue::kPlain ? !slow.is_discarded() && slow.dump() == quick : slow.is_discarded();
+    expect(same, "the quick way says something else than the library");
   }
   (void)federation::message_pack_of_json(text);
 }

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "federation/entry_id.hpp"
 #include "federation/limit_scripts.hpp"
 #include "federation/scripts.hpp"
 #include "tests/simulation/model_reply.hpp"
@@ -19,7 +20,8 @@ using federation::ReplyHandler;
 constexpr std::string_view kNames[] = {
     "none",           "resend-unread",     "no-fence",    "let-go-unanswered", "acknowledge-early",
     "no-renewal",     "impatient-reclaim", "no-delete",   "no-result",         "settle-unasked",
-    "forget-pending", "promote-twice",     "key-unasked", "key-kept",          "places-unasked"};
+    "forget-pending", "promote-twice",     "key-unasked", "key-kept",          "places-unasked",
+    "trim-unasked"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(kLastCanary) + 1);
 
 bool is_script(std::span<const std::string_view> argv, std::string_view script) {
@@ -93,6 +95,9 @@ Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_
     case Canary::kNoDelete:
     case Canary::kNoResult:
       if (is_script(argv, federation::kSettleManyScript)) return settle_in_part(argv, std::move(handler));
+      break;
+    case Canary::kTrimUnasked:
+      if (is_script(argv, federation::kSettleManyScript)) return trim_unasked(argv, std::move(handler));
       break;
     case Canary::kSettleUnasked:
       if (is_script(argv, federation::kSettleScript) && key_count(argv) == 3 && argv.back().empty())
@@ -170,12 +175,12 @@ Queued CanaryRedis::forget_results(Argv argv, ReplyHandler handler) {
   return pretend(array(none), std::move(handler));
 }
 
-// EVAL script n stream ended result... group ended-ttl marks count entry... (result ttl)...
+// EVAL script n stream ended result... group ended-ttl marks behind count entry... (result ttl)...
 Queued CanaryRedis::settle_in_part(Argv argv, ReplyHandler handler) {
   const std::size_t keys = key_count(argv);
   const Argv args = argv.subspan(3 + keys);
-  const Argv entries = args.subspan(4, std::stoul(std::string(args[3])));
-  std::size_t at = 4 + entries.size();
+  const Argv entries = args.subspan(5, std::stoul(std::string(args[4])));
+  std::size_t at = 5 + entries.size();
   if (canary_ == Canary::kNoDelete) {
     for (std::size_t i = 2; i < keys; ++i, at += 2)
       (void)to_.command({"SET", argv[3 + i], args[at], "PX", args[at + 1]}, [](const Reply&) {});
@@ -188,10 +193,18 @@ Queued CanaryRedis::settle_in_part(Argv argv, ReplyHandler handler) {
   return to_.command(std::span<const std::string_view>(acknowledge), std::move(handler));
 }
 
+// As settle_in_part() has it.
+Queued CanaryRedis::trim_unasked(Argv argv, ReplyHandler handler) {
+  const Argv args = argv.subspan(3 + key_count(argv));
+  const auto last = federation::parse_entry_id(args[4 + std::stoul(std::string(args[4]))]).value();
+  (void)to_.command({"XTRIM", argv[3], "MINID", last.next().text()}, [](const Reply&) {});
+  return to_.command(argv, std::move(handler), 0);
+}
+
 // EVAL script 3 stream dead result group consumer entry result ttl id letter
 Queued CanaryRedis::settle_unasked(Argv argv, ReplyHandler handler) {
-  return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "", "1",
-                      argv[8], argv[9], argv[10]},
+  return to_.command({"EVAL", federation::kSettleManyScript, "3", argv[3], "none", argv[5], argv[6], "1000", "", "",
+                      "1", argv[8], argv[9], argv[10]},
                      std::move(handler));
 }
 

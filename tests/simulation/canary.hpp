@@ -27,8 +27,9 @@ enum class Canary : std::uint8_t {
   kKeyUnasked,        // a task with a unique key is appended whoever has the key
   kKeyKept,           // a task that ended keeps its unique key
   kPlacesUnasked,     // a host takes as many places of a concurrency limit as it wants
+  kTrimUnasked,       // what ended leaves its stream with all that is before it
 };
-inline constexpr Canary kLastCanary = Canary::kPlacesUnasked;
+inline constexpr Canary kLastCanary = Canary::kTrimUnasked;
 
 std::string_view to_string(Canary canary);
 // False when there is none of this name.
@@ -53,6 +54,7 @@ class CanaryRedis : public federation::Redis {
   federation::Queued acknowledge_early(Argv argv, federation::ReplyHandler handler, std::int64_t block_ns);
   federation::Queued reclaim_impatiently(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_in_part(Argv argv, federation::ReplyHandler handler);
+  federation::Queued trim_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued forget_results(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_unasked(Argv argv, federation::ReplyHandler handler);
   federation::Queued settle_without_key(Argv argv, federation::ReplyHandler handler);

@@ -267,7 +267,7 @@ void Cluster::watch_commands() {
     const Words args = words.subspan(3 + keys);
     if (stream == nullptr || !stream->groups.contains(args[0])) return;
     const Group& group = stream->groups.find(args[0])->second;
-    for (const std::string_view entry : args.subspan(4, std::stoul(std::string(args[3])))) {
+    for (const std::string_view entry : args.subspan(5, std::stoul(std::string(args[4])))) {
       const auto pending = group.pending.find(*EntryId::parse(entry, 0));
       if (pending == group.pending.end() || client.find(pending->second.consumer) != client.npos) continue;
       ++outcome_.foreign_ends;

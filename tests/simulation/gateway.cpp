@@ -50,6 +50,7 @@ VirtualGateway::VirtualGateway(VirtualHost& host, VirtualServer& server, Timelin
   imports.consumer = transcript_->host();
   imports.prefetch_multiplier = options.prefetch_multiplier;
   imports.visibility_ms = options.visibility_ms;
+  imports.least_run = 1;  // so few end at once here that otherwise none would leave as the beginning of its stream
   importer_ = std::make_unique<federation::Importer>(**self_, *seen_redis_, *seen_reader_, keys_, host.queue(),
                                                      std::move(imports));
   if (options.shared_limits)

@@ -39,21 +39,37 @@ bool parse_bound(std::string_view text, bool is_end, EntryId& id) {
 const std::unordered_map<std::string_view, ModelRedis::Entry>& ModelRedis::commands() {
   using M = ModelRedis;
   static const std::unordered_map<std::string_view, Entry> all{
-      {"PING", {&M::ping, 1, false, false}},       {"EXISTS", {&M::exists, 2, false, false}},
-      {"GET", {&M::get, 2, false, false}},         {"SET", {&M::set, 3, true, true}},
-      {"STRLEN", {&M::strlen, 2, false, false}},   {"DEL", {&M::del, 2, true, false}},
-      {"LPUSH", {&M::lpush, 3, true, true}},       {"LLEN", {&M::llen, 2, false, false}},
-      {"LRANGE", {&M::lrange, 4, false, false}},   {"ZADD", {&M::zadd, 4, true, true}},
-      {"ZSCORE", {&M::zscore, 3, false, false}},   {"ZCARD", {&M::zcard, 2, false, false}},
-      {"ZREM", {&M::zrem, 3, true, false}},        {"ZRANGEBYSCORE", {&M::zrange_by_score, 4, false, false}},
-      {"HSET", {&M::hset, 4, true, true}},         {"HGET", {&M::hget, 3, false, false}},
-      {"HGETALL", {&M::hgetall, 2, false, false}}, {"HDEL", {&M::hdel, 3, true, false}},
-      {"PUBLISH", {&M::publish, 3, false, false}}, {"FLUSHALL", {&M::flush_all, 1, true, false}},
-      {"XADD", {&M::xadd, 5, true, true}},         {"XLEN", {&M::xlen, 2, false, false}},
-      {"XRANGE", {&M::xrange, 4, false, false}},   {"XDEL", {&M::xdel, 3, true, false}},
-      {"XGROUP", {&M::xgroup, 5, true, true}},     {"XREADGROUP", {&M::xread_group, 7, true, false}},
-      {"XACK", {&M::xack, 4, true, false}},        {"XPENDING", {&M::xpending, 3, false, false}},
-      {"XCLAIM", {&M::xclaim, 6, true, false}},    {"XINFO", {&M::xinfo, 3, false, false}},
+      {"PING", {&M::ping, 1, false, false}},
+      {"EXISTS", {&M::exists, 2, false, false}},
+      {"GET", {&M::get, 2, false, false}},
+      {"SET", {&M::set, 3, true, true}},
+      {"STRLEN", {&M::strlen, 2, false, false}},
+      {"DEL", {&M::del, 2, true, false}},
+      {"LPUSH", {&M::lpush, 3, true, true}},
+      {"LLEN", {&M::llen, 2, false, false}},
+      {"LRANGE", {&M::lrange, 4, false, false}},
+      {"ZADD", {&M::zadd, 4, true, true}},
+      {"ZSCORE", {&M::zscore, 3, false, false}},
+      {"ZCARD", {&M::zcard, 2, false, false}},
+      {"ZREM", {&M::zrem, 3, true, false}},
+      {"ZRANGEBYSCORE", {&M::zrange_by_score, 4, false, false}},
+      {"HSET", {&M::hset, 4, true, true}},
+      {"HGET", {&M::hget, 3, false, false}},
+      {"HGETALL", {&M::hgetall, 2, false, false}},
+      {"HDEL", {&M::hdel, 3, true, false}},
+      {"PUBLISH", {&M::publish, 3, false, false}},
+      {"FLUSHALL", {&M::flush_all, 1, true, false}},
+      {"XADD", {&M::xadd, 5, true, true}},
+      {"XLEN", {&M::xlen, 2, false, false}},
+      {"XRANGE", {&M::xrange, 4, false, false}},
+      {"XDEL", {&M::xdel, 3, true, false}},
+      {"XTRIM", {&M::xtrim, 4, true, false}},
+      {"XGROUP", {&M::xgroup, 5, true, true}},
+      {"XREADGROUP", {&M::xread_group, 7, true, false}},
+      {"XACK", {&M::xack, 4, true, false}},
+      {"XPENDING", {&M::xpending, 3, false, false}},
+      {"XCLAIM", {&M::xclaim, 6, true, false}},
+      {"XINFO", {&M::xinfo, 3, false, false}},
       {"EVAL", {&M::eval, 3, false, false}},
   };
   return all;
@@ -138,6 +154,20 @@ OwnedReply ModelRedis::xdel(Words words) {
     if (!id) return bad_id();
     if (stream != nullptr) gone += static_cast<std::int64_t>(stream->entries.erase(*id));
   }
+  return number_reply(gone);
+}
+
+// XTRIM key MINID id
+OwnedReply ModelRedis::xtrim(Words words) {
+  bool wrong = false;
+  Stream* stream = find<Stream>(words[1], wrong);
+  const auto id = EntryId::parse(words[3], 0);
+  if (!id) return bad_id();
+  if (wrong) return wrong_type();
+  if (stream == nullptr) return number_reply(0);
+  const auto kept = stream->entries.lower_bound(*id);
+  const auto gone = std::distance(stream->entries.begin(), kept);
+  stream->entries.erase(stream->entries.begin(), kept);
   return number_reply(gone);
 }
 

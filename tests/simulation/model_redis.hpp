@@ -98,6 +98,7 @@ class ModelRedis {
   OwnedReply xlen(Words);
   OwnedReply xrange(Words);
   OwnedReply xdel(Words);
+  OwnedReply xtrim(Words);
   OwnedReply xgroup(Words);
   OwnedReply xread_group(Words);
   OwnedReply xack(Words);

@@ -102,7 +102,7 @@ class CommandMaker {
 
   Argv next() {
     using namespace federation;
-    switch (random_.below(44)) {
+    switch (random_.below(46)) {
       case 0:
       case 1:
       case 2:
@@ -152,6 +152,7 @@ class CommandMaker {
                 group(),
                 "100000",
                 one_of({"", "marks"}),
+                one_of({"", id()}),
                 "3",
                 id(),
                 id(),
@@ -161,6 +162,9 @@ class CommandMaker {
                 "b",
                 "100000"};
       case 31: return {"EVAL", std::string(kHaveResultScript), "3", result(), result(), one_of({"s1", "d"})};
+      case 44:  // of one that is pending and the first, all before the next go
+        return {"EVAL", std::string(kSettleManyScript), "2", stream(), "e", group(), "100000", "", id(), "1", id()};
+      case 45: return {"XTRIM", any(), "MINID", id()};
       case 25: return {"EVAL", std::string(kReturnScript), "1", any(), group(), consumer(), id()};
       case 26: return {"EVAL", std::string(kRenewScript), "1", any(), group(), consumer(), id()};
       case 27: return {"EVAL", std::string(kReadBackScript), "1", any(), one_of({"-", '(' + id()})};
@@ -325,6 +329,41 @@ TEST(ModelRedisTest, AnswersAsARealOneDoes) {
   }
   // Nearly every command and script was refused, found nothing and did its work: otherwise little was compared.
   EXPECT_GE(answers.size(), 71u);
+}
+
+// Entries that a read brought next to each other end: they go as the beginning of their stream, with nobody else's.
+TEST(ModelRedisTest, EndedEntriesTakeNoOthersWithThem) {
+  Both both;
+  const auto say = [&both](Argv command) {
+    EXPECT_TRUE(both.same(command));
+    return both.expected;
+  };
+  const auto settle = [&say](std::vector<std::string> entries, const std::string& behind) {
+    Argv command{"EVAL", std::string(federation::kSettleManyScript), "2", "s1", "e", "g", "100000", "marks", behind};
+    command.push_back(fmt::to_string(entries.size()));
+    command.insert(command.end(), entries.begin(), entries.end());
+    (void)say(command);
+  };
+  const auto left = [&say] {
+    std::string ids;
+    const std::string all = say({"XRANGE", "s1", "-", "+"});
+    for (std::size_t at = all.find('#'); at != all.npos; at = all.find('#', at + 1)) ids += all[at + 1];
+    return ids;
+  };
+  (void)say({"XGROUP", "CREATE", "s1", "g", "0", "MKSTREAM"});
+  for (int i = 0; i < 8; ++i) (void)say({"XADD", "s1", "*", "id", "t"});
+  for (const char* consumer : {"a", "b", "a"})  // #0 #1, #2 #3, #4 #5
+    (void)say({"XREADGROUP", "GROUP", "g", consumer, "COUNT", "2", "STREAMS", "s1", ">"});
+  settle({"#2", "#3"}, "#4");
+  EXPECT_EQ(left(), "014567") << "others are before them";
+  settle({"#0", "#1"}, "#2");
+  EXPECT_EQ(left(), "4567");
+  settle({"#6", "#7"}, "#7");
+  EXPECT_EQ(left(), "45") << "they were nobody's: this names them one by one";
+  settle({"#4", "#3"}, "#7");
+  EXPECT_EQ(left(), "5") << "one of them was not pending any more";
+  settle({"#5"}, "#6");
+  EXPECT_EQ(left(), "");
 }
 
 // The same, beyond maxmemory: what is refused, and what a script had done by then.

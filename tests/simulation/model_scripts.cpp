@@ -134,11 +134,21 @@ OwnedReply ModelRedis::settle(Words keys, Words args) {
 }
 
 OwnedReply ModelRedis::settle_many(Words keys, Words args) {
-  std::size_t at = 4 + static_cast<std::size_t>(number(args[3]));
+  std::size_t at = 5 + static_cast<std::size_t>(number(args[4]));
+  const Words entries = args.subspan(5, at - 5);
   std::vector<std::string_view> acknowledge{"XACK", keys[0], args[0]}, remove{"XDEL", keys[0]};
-  acknowledge.insert(acknowledge.end(), args.begin() + 4, args.begin() + static_cast<std::ptrdiff_t>(at));
-  remove.insert(remove.end(), args.begin() + 4, args.begin() + static_cast<std::ptrdiff_t>(at));
-  if (OwnedReply acked = call(acknowledge); is_error(acked)) return acked;
+  acknowledge.insert(acknowledge.end(), entries.begin(), entries.end());
+  remove.insert(remove.end(), entries.begin(), entries.end());
+  const OwnedReply pending = call(acknowledge);
+  if (is_error(pending)) return pending;
+  bool trims = !args[3].empty() && pending.integer == static_cast<std::int64_t>(entries.size());
+  if (trims) {
+    const std::string first = fmt::format("({}", entries[0]);
+    const OwnedReply before = call({"XRANGE", keys[0], "-", first, "COUNT", "1"});
+    if (is_error(before)) return before;
+    trims = before.elements.empty();
+  }
+  if (trims) remove = {"XTRIM", keys[0], "MINID", args[3]};
   if (OwnedReply gone = call(remove); is_error(gone)) return gone;
   for (std::size_t i = 2; i < keys.size(); ++i, at += 2)
     if (OwnedReply kept = call({"SET", keys[i], args[at], "PX", args[at + 1]}); is_error(kept)) return kept;
