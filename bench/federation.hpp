@@ -48,7 +48,7 @@ HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks, bool gate
 
 // ---- local work meanwhile (federation_local.cpp) --------------------------------------------------------
 
-enum class Neighbour { kNone, kBareClient, kBusy, kBusyNice, kRedisStopped };
+enum class Neighbour { kNone, kBareClient, kBusy, kBusyEqual, kRedisStopped };
 struct LocalRate {
   Measured rate;                 // tasks that start and end here, the full life cycle
   double exported_per_s = 0;     // by the gateway beside it

@@ -61,11 +61,11 @@ struct Figures {
       {"start", "enqueue on a host → handler on another, p50", "PING of a bare client, p50", "≤ 3", {}, {}, {}, {}},
       {"start_gateways_spin", "the same, gateways spinning", "PING meanwhile, p50", "", {}, {}, {}, {}}};
   Figure busy{"local_busy", "local tasks, gateway busy", "no gateway", "≥ 0.9", {}, {}, {}, {}};
-  Figure busy_nice{"local_busy_nice", "local tasks, gateway busy by nice -n 10", "no gateway", "≥ 0.9", {}, {}, {}, {}};
+  Figure busy_equal{"local_busy_equal", "local tasks, gateway busy by --nice 0", "no gateway", "", {}, {}, {}, {}};
   Figure busy_bare{"local_busy_bare", "local tasks, gateway busy", "bare client busy in its place", "", {}, {}, {}, {}};
   Figure stopped{"local_stopped", "local tasks, Redis stopped", "no gateway", "≥ 0.9", {}, {}, {}, {}};
   std::vector<Percentiles> start_times[2], pings[2];  // of each of `starts`
-  std::vector<LocalRate> busy_rates, nice_rates;
+  std::vector<LocalRate> busy_rates, equal_rates;
   std::vector<Passing> passings;
 };
 
@@ -86,15 +86,15 @@ void measure_local(const Session& session, const RedisServer& redis, std::uint64
   const auto beside = [&](Neighbour neighbour) { return local_rate(session.cpus, redis, tasks, neighbour, stock); };
   const LocalRate alone = beside(Neighbour::kNone);
   const LocalRate busy = beside(Neighbour::kBusy);
-  const LocalRate nice = beside(Neighbour::kBusyNice);
+  const LocalRate equal = beside(Neighbour::kBusyEqual);
   const LocalRate bare = beside(Neighbour::kBareClient);
   const LocalRate stopped = beside(Neighbour::kRedisStopped);
   figures.busy.add(busy.rate.value, alone.rate.value);
-  figures.busy_nice.add(nice.rate.value, alone.rate.value);
+  figures.busy_equal.add(equal.rate.value, alone.rate.value);
   figures.busy_bare.add(busy.rate.value, bare.rate.value);
   figures.stopped.add(stopped.rate.value, alone.rate.value);
   figures.busy_rates.push_back(busy);
-  figures.nice_rates.push_back(nice);
+  figures.equal_rates.push_back(equal);
 }
 
 void measure_once(const Session& session, const RedisServer& redis, const Options& options, Stock& stock, int run,
@@ -142,7 +142,7 @@ void measure_once(const Session& session, const RedisServer& redis, const Option
 std::vector<const Figure*> measured(const Figures& f) {
   std::vector<const Figure*> all;
   for (const Figure* figure :
-       {&f.out, &f.in, &f.starts[0], &f.starts[1], &f.busy, &f.busy_nice, &f.busy_bare, &f.stopped})
+       {&f.out, &f.in, &f.starts[0], &f.starts[1], &f.busy, &f.busy_equal, &f.busy_bare, &f.stopped})
     if (!figure->subject.empty()) all.push_back(figure);
   return all;
 }
@@ -187,7 +187,7 @@ Table rates_table(const Figures& f) {
     }
     table.rows.push_back({std::move(key), std::move(label), std::move(cells)});
   };
-  for (const Figure* figure : {&f.out, &f.in, &f.busy, &f.busy_nice, &f.busy_bare, &f.stopped}) {
+  for (const Figure* figure : {&f.out, &f.in, &f.busy, &f.busy_equal, &f.busy_bare, &f.stopped}) {
     if (figure->subject.empty()) continue;
     row(figure->key, figure->label, figure->subject, figure->subject_flow);
     row(std::string(figure->key) + "_floor", "  " + std::string(figure->floor_name), figure->floor, figure->floor_flow);
@@ -249,8 +249,8 @@ void add_notes(const Figures& f, Report& report) {
     report.notes.push_back(
         fmt::format("Local tasks keep two processors busy by themselves; on a machine with no more, whatever runs "
                     "beside them takes from them, so a bare client in the gateway's place stands beside it. The "
-                    "gateway {}; with nice -n 10 it {}.",
-                    did(f.busy_rates), did(f.nice_rates)));
+                    "gateway {}; with --nice 0 it {}.",
+                    did(f.busy_rates), did(f.equal_rates)));
   }
   if (!f.passings.empty()) {
     std::uint64_t left = 0, pending = 0;

@@ -38,9 +38,6 @@ std::vector<std::string> gateway_command(const Scene& host, const RedisServer& r
                                          const GatewayProcess::Options& options) {
   std::vector<std::string> command = {find_program("env").value(),
                                       "STEM_SHM_DIRECTORY=" + host.directory(),
-                                      "nice",
-                                      "-n",
-                                      std::to_string(options.niceness),
                                       program_beside("stem"),
                                       "gateway",
                                       "start",
@@ -54,6 +51,7 @@ std::vector<std::string> gateway_command(const Scene& host, const RedisServer& r
                                       std::to_string(options.prefetch),
                                       "--spin-us",
                                       std::to_string(options.spin_us)};
+  if (options.niceness) command.insert(command.end(), {"--nice", std::to_string(*options.niceness)});
   for (const std::string& queue : options.exports) command.insert(command.end(), {"--export", queue});
   for (const std::string& queue : options.imports) command.insert(command.end(), {"--import", queue});
   return command;

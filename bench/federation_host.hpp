@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,7 @@ class GatewayProcess {
     std::vector<std::string> imports;
     std::uint32_t prefetch = kGatewayPrefetch;
     std::uint32_t spin_us = 0;
-    std::uint32_t niceness = 0;
+    std::optional<std::uint32_t> niceness;  // as the gateway's own, when nothing is said
   };
   // Waits until Redis knows all its connections.
   GatewayProcess(const Scene& host, const RedisServer& redis, const Options& options);

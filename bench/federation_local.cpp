@@ -86,8 +86,9 @@ LocalRate local_rate(CpuPair cpus, const RedisServer& redis, std::uint64_t tasks
     result.rate = life_cycle_rate(cpus, life, host, {{kAnyCpu, [&] { keep_busy_bare(host, redis, stock, tasks); }}});
     return result;
   }
-  const std::uint32_t niceness = neighbour == Neighbour::kBusyNice ? 10 : 0;
-  const GatewayProcess gateway(host, redis, {.exports = {kExportedQueue}, .prefetch = kPrefetch, .niceness = niceness});
+  GatewayProcess::Options options_of_gateway{.exports = {kExportedQueue}, .prefetch = kPrefetch};
+  if (neighbour == Neighbour::kBusyEqual) options_of_gateway.niceness = 0;
+  const GatewayProcess gateway(host, redis, options_of_gateway);
   std::unique_ptr<Stopped> stopped;
   if (neighbour == Neighbour::kRedisStopped) stopped = std::make_unique<Stopped>(redis.pid());
   Shared<Beside> beside;

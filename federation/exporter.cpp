@@ -102,6 +102,7 @@ void Exporter::on_ready(const Clocks& clocks) {
 }
 
 void Exporter::on_lost() {
+  if (options_.replicas == 0) confirm_written();
   fenced_ = waiting_ = false;
   for (Entry* entry : written_) entry->second.stage = Stage::kUncertain;
   uncertain_ += written_.size();
@@ -122,6 +123,7 @@ std::uint64_t Exporter::local_room() const {
 
 bool Exporter::step(const Clocks& clocks) {
   clocks_ = clocks;
+  if (options_.replicas == 0) confirm_written();
   share_keys(clocks.now_ns);
   if (clocks.now_ns >= wishes_at_ns_) look_for_wishes();
   if (!redis_.is_ready() || !fenced_) return bring_home(clocks);
@@ -279,9 +281,20 @@ void Exporter::end_duplicate(Entry& entry, std::string_view holder) {
 // The server has it.
 void Exporter::written(Entry& entry, EntryId id) {
   entry.second.entry = id;
-  if (options_.replicas == 0) return confirm(entry);
+  entry.second.look_ns = clocks_.now_ns;
   entry.second.stage = Stage::kWritten;
   written_.push_back(&entry);
+}
+
+// Many together: what is read of the next ones comes meanwhile.
+void Exporter::confirm_written() {
+  constexpr std::size_t kAhead = 8;
+  for (std::size_t i = 0; i < written_.size(); ++i) {
+    if (i + 2 * kAhead < written_.size()) outbox_.fetch(written_[i + 2 * kAhead]->second.parcel.slot);
+    if (i + kAhead < written_.size()) outbox_.fetch_block(written_[i + kAhead]->second.parcel.slot);
+    confirm(*written_[i]);
+  }
+  written_.clear();
 }
 
 // Redis has it, as far as it must.
@@ -292,7 +305,7 @@ void Exporter::confirm(Entry& entry) {
   if (task.wanted || outbox_.wish(task.parcel) != engine::Outbox::Wish::kNone) {
     task.stage = Stage::kAwaited;
     // Of one that was not awaited when it left there may never be more than its end.
-    task.look_ns = clocks_.now_ns + (task.wanted ? kLookAfterNs : kLookAfterNs / 30);
+    task.look_ns += task.wanted ? kLookAfterNs : kLookAfterNs / 30;
     awaited_.push_back(entry.first);
     ask_every_ns_ = 0;
     return;
@@ -324,7 +337,7 @@ void Exporter::on_replicas(const Reply& reply) {
   waiting_ = false;
   if (reply.is_integer() && reply.integer >= std::int64_t{options_.replicas}) {
     too_few_ = false;
-    for (Entry* entry : std::exchange(written_, {})) confirm(*entry);
+    confirm_written();
     return;
   }
   if (reply.error == RedisError::kLost || reply.error == RedisError::kNotSent) return;
@@ -337,6 +350,7 @@ void Exporter::on_replicas(const Reply& reply) {
 }
 
 void Exporter::leave() {
+  if (options_.replicas == 0) confirm_written();
   for (const auto& [id, task] : tasks_) {
     if (task.stage == Stage::kToSend)
       (void)outbox_.give_back(task.parcel, clocks_.now_ns);  // Redis has never seen it

@@ -143,7 +143,7 @@ class Exporter {
     engine::Parcel parcel;
     std::int64_t enqueued_us = 0;
     EntryId entry{};           // where it is in its stream, once we know
-    std::int64_t look_ns = 0;  // awaited: when to ask whether Redis still has it
+    std::int64_t look_ns = 0;  // written: when; awaited: when to ask whether Redis still has it
     int lane = 0;
     bool wanted = false;  // somebody waits for its end
     bool was_there = false;
@@ -166,6 +166,7 @@ class Exporter {
   void on_added(Entry& entry, const Reply& reply);
   void end_duplicate(Entry& entry, std::string_view holder);
   void written(Entry& entry, EntryId id);
+  void confirm_written();
   void confirm(Entry& entry);
   void wait_for_replicas();
   void on_replicas(const Reply& reply);

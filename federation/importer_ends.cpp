@@ -151,7 +151,11 @@ bool Importer::settle(int lane, const std::vector<End>& ends) {
 }
 
 void Importer::on_settled(const std::vector<Entry*>& entries, const Reply& reply) {
-  for (Entry* entry : entries) {
+  constexpr std::size_t kAhead = 8;
+  for (std::size_t i = 0; i < entries.size(); ++i) {  // what is read of the next ones comes meanwhile
+    if (i + 2 * kAhead < entries.size()) outbox_.fetch(entries[i + 2 * kAhead]->second.id.slot());
+    if (i + kAhead < entries.size()) outbox_.fetch_block(entries[i + kAhead]->second.id.slot());
+    Entry* const entry = entries[i];
     entry->second.ending = false;
     if (!reply.is_integer()) {  // once more
       refused_end(reply);

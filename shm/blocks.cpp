@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "shm/prefetch.hpp"
 #include "shm/shuffled.hpp"
 
 namespace stem::shm {
@@ -12,6 +11,12 @@ std::uint32_t class_for(std::uint32_t bytes) {
   for (std::uint32_t c = 0; c < kBlockClasses; ++c)
     if (bytes + sizeof(BlockHeader) <= kBlockStride[c]) return c;
   return kBlockClasses;
+}
+
+// What most payloads fill.
+void fetch_to_fill(const BlockHeader* block) noexcept {
+  constexpr int kLines = 4;
+  for (int line = 0; line < kLines; ++line) prefetch_write(block + line);
 }
 
 }  // namespace
@@ -80,25 +85,35 @@ BlockId Blocks::take(std::uint32_t bytes, std::uint32_t slot, std::uint64_t gene
   const std::uint32_t block_class = class_for(bytes);
   if (block_class == kBlockClasses) return kNoBlock;
   const std::uint64_t tag = block_tag(slot, generation, kind);
-  for (auto& local = local_[block_class]; !local.empty();) {
-    const BlockId id = local.back();
-    local.pop_back();
-    // The next one's line comes while this one is being filled.
-    if (!local.empty()) prefetch_write(place(local.back(), block_class));
-    if (claim(id, tag)) return id;
-  }
-  if (Ring& r = ring(block_class)) {
-    HintCell cell;
-    for (std::uint64_t head = r.head(); r.peek(head, cell); ++head) {
-      const BlockId id = cell.tag() << 24 | cell.slot();
-      const bool mine = claim(id, tag);
-      r.advance_head(head, head + 1);
-      if (mine) return id;
+  do {
+    for (auto& local = local_[block_class]; !local.empty();) {
+      const BlockId id = local.back();
+      local.pop_back();
+      // The next one's lines come while this one is being filled.
+      if (!local.empty()) fetch_to_fill(place(local.back(), block_class));
+      if (claim(id, tag)) return id;
     }
-  }
+  } while (refill(block_class));
   for (BlockId id = fresh(block_class); id != kNoBlock; id = fresh(block_class))
     if (claim(id, tag)) return id;
   return scan(block_class, tag);
+}
+
+// Several hints at once, so that their lines come together. Killed with them, the blocks are free without a hint, which
+// the patrol offers again; who peeked at the same ones at the same time finds a block taken, or takes it.
+bool Blocks::refill(std::uint32_t block_class) noexcept {
+  Ring& r = ring(block_class);
+  if (!r) return false;
+  const std::uint32_t most = std::clamp(kLocalBytes / kBlockStride[block_class], 1u, kRefill);
+  auto& local = local_[block_class];
+  const std::uint64_t head = r.head();
+  HintCell cell;
+  while (local.size() < most && r.peek(head + local.size(), cell)) {
+    local.push_back(cell.tag() << 24 | cell.slot());
+    prefetch_write(place(local.back(), block_class));
+  }
+  r.advance_head(head, head + local.size());
+  return !local.empty();
 }
 
 bool Blocks::spare(BlockId id, std::uint64_t tag) const noexcept {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "shm/participant.hpp"
+#include "shm/prefetch.hpp"
 
 namespace stem::shm {
 
@@ -59,6 +60,10 @@ class Blocks {
 #endif
     return true;
   }
+  // Asks for the header's line of a block that is given back soon.
+  void fetch(BlockId id) const noexcept {
+    if (const BlockHeader* h = header(id)) prefetch_write(h);
+  }
   // Frees the block if it still belongs to this life; idempotent.
   void give_back(BlockId id, std::uint32_t slot, std::uint64_t generation, BlockKind kind) noexcept;
 
@@ -105,6 +110,7 @@ class Blocks {
   }();
   static constexpr std::uint32_t kLocalHints = 32;
   static constexpr std::uint32_t kLocalBytes = 32'768;  // per class: who frees must not hoard what others need
+  static constexpr std::uint32_t kRefill = 16;          // hints taken out of the ring at once, when we have none
   static constexpr std::uint32_t kFreshBytes = 32'768;  // unused blocks are committed that many at a time
   static constexpr std::uint32_t kScanBlocks = 4096;    // looked at for free ones before a class counts as full
 
@@ -120,6 +126,7 @@ class Blocks {
   bool orphaned(BlockId id, std::uint64_t tag) const noexcept;
   bool belongs_to_schedule(BlockId id, std::uint64_t tag) const noexcept;
   void offer(BlockId id, std::uint32_t block_class) noexcept;
+  bool refill(std::uint32_t block_class) noexcept;
 
   Segment& segment_;
   Ring rings_[kBlockClasses];

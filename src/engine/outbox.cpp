@@ -5,8 +5,11 @@
 #include "engine/dead_letters.hpp"
 #include "engine/extension.hpp"
 #include "engine/links.hpp"
+#include "engine/run.hpp"
+#include "engine/unique.hpp"
 #include "engine/wish_word.hpp"
 #include "shm/names.hpp"
+#include "shm/prefetch.hpp"
 
 namespace stem::engine {
 
@@ -24,11 +27,35 @@ constexpr std::int64_t kImportKeptNs = 30 * 86'400 * kSecondNs;
 
 }  // namespace
 
+// Each item gets a slot of its own, known by the item's name, and what knows it lies anywhere.
+void Outbox::fetch_moves(const Lease* leases, std::uint32_t n) const noexcept {
+  const Unique unique(segment_, engine_.blocks());
+  const auto key_of = [this](const Lease& lease) {
+    return moved_key(TaskId::make(segment_.epoch(), lease.slot, lease.word.generation(), lease.item).handle);
+  };
+  for (std::uint32_t i = 0; i < n; ++i)
+    if (leases[i].item != 0) unique.fetch(key_of(leases[i]));
+  for (std::uint32_t i = 0; i < n; ++i)
+    if (leases[i].item != 0) unique.fetch_holders(key_of(leases[i]));
+}
+
+void Outbox::fetch(std::uint32_t slot) const noexcept {
+  const Descriptor& d = segment_.descriptor(slot);
+  shm::prefetch_write(&d);
+  shm::prefetch_write(d.inline_payload);
+}
+
+void Outbox::fetch_block(std::uint32_t slot) const noexcept {
+  const std::uint32_t block = segment_.descriptor(slot).block;
+  if (block != 0) engine_.blocks().fetch(block - 1);
+}
+
 // Claimed as by a worker, then put into the outbox. Killed in between, it was a lease that was never begun.
 std::uint32_t Outbox::take(std::uint32_t queue, Parcel* into, std::uint32_t most, std::vector<Lease>& imported,
                            std::int64_t now_ns) {
   Lease leases[kTakeAtOnce];
   const std::uint32_t n = engine_.claim(queue, leases, std::min(most, kTakeAtOnce), now_ns);
+  fetch_moves(leases, n);
   std::uint32_t taken = 0;
   for (std::uint32_t i = 0; i < n; ++i) {
     Lease lease = leases[i];

@@ -63,6 +63,10 @@ class Outbox {
   EnqueueResult import(TaskSpec spec, std::int64_t now_ns) noexcept;
   // Every imported task that is in the segment, over or not. The views live as long as the call.
   void each_import(const std::function<void(TaskId, const TaskExtras&)>& visit);
+  // Asks for the lines of a task that is handed over or forgotten soon: first its slot's, then, when they are here, its
+  // block's.
+  void fetch(std::uint32_t slot) const noexcept;
+  void fetch_block(std::uint32_t slot) const noexcept;
   // How it ended was told: it may go. False when it is not over.
   bool forget(TaskId id) noexcept;
 
@@ -71,6 +75,8 @@ class Outbox {
            std::int64_t now_ns) noexcept;
   // OUTBOX of ours -> `to` of ours, counted.
   bool change(const Parcel& parcel, shm::State to, shm::Counter counter, shm::ControlWord& changed) noexcept;
+
+  void fetch_moves(const Lease* leases, std::uint32_t n) const noexcept;
 
   Engine& engine_;
   shm::Segment& segment_;

@@ -3,6 +3,7 @@
 #include "base/random.hpp"
 #include "engine/extension.hpp"
 #include "shm/death.hpp"
+#include "shm/prefetch.hpp"
 
 namespace stem::engine {
 namespace {
@@ -28,9 +29,26 @@ constexpr std::uint64_t entry_word(std::uint32_t slot, std::uint64_t generation)
 
 }  // namespace
 
-shm::UniqueBucket* Unique::bucket(std::uint64_t key) const noexcept {
+shm::UniqueBucket* Unique::place(std::uint64_t key) const noexcept {
   const std::uint64_t index = base::mix64(key) & (segment_.geometry().unique_buckets - 1);
-  auto* b = segment_.at<shm::UniqueBucket>(segment_.layout().unique) + index;
+  return segment_.at<shm::UniqueBucket>(segment_.layout().unique) + index;
+}
+
+void Unique::fetch(std::uint64_t key) const noexcept { shm::prefetch_write(place(key)); }
+
+void Unique::fetch_holders(std::uint64_t key) const noexcept {
+  const shm::UniqueBucket* b = bucket(key);
+  if (b == nullptr) return;
+  for (const auto& one : b->entries) {
+    const std::uint64_t entry = one.load(std::memory_order_relaxed);
+    if (entry == 0) continue;
+    const auto slot = static_cast<std::uint32_t>(entry) & (shm::kMaxSlots - 1);
+    if (slot < segment_.geometry().slot_count) shm::prefetch_read(&segment_.descriptor(slot));
+  }
+}
+
+shm::UniqueBucket* Unique::bucket(std::uint64_t key) const noexcept {
+  shm::UniqueBucket* const b = place(key);
   return segment_.commit_row(segment_.offset_of(b), sizeof *b) ? b : nullptr;
 }
 

@@ -33,10 +33,14 @@ class Unique {
   // For a task that is filled (its extension carries `key`) and not yet published; or that is there already, and asks
   // whether anybody else has taken the key: whoever asks later finds it taken.
   UniqueAnswer acquire(std::uint64_t key, std::uint32_t slot, shm::ControlWord word, std::int64_t now_ns) noexcept;
+  // Asks for the bucket of a key that is acquired soon; and, when that is here, for the tasks it names.
+  void fetch(std::uint64_t key) const noexcept;
+  void fetch_holders(std::uint64_t key) const noexcept;
   // The task that holds the key now; 0 = none.
   std::uint64_t holder(std::uint64_t key, std::int64_t now_ns) const noexcept;
 
  private:
+  shm::UniqueBucket* place(std::uint64_t key) const noexcept;  // there may be no memory behind it
   shm::UniqueBucket* bucket(std::uint64_t key) const noexcept;
   bool holds(std::uint64_t entry, std::uint64_t key, bool any_key, std::int64_t now_ns) const noexcept;
   bool is_gone(std::uint32_t owner) const noexcept;

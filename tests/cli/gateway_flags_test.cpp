@@ -1,12 +1,17 @@
 // Keys and settings of `stem gateway start`: what is half, open to others or wrong is refused before anything starts,
 // and no secret is ever shown.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "scene.hpp"
@@ -88,6 +93,42 @@ TEST(GatewayFlags, ASpinIsAsLongAsAWorkersMayBe) {
     const Outcome outcome = start({"--import", "mail", "--spin-us", us});
     EXPECT_EQ(outcome.exit_code, 2) << us;
     EXPECT_THAT(outcome.err, HasSubstr("--spin-us")) << us;
+  }
+}
+
+// As /proc shows it.
+int niceness_of(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string field;
+  for (int i = 3; i <= 19; ++i) fields >> field;  // the state is the third
+  return std::stoi(field);
+}
+
+TEST(GatewayFlags, StandsBackForLocalWorkUnlessItIsToldNotTo) {
+  EXPECT_THAT(start({"--import", "mail", "--nice", "20"}).err, HasSubstr("--nice: 0 to 19"));
+  const test::RedisServer redis;
+  const std::string url = redis.url();
+  const int here = ::getpriority(PRIO_PROCESS, 0);
+  for (const auto& [wanted, expected] : {std::pair<const char*, int>{nullptr, std::max(here, 10)}, {"0", here}}) {
+    Scene scene;
+    test::Process gateway([&, wanted = wanted] {
+      ::setenv("STEM_SHM_DIRECTORY", scene.directory().c_str(), 1);
+      ::execl(stem_path().c_str(), "stem", "gateway", "start", "--redis", url.c_str(), "--import", "mail",
+              wanted == nullptr ? nullptr : "--nice", wanted, nullptr);
+      return 127;
+    });
+    const auto segment = scene.segment();
+    const auto is_there = [&] {
+      for (std::uint32_t row = 0; row < segment->rows_used(); ++row)
+        if (segment->row(row).pid == static_cast<std::uint32_t>(gateway.pid())) return true;
+      return false;
+    };
+    ASSERT_TRUE(test::wait_until(is_there, test::kLong));
+    EXPECT_EQ(niceness_of(gateway.pid()), expected);
+    gateway.signal(SIGTERM);
+    EXPECT_EQ(gateway.wait(), 0);
   }
 }
 

@@ -1,5 +1,6 @@
 // `stem gateway start`: joins this host with others through Redis, in the foreground.
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <memory>
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::uint64_t kMostPrefetch = 65'536;
 constexpr std::uint64_t kMostSpinUs = 60'000'000;  // as a worker's
+constexpr std::uint64_t kMostNice = 19;
 
 struct GatewayStartOptions {
   std::vector<std::string> exports;
@@ -25,6 +27,7 @@ struct GatewayStartOptions {
   std::string redis_namespace;
   std::uint64_t wait_replicas = 0;
   std::uint64_t spin_us = 0;
+  std::uint64_t niceness = 10;
   bool hold_until_done = false;
   bool any_certificate = false;
   bool local_limits = false;
@@ -63,6 +66,11 @@ int refuse(const Error& error) {
   return error.code == Errc::kInvalidArgument ? kExitUsage : kExitFailed;
 }
 
+// Local work goes first where all processors are busy. Whoever started it with less claim to a processor meant that.
+void stand_back(int niceness) {
+  if (::getpriority(PRIO_PROCESS, 0) < niceness) (void)::setpriority(PRIO_PROCESS, 0, niceness);
+}
+
 int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   federation::GatewayOptions options;
   options.name_space = context.namespace_name;
@@ -86,6 +94,7 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   if (chosen.spin_us > kMostSpinUs)
     return refuse({Errc::kInvalidArgument, fmt::format("--spin-us: 0 to {} microseconds", kMostSpinUs)});
   options.spin_ns = static_cast<std::int64_t>(chosen.spin_us) * 1000;
+  if (chosen.niceness > kMostNice) return refuse({Errc::kInvalidArgument, fmt::format("--nice: 0 to {}", kMostNice)});
   options.cluster = chosen.cluster;
   options.local_limits = chosen.local_limits;
   const auto unique_keys = parse_unique_keys(chosen);
@@ -110,6 +119,7 @@ int start_gateway(const GatewayStartOptions& chosen, const Context& context) {
   auto signer = make_signer(chosen.signing, context);
   if (!signer) return refuse(signer.error());
   options.signer = *signer;
+  stand_back(static_cast<int>(chosen.niceness));
   if (const auto ended = federation::run_gateway(options); !ended) return refuse(ended.error());
   return kExitOk;
 }
@@ -135,6 +145,9 @@ Run build_gateway_start(CommandLine& line) {
   line.count(
           "--spin-us", &options->spin_us,
           "microseconds that it looks for more after each task before it sleeps, which takes a processor (default 0)")
+      .named("N");
+  line.count("--nice", &options->niceness,
+             "how far it stands back for local work where all processors are busy, as nice(1) (0 to 19, default 10)")
       .named("N");
   line.flag("--local-limits", &options->local_limits,
             "rate and concurrency limits of these queues are this host's alone, not the cluster's");
