@@ -62,7 +62,8 @@ struct Figures {
       {"start_gateways_spin", "the same, gateways spinning", "PING meanwhile, p50", "", {}, {}, {}, {}}};
   Figure busy{"local_busy", "local tasks, gateway busy", "no gateway", "≥ 0.9", {}, {}, {}, {}};
   Figure busy_equal{"local_busy_equal", "local tasks, gateway busy by --nice 0", "no gateway", "", {}, {}, {}, {}};
-  Figure busy_bare{"local_busy_bare", "local tasks, gateway busy", "bare client busy in its place", "", {}, {}, {}, {}};
+  Figure busy_bare{
+      "local_busy_bare", "local tasks, gateway busy by --nice 0", "bare client busy in its place", "", {}, {}, {}, {}};
   Figure stopped{"local_stopped", "local tasks, Redis stopped", "no gateway", "≥ 0.9", {}, {}, {}, {}};
   std::vector<Percentiles> start_times[2], pings[2];  // of each of `starts`
   std::vector<LocalRate> busy_rates, equal_rates;
@@ -91,7 +92,7 @@ void measure_local(const Session& session, const RedisServer& redis, std::uint64
   const LocalRate stopped = beside(Neighbour::kRedisStopped);
   figures.busy.add(busy.rate.value, alone.rate.value);
   figures.busy_equal.add(equal.rate.value, alone.rate.value);
-  figures.busy_bare.add(busy.rate.value, bare.rate.value);
+  figures.busy_bare.add(equal.rate.value, bare.rate.value);
   figures.stopped.add(stopped.rate.value, alone.rate.value);
   figures.busy_rates.push_back(busy);
   figures.equal_rates.push_back(equal);

@@ -298,9 +298,7 @@ void Gateway::on_lost(std::size_t link, const std::string& reason) {
   }
   status_.since_us = read_clocks().wall_now_us;
   ++status_.losses;
-  each_part(link, [](auto& part) {
-    if constexpr (std::is_same_v<decltype(part), Exporter&>) part.on_lost();
-  });
+  each_part(link, [](auto& part) { part.on_lost(); });
   log::warn("gateway lost Redis; local work goes on", {{"redis", options_.redis.shown()}, {"reason", reason}});
 }
 

@@ -20,7 +20,7 @@ namespace {
 constexpr int kReadsAtOnce = 4;
 // Of one read, at most: a socket and a core's own cache take the reply, so Redis has the next one while we take in this.
 constexpr std::uint64_t kEntriesAtOnce = 128;
-constexpr int kReadsOfAllLanes = 4;  // every so many
+constexpr int kReadsOfAllLanes = 4;     // every so many
 constexpr std::size_t kFirstWake = 16;  // the first tasks of a long reply do not wait for its last
 constexpr std::size_t kWakeFactor = 4;  // nor are workers rung again and again for what they have not come to yet
 constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
@@ -93,6 +93,7 @@ void Importer::erase(Entry& entry) {
 
 void Importer::on_ready(const Clocks& clocks) {
   clocks_ = clocks;
+  fenced_ = true;
   for (auto& [id, task] : tasks_) {
     task.ending = task.renewing = false;
     task.renewed_ns = -task.visibility_ns;  // Redis may have forgotten that it is ours: it is asked
@@ -280,7 +281,7 @@ std::size_t Importer::fitting(std::size_t lanes) const {
 
 void Importer::refused_read(const Reply& reply) {
   // The reply may have been more than a connection takes; then it would be so again.
-  if (reply.error == RedisError::kLost) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
+  if (reply.error == RedisError::kLost && reads_ == 0) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
   if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost ||
       reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved)
     return;
@@ -367,6 +368,7 @@ void Importer::accept(int lane, std::string_view entry, Envelope& envelope, std:
   if (const auto known = tasks_.find(envelope.id); known != tasks_.end()) {
     if (known->second.entry == entry) {
       known->second.confirmed = true;
+      known->second.number = number_;
       known->second.renewed_ns = std::max(known->second.renewed_ns, since_ns);
     } else {
       two_of(lane, entry, envelope, since_ns);
@@ -480,7 +482,7 @@ void Importer::drop_entry(int lane, std::string_view entry) {
 
 bool Importer::step(const Clocks& clocks) {
   clocks_ = clocks;
-  if (redis_.is_ready()) {
+  if (fenced_ && redis_.is_ready()) {
     if (!groups_made_ && clocks.now_ns >= groups_at_ns_) make_groups();
     if (!waiting_.empty()) retry_waiting();
     if (clocks.now_ns >= tell_at_ns_) tell_ends();

@@ -61,7 +61,10 @@ class Importer {
   void on_revokes(RevokeDesk* desk) { revokes_ = desk; }
   // A task that an earlier gateway imported, found in the segment; before the first step.
   void adopt(engine::TaskId id, const engine::TaskExtras& extras);
-  void on_ready(const Clocks& clocks);         // of `redis`
+  // Of `redis`: no connection before this one says anything any more. Between on_lost() and on_ready() it gets nothing
+  // from us: what was known of leases may not hold, and what was on its way is told anew.
+  void on_ready(const Clocks& clocks);
+  void on_lost() { fenced_ = false; }
   void on_reader_ready(const Clocks& clocks);  // of `reader`
   // Tells ends, renews, reads, reclaims. Returns true while it has tasks whose end it waits for.
   bool step(const Clocks& clocks);
@@ -206,6 +209,7 @@ class Importer {
   std::vector<engine::TaskId> orphans_;  // not ours any more; to be forgotten when they are over
   std::vector<std::string_view> argv_;
   std::vector<std::byte> bytes_;
+  bool fenced_ = false;  // as on_ready() and on_lost() say
   bool groups_made_ = false, groups_failed_ = false;
   int pending_left_ = 0;  // commands about what is pending that are not answered
   bool pending_read_ = false, pending_failed_ = false;

@@ -78,6 +78,7 @@ bool Importer::read_end(Entry& entry, End& end) {
 void Importer::tell_ends() {
   std::vector<End> ends[kLanes];
   std::size_t bytes[kLanes] = {};
+  std::size_t run_from[kLanes] = {};  // where the last of them that came next to each other begin
   for (Entry* const one : arrived_) {
     Entry& entry = *one;
     Task& task = entry.second;
@@ -93,19 +94,32 @@ void Importer::tell_ends() {
       continue;
     }
     const int lane = task.lane;
-    const bool goes_on = ends[lane].empty() || task.number == ends[lane].back().entry->second.number + 1;
-    if (!goes_on && !behind_run(ends[lane]).empty()) {
-      if (!settle(lane, std::exchange(ends[lane], {}))) {
-        task.ending = false;
-        break;
+    std::vector<End>& mine = ends[lane];
+    const bool goes_on = !mine.empty() && task.number == mine.back().entry->second.number + 1;
+    if (!goes_on) {
+      if (!behind_run(mine).empty()) {
+        if (!settle(lane, std::exchange(mine, {}))) {
+          task.ending = false;
+          break;
+        }
+        bytes[lane] = 0;
       }
-      bytes[lane] = 0;
+      run_from[lane] = mine.size();
     }
     bytes[lane] += end.result.size();
-    ends[lane].push_back(std::move(end));
-    if (ends[lane].size() < kEndsAtOnce && bytes[lane] < kEndsBytes) continue;
-    if (!settle(lane, std::exchange(ends[lane], {}))) break;
-    bytes[lane] = 0;
+    mine.push_back(std::move(end));
+    // Stragglers before it do not keep a run from leaving as one.
+    if (const std::size_t from = run_from[lane]; from > 0 && mine.size() - from >= options_.least_run) {
+      std::vector<End> run(std::make_move_iterator(mine.begin() + static_cast<std::ptrdiff_t>(from)),
+                           std::make_move_iterator(mine.end()));
+      mine.resize(from);
+      const bool told = settle(lane, std::exchange(mine, std::move(run)));
+      run_from[lane] = 0;
+      if (!told) break;
+    }
+    if (mine.size() < kEndsAtOnce && bytes[lane] < kEndsBytes) continue;
+    if (!settle(lane, std::exchange(mine, {}))) break;
+    bytes[lane] = run_from[lane] = 0;
   }
   for (int lane = 0; lane < kLanes; ++lane)
     if (!ends[lane].empty()) (void)settle(lane, ends[lane]);

@@ -30,7 +30,7 @@ void Importer::give_back(const engine::Lease& lease) {
   const auto found = std::find_if(tasks_.begin(), tasks_.end(), [&lease](const Entry& entry) {
     return entry.second.id.slot() == lease.slot && entry.second.id.generation() == lease.word.generation();
   });
-  const bool can = found != tasks_.end() && found->second.confirmed && !found->second.ending;
+  const bool can = fenced_ && found != tasks_.end() && found->second.confirmed && !found->second.ending;
   const Queued queued =
       !can ? Queued::kNotReady
            : redis_.command({"EVAL", kReturnScript, "1", streams_[found->second.lane], group_, options_.consumer,

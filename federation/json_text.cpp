@@ -121,17 +121,15 @@ Result<std::vector<JsonMember>> json_members(std::string_view text) {
   text = trimmed(text);
   if (!accepted(text)) return not_json(text);
   if (!text.starts_with('{')) return Error{Errc::kInvalidArgument, "not a JSON object"};
-  return members_of_object(text);
-}
-
-std::vector<JsonMember> members_of_object(std::string_view text) {
   std::vector<JsonMember> members;
   MemberReader in(text);
   for (JsonMember member; in.next(member);) members.push_back(std::move(member));
   return members;
 }
 
-MemberReader::MemberReader(std::string_view object) : text_(trimmed(object)) {}
+MemberReader::MemberReader(std::string_view object) : text_(trimmed(object)) {
+  STEM_CHECK(text_.starts_with('{') && text_.ends_with('}'));  // it has been validated
+}
 
 bool MemberReader::next(JsonMember& member) {
   Splitter in(text_, at_);

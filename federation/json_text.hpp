@@ -29,11 +29,8 @@ struct JsonMember {
 // The members of an object in their order; of two with one name both (the last is the one that counts).
 // kInvalidArgument, with the place, when it is not an object.
 Result<std::vector<JsonMember>> json_members(std::string_view text);
-// The same of a text that is known to be an object: is_json_object() has said so.
-std::vector<JsonMember> members_of_object(std::string_view text);
-
-// The same, one after the other: `member` is filled anew each time, and its name's memory used again. The text outlives
-// the reader.
+// The same of a text that is known to be an object (is_json_object() has said so), one after the other: `member` is filled
+// anew each time, and its name's memory used again. The text outlives the reader.
 class MemberReader {
  public:
   explicit MemberReader(std::string_view object);

@@ -123,8 +123,9 @@ std::byte* ReplyReader::take(std::size_t bytes) {
 void ReplyReader::release() {
   beyond_.release();
   if (taken_ > room_bytes_ && room_bytes_ < kMostRoom) {
-    room_bytes_ = std::min(std::bit_ceil(taken_), kMostRoom);
-    room_ = std::make_unique_for_overwrite<std::byte[]>(room_bytes_);
+    const std::size_t bytes = std::min(std::bit_ceil(taken_), kMostRoom);
+    room_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    room_bytes_ = bytes;
   }
   taken_ = 0;
 }

@@ -210,7 +210,7 @@ void read_meta(std::string_view meta, const Clocks& clocks, ImportedTask& into) 
     rest.foreign(m.name, m.value);
     any = true;
   }
-  if (!any) return;
+  if (!any) return into.meta.clear();
   rest.end();
   into.extras.meta = into.meta;
 }

@@ -181,6 +181,23 @@ std::size_t waiting_with(const ScriptedRedis& redis, std::string_view text) {
   }));
 }
 
+// Answers that came right before the connection was lost count: nothing is read back.
+TEST_F(ExporterTest, WhatWasAnsweredIsNotUncertain) {
+  auto exporter = make();
+  exporter->on_ready(clocks);
+  (void)enqueue(1);
+  step(*exporter);
+  ASSERT_TRUE(redis.answer("XADD", "1700000000000-5"));
+  redis.lose();
+  exporter->on_lost();
+  EXPECT_EQ(exporter->stats().confirmed, 1u);
+  EXPECT_EQ(exporter->on_their_way(), 0u);
+  redis.sent.clear();
+  redis.ready = true;
+  exporter->on_ready(clocks);
+  EXPECT_EQ(redis.waiting("EVAL"), 0u) << "nothing to look for";
+}
+
 TEST_F(ExporterTest, AnAwaitedTaskThatRedisLostIsSentAgain) {
   auto exporter = make();
   exporter->on_ready(clocks);

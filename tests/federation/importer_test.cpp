@@ -137,6 +137,43 @@ TEST_F(ImporterTest, EndsOfOneReadAreToldAsOnePiece) {
   EXPECT_EQ(told(), Told({"29-1 9 21-0 22-0 23-0 24-0 25-0 26-0 27-0 28-0 29-0", " 3 31-0 32-0 33-0"}));
 }
 
+// A task that ends out of its turn is told by itself; those behind it leave as one piece all the same.
+TEST_F(ImporterTest, AStragglerDoesNotKeepARunFromLeavingAsOne) {
+  begin();
+  std::vector<Shape> first, second;
+  first.push_back(entry_of("1-0", task("t1")));
+  for (int i = 3; i < 8; ++i) second.push_back(entry_of(fmt::format("{}-0", i), task(fmt::format("t{}", i))));
+  for (const auto* entries : {&first, &second}) {
+    Shape shape(std::vector<Shape>{std::vector<Shape>{keys.stream("q", 0), *entries}});
+    ASSERT_TRUE(reader.answer("XREADGROUP", shape.reply()));
+    step();
+  }
+  EXPECT_EQ(run_all(), 6);
+  step();
+  std::vector<std::string> behind;
+  for (const auto& sent : redis.sent)
+    if (names(sent, federation::kSettleManyScript))
+      behind.push_back(*(std::find(sent.argv.begin(), sent.argv.end(), keys.group("q")) + 3));
+  EXPECT_EQ(behind, std::vector<std::string>({"", "7-1"}));
+}
+
+// A new connection is there before those of a killed gateway are gone: nothing is told on it until they are.
+TEST_F(ImporterTest, NothingIsToldBetweenTwoConnections) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  redis.lose();
+  importer->on_lost();
+  redis.sent.clear();
+  redis.ready = true;
+  EXPECT_EQ(run_all(), 1);
+  step();
+  EXPECT_TRUE(redis.sent.empty()) << redis.sent.front().argv[0];
+  importer->on_ready(clocks);
+  step();
+  EXPECT_TRUE(asks(redis, federation::kRenewScript)) << "whether it still is ours";
+}
+
 // Killed between two commands, its key would be free and the task another's to take over.
 TEST_F(ImporterTest, AUniqueKeyIsFreedInTheStepThatEndsItsTask) {
   begin();

@@ -94,18 +94,17 @@ void VirtualGateway::fence_predecessors() {
     }
     if (limits_ != nullptr) limits_->on_ready();
     exporter_->on_ready(host_.clocks());
+    importer_->on_ready(host_.clocks());
   });
 }
 
 void VirtualGateway::on_lost() {
   if (limits_ != nullptr) limits_->on_lost();
   exporter_->on_lost();
+  importer_->on_lost();
 }
 
-void VirtualGateway::on_ready() {
-  importer_->on_ready(host_.clocks());
-  fence_predecessors();
-}
+void VirtualGateway::on_ready() { fence_predecessors(); }
 
 void VirtualGateway::wake(std::int64_t after_ns) {
   const std::int64_t at_ns = time_.now_ns() + after_ns;
