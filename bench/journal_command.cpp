@@ -111,7 +111,7 @@ void measure_append(const Options& options, Figures& figures, bool one_by_one) {
   const auto written = static_cast<double>(flow.use.bytes + flow.use.zero_bytes);
   figures.of(key + "_zeros", "  bytes per task, with the zeros of new files", "its records", "", Unit::kBytes)
       .add(written / static_cast<double>(options.appends), record_bytes(payload, one_by_one, /*with_end=*/false));
-  // Near 1 the disk has no more to give: what is missing above are the zeros.
+  // Near 1 the disk has no more to give.
   figures.of(key + "_disk", "  bytes to disk, with these zeros", "bare io_uring, the same writes", "", Unit::kPerSecond)
       .add(written / flow.seconds, disk);
 }
@@ -278,7 +278,7 @@ void run(Session& session, const Options& given) {
   }
   report.tables.push_back(table_of(figures));
   report.notes.push_back(
-      "A new file is filled with zeros before its first record: where a journal is new, that is in the time.");
+      "New files are filled with zeros in the time that the writer leaves: what was written is in the figures.");
   report.notes.push_back(
       "Of a task that came and went between two looks nothing is written, so bytes per task may lie below its "
       "records.");

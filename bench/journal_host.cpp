@@ -58,17 +58,11 @@ class CountedStore final : public journal::Store {
   CountedStore(journal::Store& store, JournalHost::State& count) : store_(store), count_(count) {}
 
   Result<std::vector<std::string>> names() override { return store_.names(); }
-  void prepare(const std::string& name, std::uint64_t bytes) override {
-    count_.zero_bytes.fetch_add(bytes, std::memory_order_relaxed);
-    store_.prepare(name, bytes);
-    prepared_ = true;
-  }
+  void prepare(const std::string& name, std::uint64_t bytes) override { store_.prepare(name, bytes); }
   Result<std::unique_ptr<journal::StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
-    if (!std::exchange(prepared_, false)) count_.zero_bytes.fetch_add(bytes, std::memory_order_relaxed);
     return counted(store_.create(name, bytes));
   }
   Result<std::unique_ptr<journal::StoreFile>> open(const std::string& name) override {
-    prepared_ = false;
     return counted(store_.open(name));
   }
   Result<journal::Contents> read(const std::string& name) override { return store_.read(name); }
@@ -84,13 +78,12 @@ class CountedStore final : public journal::Store {
 
   journal::Store& store_;
   JournalHost::State& count_;
-  bool prepared_ = false;
 };
 
 void write_journal(const Scene& scene, const std::string& directory, JournalHost::State& state) {
   Seat seat(scene, shm::Role::kTool, "journal");
   const auto lock = must(journal::WriterLock::take(directory));
-  const auto store = must(journal::open_disk_store(directory));
+  const auto store = must(journal::open_disk_store(directory, &state.zero_bytes));
   CountedStore counted(*store, state);
   const std::int64_t start_ns = base::monotonic_ns();
   journal::Writer writer(seat.engine(), counted, {});

@@ -10,25 +10,15 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <filesystem>
-#include <new>
-#include <stop_token>
-#include <thread>
 
-#include "base/log.hpp"
+#include "journal/file_maker.hpp"
 #include "journal/format.hpp"
 
 namespace stem::journal {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t kZerosBytes = 4u << 20;
-
-struct AlignedDelete {
-  void operator()(std::byte* p) const { std::free(p); }
-};
 
 // One queue for all files: only one write is on its way at a time.
 class Uring {
@@ -81,8 +71,8 @@ class Uring {
 
 class DiskFile final : public StoreFile {
  public:
-  DiskFile(int fd, std::uint64_t bytes, std::string path, Uring& uring)
-      : fd_(fd), bytes_(bytes), path_(std::move(path)), uring_(uring) {}
+  DiskFile(int fd, std::uint64_t bytes, std::string path, Uring& uring, DiskLoad& load)
+      : fd_(fd), bytes_(bytes), path_(std::move(path)), uring_(uring), load_(load) {}
   ~DiskFile() override { ::close(fd_); }
 
   std::uint64_t bytes() const override { return bytes_; }
@@ -90,14 +80,18 @@ class DiskFile final : public StoreFile {
   Result<void> start(std::uint64_t offset, std::span<const std::byte> from) override {
     offset_ = offset;
     from_ = from;
+    load_.begin(from.size());
     if (!uring_.open()) return {};  // written by finish()
     const int rc = uring_.start(fd_, offset, from);
-    return rc == 0 ? Result<void>{} : failed(-rc);
+    if (rc == 0) return {};
+    load_.end();
+    return failed(-rc);
   }
 
   // Never a second write after a short one: what the file holds then is not known.
   Result<void> finish() override {
     const long wrote = uring_.open() ? uring_.finish() : write_plainly();
+    load_.end();
     if (wrote < 0) return failed(static_cast<int>(-wrote));
     if (static_cast<std::size_t>(wrote) == from_.size()) return {};
     return Error{Errc::kSystem, "write " + path_ + ": only " + std::to_string(wrote) + " of " +
@@ -122,19 +116,15 @@ class DiskFile final : public StoreFile {
   std::uint64_t bytes_;
   std::string path_;
   Uring& uring_;
+  DiskLoad& load_;
   std::uint64_t offset_ = 0;
   std::span<const std::byte> from_;
 };
 
 class DiskStore final : public Store {
  public:
-  explicit DiskStore(std::string directory) : directory_(std::move(directory)) {}
-  // What nobody took goes.
-  ~DiskStore() override {
-    if (!maker_.joinable()) return;
-    maker_ = {};  // stops it, and waits
-    if (is_whole_) ::unlink(unfinished(prepared_).c_str());
-  }
+  DiskStore(std::string directory, std::atomic<std::uint64_t>* zeroed_bytes)
+      : directory_(std::move(directory)), maker_(load_, zeroed_bytes == nullptr ? zeroed_bytes_ : *zeroed_bytes) {}
 
   Result<std::vector<std::string>> names() override {
     std::vector<std::string> found;
@@ -146,30 +136,15 @@ class DiskStore final : public Store {
   }
 
   Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) override {
-    if (!was_prepared(name, bytes) || !give_name(name).ok()) {
-      if (auto filled = fill(unfinished(name), bytes, {}); !filled.ok()) return filled.error();
+    if (!maker_.take(unfinished(name), bytes) || !give_name(name).ok()) {
+      if (auto made = maker_.make(unfinished(name), bytes); !made.ok()) return made.error();
       if (auto named = give_name(name); !named.ok()) return named.error();
     }
     return open(name);
   }
 
   void prepare(const std::string& name, std::uint64_t bytes) override {
-    if (maker_.joinable() || ::access(path(name).c_str(), F_OK) == 0) return;
-    prepared_ = name;
-    prepared_bytes_ = bytes;
-    is_whole_ = false;
-    // Only a head start: create() does what a thread that is not to be had, or has no memory, did not.
-    try {
-      maker_ = std::jthread([this](const std::stop_token& stop) {
-        try {
-          is_whole_ = fill(unfinished(prepared_), prepared_bytes_, stop).ok();
-        } catch (const std::bad_alloc&) {
-          is_whole_ = false;
-        }
-      });
-    } catch (const std::exception& error) {
-      log::debug("no thread for the journal's next file", {{"error", error.what()}});
-    }
+    if (!maker_.has_begun() && ::access(path(name).c_str(), F_OK) != 0) maker_.begin(unfinished(name), bytes);
   }
 
   Result<std::unique_ptr<StoreFile>> open(const std::string& name) override {
@@ -183,7 +158,7 @@ class DiskStore final : public Store {
       return Error{Errc::kCorrupt, path(name) + " is no file"};
     }
     return std::unique_ptr<StoreFile>(
-        std::make_unique<DiskFile>(fd, static_cast<std::uint64_t>(s.st_size), path(name), uring_));
+        std::make_unique<DiskFile>(fd, static_cast<std::uint64_t>(s.st_size), path(name), uring_, load_));
   }
 
   Result<Contents> read(const std::string& name) override {
@@ -222,51 +197,12 @@ class DiskStore final : public Store {
 
   std::string unfinished(const std::string& name) const { return path(name) + kUnfinishedSuffix; }
 
-  // Waits for what is being made. True when it is this file, whole.
-  bool was_prepared(const std::string& name, std::uint64_t bytes) {
-    if (!maker_.joinable()) return false;
-    const bool wanted = prepared_ == name && prepared_bytes_ == bytes;
-    if (wanted) maker_.join();
-    maker_ = {};
-    return wanted && is_whole_;
-  }
-
   // Names are changed by who writes, and by nobody else: he has files open by their names.
   Result<void> give_name(const std::string& name) const {
     if (::rename(unfinished(name).c_str(), path(name).c_str()) == 0) return sync(directory_);
     auto failed = system_error("rename " + unfinished(name));
     ::unlink(unfinished(name).c_str());
     return failed;
-  }
-
-  // Thread-safe. A new file of zeros, whole; nothing is left of one that is not.
-  static Result<void> fill(const std::string& file, std::uint64_t bytes, const std::stop_token& stop) {
-    constexpr int kFlags = O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW;
-    // Past the page cache: nobody reads these zeros, and copying them is a quarter of a new journal's processor time.
-    int fd = ::open(file.c_str(), kFlags | O_DIRECT, 0600);
-    if (fd < 0 && errno == EINVAL) fd = ::open(file.c_str(), kFlags, 0600);
-    if (fd < 0) return system_error("create " + file);
-    auto filled = fill_with_zeros(fd, bytes, file, stop);
-    ::close(fd);
-    if (!filled.ok()) ::unlink(file.c_str());
-    return filled;
-  }
-
-  static Result<void> fill_with_zeros(int fd, std::uint64_t bytes, const std::string& path,
-                                      const std::stop_token& stop) {
-    const std::unique_ptr<std::byte, AlignedDelete> zeros(
-        static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kZerosBytes)));
-    if (zeros == nullptr) return Error{Errc::kNoMemory, "no memory for the zeros of " + path};
-    std::memset(zeros.get(), 0, kZerosBytes);
-    for (std::uint64_t at = 0; at < bytes;) {
-      if (stop.stop_requested()) return Error{Errc::kRefused, path + " is not wanted any more"};
-      const ssize_t wrote = ::write(fd, zeros.get(), std::min<std::uint64_t>(kZerosBytes, bytes - at));
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return system_error("write " + path);
-      at += static_cast<std::uint64_t>(wrote);
-    }
-    if (::fsync(fd) != 0) return system_error("fsync " + path);
-    return {};
   }
 
   static Result<Contents> read_all(int fd, const std::string& path) {
@@ -288,11 +224,9 @@ class DiskStore final : public Store {
 
   std::string directory_;
   Uring uring_;
-  // What maker_ makes. They are its own until it has been joined; it is joinable until somebody has taken the file.
-  std::string prepared_;
-  std::uint64_t prepared_bytes_ = 0;
-  bool is_whole_ = false;
-  std::jthread maker_;  // last: its destructor stops it, and waits
+  DiskLoad load_;
+  std::atomic<std::uint64_t> zeroed_bytes_{0};
+  FileMaker maker_;
 };
 
 // The names of new directories are on disk when those who hold them are. Where one cannot be opened, the file system
@@ -323,9 +257,9 @@ Result<void> make_directory(const std::string& directory) {
 
 }  // namespace
 
-Result<std::unique_ptr<Store>> open_disk_store(const std::string& directory) {
+Result<std::unique_ptr<Store>> open_disk_store(const std::string& directory, std::atomic<std::uint64_t>* zeroed_bytes) {
   if (auto made = make_directory(directory); !made.ok()) return made.error();
-  return std::unique_ptr<Store>(std::make_unique<DiskStore>(directory));
+  return std::unique_ptr<Store>(std::make_unique<DiskStore>(directory, zeroed_bytes));
 }
 
 Result<WriterLock> WriterLock::take(const std::string& directory) {

@@ -2,12 +2,16 @@
 // gives it, pwrite where not.
 #pragma once
 
+#include <atomic>
+
 #include "journal/store.hpp"
 
 namespace stem::journal {
 
 // Makes the directory (0700) when it is not there. kWrongOwner when it is another user's, or others may write to it.
-Result<std::unique_ptr<Store>> open_disk_store(const std::string& directory);
+// The zeros that it writes to new files are counted in `zeroed_bytes`, which outlives it.
+Result<std::unique_ptr<Store>> open_disk_store(const std::string& directory,
+                                               std::atomic<std::uint64_t>* zeroed_bytes = nullptr);
 
 // The right to write a directory's journal. The kernel gives it up when this process has gone, and not before.
 class WriterLock {

@@ -81,7 +81,11 @@ bool Writer::sweep() {
         __builtin_prefetch(&segment_.descriptor(marked_[marked_next_ + kAhead]), 0);
       if (marked_next_ + kBlocksAhead < marked_.size())
         prefetch_items(engine_, segment_.descriptor(marked_[marked_next_ + kBlocksAhead]));
-      if (look(marked_[marked_next_])) continue;
+      const std::uint64_t before = filling_->batch.bytes();
+      const bool looked = look(marked_[marked_next_]);
+      ++marks_looked_at_;
+      if (filling_->batch.bytes() == before) ++marks_in_vain_;
+      if (looked) continue;
       marks_.set(marked_[marked_next_]);
       one_was_changing_ = true;
     }

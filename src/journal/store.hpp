@@ -39,9 +39,9 @@ class Store {
  public:
   virtual ~Store() = default;
   virtual Result<std::vector<std::string>> names() = 0;
-  // A new file of zeros, all of them on stable storage; in place of what had the name.
+  // A new file that reads as zeros, its blocks its own, on stable storage; in place of what had the name.
   virtual Result<std::unique_ptr<StoreFile>> create(const std::string& name, std::uint64_t bytes) = 0;
-  // A head start for create(), which waits for it and gives it the name: until then another may get that name. Nothing
+  // A head start for create(), which takes it as it is and gives it the name: until then another may get that name. Nothing
   // is begun while the name is there, or while what was begun before has not been taken.
   virtual void prepare(const std::string& name, std::uint64_t bytes) = 0;
   virtual Result<std::unique_ptr<StoreFile>> open(const std::string& name) = 0;

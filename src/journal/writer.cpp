@@ -13,6 +13,10 @@ namespace {
 constexpr std::int64_t kSealAfterNs = 10'000'000;
 constexpr std::int64_t kRetryNs = 1'000'000'000;
 constexpr std::int64_t kLongestRestNs = 50'000'000;
+constexpr std::uint64_t kLeastBatchBytes = 256u << 10;
+constexpr std::uint64_t kMostBatchBytes = 1u << 20;
+constexpr std::uint64_t kBatchesPerFile = 64;  // so that little of a file is left at its end
+constexpr std::uint32_t kInVain = 8;           // one of so many
 
 }  // namespace
 
@@ -21,6 +25,8 @@ Writer::Writer(engine::Engine& engine, Store& store, const WriterOptions& option
       segment_(engine.segment()),
       store_(store),
       options_(options),
+      most_batch_bytes_(std::clamp(options.file_bytes / kBatchesPerFile, kLeastBatchBytes, kMostBatchBytes)),
+      batch_bytes_(kLeastBatchBytes),
       marks_(segment_),
       shadow_(segment_.geometry().slot_count),
       filling_(std::make_unique<Load>()),
@@ -43,6 +49,8 @@ Result<void> Writer::step(std::int64_t now_ns) {
     if (now_ns < retry_ns_) return {};
     broken_ = false;
   }
+  batch_bytes_ = full_bytes();
+  marks_looked_at_ = marks_in_vain_ = 0;
   collect(now_ns);  // also while a batch is on its way
   if (in_flight_) {
     if (auto landed = land(now_ns); !landed.ok()) return landed;
@@ -58,6 +66,13 @@ Result<void> Writer::step(std::int64_t now_ns) {
   return {};
 }
 
+// A write costs a tenth of a millisecond and more, whatever its size. So where producers wait for the disk it takes more
+// at once; but not where tasks are being run: those that are over before they are looked at need no record at all.
+std::uint64_t Writer::full_bytes() const noexcept {
+  const bool are_run = !ends_.empty() || marks_in_vain_ > marks_looked_at_ / kInVain;
+  return is_awaited() && !are_run ? most_batch_bytes_ : kLeastBatchBytes;
+}
+
 // Decision list: reasons to wait, in order; the last writes.
 bool Writer::due(std::int64_t now_ns) const noexcept {
   const bool ends_ready = !ends_.empty() && !scanning_ && has_ended(ends_.front());
@@ -71,7 +86,7 @@ bool Writer::due(std::int64_t now_ns) const noexcept {
 Result<void> Writer::launch(std::int64_t now_ns) {
   Load& load = *filling_;
   // No more than a batch of them, behind what is there: a purge of millions must fit into a file.
-  while (!scanning_ && !ends_.empty() && load.batch.bytes() < 2 * kBatchBytes && has_ended(ends_.front())) {
+  while (!scanning_ && !ends_.empty() && load.batch.bytes() < 2 * batch_bytes_ && has_ended(ends_.front())) {
     say_end(load, ends_.front());
     load.ends.push_back(ends_.front());
     ends_.pop_front();

@@ -124,16 +124,18 @@ class Writer {
   void load_is_on_disk(Load& load);
   void tell();
   bool is_awaited() const noexcept;
+  std::uint64_t full_bytes() const noexcept;
   void publish_idle();
-  bool room() const noexcept { return filling_->batch.bytes() < kBatchBytes; }
+  bool room() const noexcept { return filling_->batch.bytes() < batch_bytes_; }
   std::uint32_t slots_used() const noexcept;
-
-  static constexpr std::uint64_t kBatchBytes = 256u << 10;
 
   engine::Engine& engine_;
   shm::Segment& segment_;
   Store& store_;
   WriterOptions options_;
+  std::uint64_t most_batch_bytes_;
+  std::uint64_t batch_bytes_;                              // then it is full; what is in haste goes sooner
+  std::uint32_t marks_looked_at_ = 0, marks_in_vain_ = 0;  // in this step; of these, without a record
   shm::JournalMarks marks_;
   ClockShift clock_;
   std::optional<Log> log_;

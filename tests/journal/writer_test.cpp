@@ -10,6 +10,7 @@
 
 #include "engine/dead_letters.hpp"
 #include "engine/links.hpp"
+#include "shm/journal_line.hpp"
 #include "tests/journal/host.hpp"
 
 namespace stem::journal {
@@ -308,6 +309,26 @@ TEST(JournalWriter, MoreChangesThanABatchHoldsAreAllWritten) {
   Host after(0, shm::Durability::kMemory);
   after.must_open(store, {.file_bytes = 16u << 20});
   EXPECT_EQ(after.alive(), all);
+}
+
+// A write costs a tenth of a millisecond and more, whatever its size: where somebody waits for the disk, much goes at
+// once. Where nobody does, a smaller batch is full: what is over before it is looked at needs no record.
+TEST(JournalWriter, WritesAreLargeWhereSomebodyWaits) {
+  const std::string big(1000, 'y');
+  for (const bool awaited : {false, true}) {
+    PowerStore store;
+    Host host;
+    host.must_open(store, {});
+    for (std::uint64_t i = 0; i < 2000; ++i)
+      host.put(0, [&](TaskSpec& spec, TaskExtras&) { spec.payload = std::as_bytes(std::span(big)); });
+    const std::size_t before = store.events();
+    const std::uint64_t bytes_before = host.writer->written_bytes();
+    if (awaited) shm::hurry_journal(*host.segment, shm::journal_position(*host.segment));
+    host.flush();
+    EXPECT_GT(host.writer->written_bytes() - bytes_before, 2'000'000u);
+    const std::size_t writes = (store.events() - before) / 2;
+    EXPECT_TRUE(awaited ? writes <= 5 : writes >= 8) << writes;
+  }
 }
 
 TEST(JournalWriter, TheNextFileIsMadeBeforeItIsNeeded) {
