@@ -31,6 +31,22 @@ std::optional<std::uint32_t> number_in(const std::unordered_map<std::uint32_t, s
 
 }  // namespace
 
+// When restored tasks were enqueued, as the segment is to have it: each later than the one before, so that those of one
+// time (items of a run, a batch) keep this order whoever restores them next; and none in the future, where the clock is
+// behind what it was.
+class Writer::EnqueueTimes {
+ public:
+  // There will be at most so many.
+  EnqueueTimes(std::int64_t now_ns, std::uint64_t most) : end_ns_(now_ns - static_cast<std::int64_t>(most)) {}
+  std::int64_t next(std::int64_t enqueued_ns) {
+    return last_ns_ = std::min(std::max(enqueued_ns, last_ns_ + 1), ++end_ns_);
+  }
+
+ private:
+  std::int64_t last_ns_ = INT64_MIN;
+  std::int64_t end_ns_;  // of the next one: room is left for those behind it
+};
+
 Result<Opened> Writer::open() {
   shm::Header& h = segment_.header();
   // The last sign of a writer before us stands: producers wait for us as long as they would have for him.
@@ -146,7 +162,7 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
       if (life.run) shadow_.items(life.slot, life.items_over);
     }
   }
-  // When it was enqueued; of items of a run, which were at one time, which one. Read once: others may write there.
+  // When it was enqueued; no two that one writer restored were at one time. Read once: others may write there.
   using Age = std::tuple<std::int64_t, std::uint32_t, std::uint32_t, std::uint32_t>;
   std::vector<std::tuple<Age, std::uint32_t, ControlWord>> known;
   for (std::uint32_t slot = 0; slot < slots_used(); ++slot) {
@@ -169,20 +185,27 @@ Result<void> Writer::settle_waiting(const Epoch* own) {
 Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened) {
   // In the order in which they were enqueued: the journal has those of one interval by their slots.
   std::vector<std::pair<std::int64_t, const Life*>> in_order;
-  for (const Life& life : epoch.lives)
-    if (life.alive() && !(life.run && dead)) in_order.emplace_back(enqueued_in(life.image, life.run), &life);
-  std::sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::uint64_t most = 0;
+  for (const Life& life : epoch.lives) {
+    if (!life.alive() || (life.run && dead)) continue;
+    in_order.emplace_back(enqueued_in(life.image, life.run), &life);
+    most += life.run ? engine::kRunItems : 1;
+  }
+  std::sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.first, a.second->slot) < std::pair(b.first, b.second->slot);
+  });
+  EnqueueTimes times(base::monotonic_ns(), most);
   for (const auto& [enqueued_ns, lives] : in_order) {
     const Life& life = *lives;
     const TaskKey key{id, life.slot, life.began};
     if (life.run) {
-      if (auto restored = restore_run(key, epoch, life, opened); !restored.ok()) return restored;
+      if (auto restored = restore_run(key, epoch, life, times, opened); !restored.ok()) return restored;
     } else {
       const auto image = read_task(life.image, life.state);
       if (!image) return Error{Errc::kCorrupt, "a task's record makes no sense in " + file_name(life.sequence)};
       if ((image->state.reason != 0) != dead) continue;
       const engine::TaskId old = engine::TaskId::make(id, life.slot, life.began);
-      if (auto restored = restore_one(old, epoch, *image, opened); !restored.ok()) return restored;
+      if (auto restored = restore_one(old, epoch, *image, times, opened); !restored.ok()) return restored;
     }
     append_end(filling_->batch, key);
     if (room()) continue;
@@ -192,18 +215,20 @@ Result<void> Writer::restore_epoch(std::uint32_t id, const Epoch& epoch, bool de
 }
 
 // Its items become tasks of their own, all in one batch with its end.
-Result<void> Writer::restore_run(TaskKey old, const Epoch& epoch, const Life& life, Opened& opened) {
+Result<void> Writer::restore_run(TaskKey old, const Epoch& epoch, const Life& life, EnqueueTimes& times,
+                                 Opened& opened) {
   const auto run = read_run(life.image);
   if (!run) return Error{Errc::kCorrupt, "a run's record makes no sense in " + file_name(life.sequence)};
   for (std::uint32_t item = 1; item <= run->head.count; ++item) {
     if ((life.items_over & engine::item_bit(item)) != 0) continue;
     const engine::TaskId id = engine::TaskId::make(old.epoch, old.slot, old.generation, item);
-    if (auto restored = restore_one(id, epoch, run->item(item), opened); !restored.ok()) return restored;
+    if (auto restored = restore_one(id, epoch, run->item(item), times, opened); !restored.ok()) return restored;
   }
   return {};
 }
 
-Result<void> Writer::restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, Opened& opened) {
+Result<void> Writer::restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, EnqueueTimes& times,
+                                 Opened& opened) {
   const std::int64_t now = base::monotonic_ns();
   const auto queue_of = [&](std::uint32_t n) { return number_in(epoch.queues, n, shm::intern_queue, segment_); };
   const auto task_of = [&](std::uint32_t n) { return number_in(epoch.tasks, n, shm::intern_task, segment_); };
@@ -244,7 +269,7 @@ Result<void> Writer::restore_one(engine::TaskId old, const Epoch& epoch, const T
     if (back.outcome == engine::OutcomeKind::kSucceeded) back.result = image.payload;
   }
   back.tally = {image.state.attempts, image.state.deaths, image.state.releases, false};
-  back.enqueued_ns = clock_.to_monotonic(image.head.enqueued_ns);
+  back.enqueued_ns = times.next(clock_.to_monotonic(image.head.enqueued_ns));
   engine::FailureRecord failure;
   const bool failed = image.over() && !image.failure_kind.empty();
   if (image.state.reason != 0 || failed) {

@@ -87,8 +87,10 @@ class Writer {
   // ---- restoring (restore.cpp)
   Result<void> settle_waiting(const Epoch* own);
   Result<void> restore_epoch(std::uint32_t id, const Epoch& epoch, bool dead, Opened& opened);
-  Result<void> restore_run(TaskKey old, const Epoch& epoch, const Life& life, Opened& opened);
-  Result<void> restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, Opened& opened);
+  class EnqueueTimes;
+  Result<void> restore_run(TaskKey old, const Epoch& epoch, const Life& life, EnqueueTimes& times, Opened& opened);
+  Result<void> restore_one(engine::TaskId old, const Epoch& epoch, const TaskImage& image, EnqueueTimes& times,
+                           Opened& opened);
   Result<void> commit_restored();
   void expect_what_was_said(const LiveSet& live);
   Result<void> restore_schedules(const LiveSet& live, Opened& opened);

@@ -458,5 +458,56 @@ TEST(JournalRun, ARecordThatMakesNoSenseIsRefused) {
   EXPECT_EQ(live.alive(), 0u);
 }
 
+// Tasks of one time: the journal knows the order of a run's items, but not that of a batch's runs. Whatever order they
+// come back in is theirs from then on.
+TEST(JournalRun, TheOrderOfOneTimeIsKeptOverReboots) {
+  constexpr std::uint64_t kAll = 600;
+  PowerStore store;
+  {
+    Host host;
+    host.must_open(store, kLargeFiles);
+    (void)host.put_runs(1, kAll);
+    host.flush();
+  }
+  Host once(0, shm::Durability::kMemory);
+  once.must_open(store, kLargeFiles);
+  PowerStore disk(store.image());
+  Host twice(0, shm::Durability::kMemory);
+  twice.must_open(disk, kLargeFiles);
+  const std::vector<std::uint64_t> order = once.drain();
+  ASSERT_EQ(order.size(), kAll);
+  for (std::size_t i = 0; i < kAll; ++i) EXPECT_EQ(order[i], i % 15 == 0 ? order[i] / 15 * 15 + 1 : order[i - 1] + 1);
+  EXPECT_EQ(twice.drain(), order);
+}
+
+// The clock on the wall is behind what it was when they were enqueued: nobody has waited for less than no time.
+TEST(JournalRun, NothingWasEnqueuedInTheFuture) {
+  constexpr std::uint64_t kAll = 40;
+  PowerStore store;
+  const std::int64_t before = now();
+  std::vector<std::uint64_t> all;
+  {
+    Host host;
+    host.must_open(store, kLargeFiles);
+    for (std::uint64_t i = 1; i <= kAll; ++i) {
+      test::Numbered n(host.queue, host.task, i);
+      const std::int64_t ahead = i <= kAll / 2 ? 0 : 3600 * kSecondNs;
+      ASSERT_EQ(host.producer->enqueue(n.spec, before + ahead + static_cast<std::int64_t>(i)).status,
+                EnqueueStatus::kOk);
+      all.push_back(i);
+    }
+    host.flush();
+  }
+  for (int reboots = 0; reboots < 2; ++reboots) {
+    Host after(0, shm::Durability::kMemory);
+    after.must_open(store, kLargeFiles);
+    for (std::uint32_t slot = 0; slot < after.segment->header().slab_used.load(); ++slot)
+      EXPECT_LE(after.segment->descriptor(slot).enqueued_ns, now());
+    if (reboots == 1) {
+      EXPECT_EQ(after.drain(), all);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace stem::journal
