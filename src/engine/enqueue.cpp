@@ -240,7 +240,7 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
       if (!same_lane || spec.due_ns > now_ns || (spec.extras != nullptr && spec.extras->affinity_key != 0)) break;
       EnqueueResult one;
       Filled filled;
-      status = fill(spec, now_ns, filled, one);
+      status = fill(spec, later_ns(now_ns, static_cast<std::int64_t>(done)), filled, one);
       if (status == EnqueueStatus::kDuplicate) {  // not an error of the batch: the holder's id is the answer
         if (ids != nullptr) ids[done] = one.id;
         ++done;
@@ -260,7 +260,8 @@ EnqueueStatus Engine::enqueue_many(const TaskSpec* specs, std::size_t count, Tas
       lanes_.push_many(queue, priority, hints, n);
       if (shm::anyone_sleeps(segment_)) shm::wake_workers(segment_, queue, n);
     } else if (status == EnqueueStatus::kOk && done < count) {
-      const EnqueueResult one = enqueue(specs[done], now_ns);  // delayed, or meant for one worker
+      const EnqueueResult one =
+          enqueue(specs[done], later_ns(now_ns, static_cast<std::int64_t>(done)));  // delayed, or meant for one worker
       status = one.status == EnqueueStatus::kDuplicate ? EnqueueStatus::kOk : one.status;
       if (status == EnqueueStatus::kOk) {
         if (ids != nullptr) ids[done] = one.id;

@@ -63,7 +63,9 @@ EnqueueStatus Engine::enqueue_runs(const TaskSpec* specs, std::size_t count, Tas
   for (; n < kTogether && done < count && specs[done].queue == queue && specs[done].priority == priority; ++n) {
     const std::uint32_t length = run_length(specs + done, count - done, now_ns);
     if (length == 0) break;
-    status = enqueue_run(specs + done, length, ids == nullptr ? nullptr : ids + done, hints[n], now_ns);
+    // Each a nanosecond after the one before: what a journal brings back has the order of the batch.
+    status = enqueue_run(specs + done, length, ids == nullptr ? nullptr : ids + done, hints[n],
+                         later_ns(now_ns, static_cast<std::int64_t>(done)));
     if (status != EnqueueStatus::kOk) break;
     done += length;
   }
