@@ -61,8 +61,8 @@ class Importer {
   void on_revokes(RevokeDesk* desk) { revokes_ = desk; }
   // A task that an earlier gateway imported, found in the segment; before the first step.
   void adopt(engine::TaskId id, const engine::TaskExtras& extras);
-  // Of `redis`: no connection before this one says anything any more. Between on_lost() and on_ready() it gets nothing
-  // from us: what was known of leases may not hold, and what was on its way is told anew.
+  // Of `redis`: no connection before this one says anything any more. Between on_lost() and on_ready() no end is told and
+  // no lease renewed: what was known of leases may not hold, and what was on its way is told anew.
   void on_ready(const Clocks& clocks);
   void on_lost() { fenced_ = false; }
   void on_reader_ready(const Clocks& clocks);  // of `reader`
