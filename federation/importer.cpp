@@ -280,8 +280,6 @@ std::size_t Importer::fitting(std::size_t lanes) const {
 }
 
 void Importer::refused_read(const Reply& reply) {
-  // The reply may have been more than a connection takes; then it would be so again.
-  if (reply.error == RedisError::kLost && reads_ == 0) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
   if (reply.error == RedisError::kUnblocked || reply.error == RedisError::kLost ||
       reply.error == RedisError::kNotSent || reply.error == RedisError::kMoved)
     return;
@@ -297,7 +295,11 @@ void Importer::refused_read(const Reply& reply) {
 
 void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t sent_ns) {
   busy_lanes_ &= ~lanes;
-  if (reply.is_error()) return refused_read(reply);
+  if (reply.is_error()) {
+    // The reply may have been more than a connection takes; then it would be so again. Once for all that were lost with it.
+    if (reply.error == RedisError::kLost && reads_ == 0) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
+    return refused_read(reply);
+  }
   entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
   engine_.hold_wakes(true);
   std::size_t taken = 0, wake_at = kFirstWake;

@@ -48,7 +48,8 @@ class Importer {
     std::int64_t marker_ttl_ms = 3'600'000;  // of results that nobody wants: that they ended must be known a while
     std::int64_t reclaim_every_ns = 2'000'000'000;
     std::uint32_t delivery_limit = 16;  // hosts that took it and were lost
-    // Ended entries next to each other that leave as the beginning of their stream; fewer are deleted as fast one by one.
+    // Ended entries next to each other that leave as the beginning of their stream; fewer are deleted as fast one by one. At
+    // least 1.
     std::uint32_t least_run = 4;
     // What comes is to be signed; nullptr: signatures say nothing here.
     std::shared_ptr<const Signer> signer;

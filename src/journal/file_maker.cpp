@@ -37,7 +37,7 @@ class NewFile {
     constexpr int kFlags = O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW;
     // Past the page cache: nobody reads these zeros, and copying them is a quarter of a new journal's processor time.
     fd_ = ::open(path.c_str(), kFlags | O_DIRECT, 0600);
-    if (fd_ < 0 && errno == EINVAL) fd_ = ::open(path.c_str(), kFlags, 0600);
+    if (fd_ < 0 && errno == EINVAL) fd_ = ::open(path.c_str(), kFlags | O_DSYNC, 0600);
   }
   ~NewFile() {
     if (fd_ >= 0) ::close(fd_);
@@ -49,6 +49,18 @@ class NewFile {
  private:
   int fd_;
 };
+
+// All of its blocks, before anything is written: a disk without room for them is not filled up. False where the file
+// system cannot.
+Result<bool> reserve(int fd, const std::string& path, std::uint64_t bytes) {
+  int rc = 0;
+  do {
+    rc = ::fallocate(fd, 0, 0, static_cast<off_t>(bytes));
+  } while (rc != 0 && errno == EINTR);
+  if (rc == 0) return true;
+  if (errno == EOPNOTSUPP) return false;
+  return system_error("reserve " + path);
+}
 
 }  // namespace
 
@@ -72,7 +84,8 @@ FileMaker::~FileMaker() { (void)take({}, 0); }
 Result<void> FileMaker::make(const std::string& path, std::uint64_t bytes) {
   const NewFile file(path);
   if (file.fd() < 0) return system_error("create " + path);
-  auto made = fill(file.fd(), path, bytes, Haste::kAll, {});
+  const auto reserved = reserve(file.fd(), path, bytes);
+  auto made = reserved.ok() ? fill(file.fd(), path, bytes, Haste::kAll, {}) : Result<void>(reserved.error());
   if (!made.ok()) ::unlink(path.c_str());
   return made;
 }
@@ -115,13 +128,10 @@ bool FileMaker::take(const std::string& path, std::uint64_t bytes) {
 Result<void> FileMaker::make_at_leisure(const std::stop_token& stop) {
   const NewFile file(path_);
   if (file.fd() < 0) return system_error("create " + path_);
-  int rc = 0;
-  do {
-    rc = ::fallocate(file.fd(), 0, 0, static_cast<off_t>(bytes_));
-  } while (rc != 0 && errno == EINTR);
+  const auto reserved = reserve(file.fd(), path_, bytes_);
+  if (!reserved.ok()) return reserved.error();
   // Where the file system cannot reserve, all of it are zeros, whoever waits.
-  if (rc != 0 && errno == EOPNOTSUPP) return fill(file.fd(), path_, bytes_, Haste::kAll, stop);
-  if (rc != 0) return system_error("reserve " + path_);
+  if (!*reserved) return fill(file.fd(), path_, bytes_, Haste::kAll, stop);
   if (::fsync(file.fd()) != 0) return system_error("fsync " + path_);
   return fill(file.fd(), path_, bytes_, Haste::kNone, stop);
 }

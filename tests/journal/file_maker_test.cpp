@@ -168,7 +168,8 @@ TEST(JournalFileMaker, WhatNobodyTakesGoes) {
 // A file that the disk has no room for is refused before anything is written to it, and leaves nothing.
 TEST(JournalFileMaker, WhatCannotBeReservedIsRefused) {
   test::DiskDirectory directory;
-  auto store = open_disk_store(directory.path());
+  std::atomic<std::uint64_t> zeroed{0};
+  auto store = open_disk_store(directory.path(), &zeroed);
   ASSERT_TRUE(store.ok()) << store.error().message;
   rlimit was{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &was), 0);
@@ -180,6 +181,7 @@ TEST(JournalFileMaker, WhatCannotBeReservedIsRefused) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &was), 0);
   (void)std::signal(SIGXFSZ, handler);
   ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(zeroed.load(), 0u) << "nothing is written before it is known that there is room";
   EXPECT_EQ((*store)->names()->size(), 0u);
   (*store)->prepare(kSpareName, kNewBytes);
   EXPECT_TRUE((*store)->create(kSpareName, kNewBytes).ok());
