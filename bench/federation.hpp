@@ -45,6 +45,8 @@ struct HostToHost {
 };
 // One task at a time, everything idle in between, but gateways that spin.
 HostToHost host_to_host(const RedisServer& redis, std::uint64_t tasks, bool gateways_spin);
+// The same way by programs that do nothing else, all asleep: futex, XADD, XREADGROUP that waits, futex.
+HostToHost host_to_host_bare(const RedisServer& redis, std::uint64_t tasks, Stock& stock);
 
 // ---- local work meanwhile (federation_local.cpp) --------------------------------------------------------
 

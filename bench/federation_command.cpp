@@ -56,16 +56,26 @@ struct Figure {
 struct Figures {
   Figure out{"export", "export", "bare client, the same XADDs", "≥ 0.8", {}, {}, {}, {}};
   Figure in{"import", "import and acknowledge", "bare client, XREADGROUP, XACK, XDEL by 100", "≥ 0.8", {}, {}, {}, {}};
-  // By who spins; the first is the one with a goal.
-  Figure starts[2] = {
+  // By whom; the first is the one with a goal.
+  Figure starts[3] = {
       {"start", "enqueue on a host → handler on another, p50", "PING of a bare client, p50", "≤ 3", {}, {}, {}, {}},
-      {"start_gateways_spin", "the same, gateways spinning", "PING meanwhile, p50", "", {}, {}, {}, {}}};
+      {"start_gateways_spin", "the same, gateways spinning", "PING meanwhile, p50", "", {}, {}, {}, {}},
+      {"start_bare",
+       "the same by bare clients: futex, XADD, XREADGROUP, futex",
+       "PING meanwhile, p50",
+       "",
+       {},
+       {},
+       {},
+       {}}};
+  Figure start_to_bare{
+      "start_to_bare", "enqueue on a host → handler on another, p50", "the same by bare clients", "", {}, {}, {}, {}};
   Figure busy{"local_busy", "local tasks, gateway busy", "no gateway", "≥ 0.9", {}, {}, {}, {}};
   Figure busy_equal{"local_busy_equal", "local tasks, gateway busy by --nice 0", "no gateway", "", {}, {}, {}, {}};
   Figure busy_bare{
       "local_busy_bare", "local tasks, gateway busy by --nice 0", "bare client busy in its place", "", {}, {}, {}, {}};
   Figure stopped{"local_stopped", "local tasks, Redis stopped", "no gateway", "≥ 0.9", {}, {}, {}, {}};
-  std::vector<Percentiles> start_times[2], pings[2];  // of each of `starts`
+  std::vector<Percentiles> start_times[3], pings[3];  // of each of `starts`
   std::vector<LocalRate> busy_rates, equal_rates;
   std::vector<Passing> passings;
 };
@@ -119,12 +129,14 @@ void measure_once(const Session& session, const RedisServer& redis, const Option
   }
   if (options.wants("start")) {
     for (std::size_t i = 0; i < std::size(figures.starts); ++i) {
-      const HostToHost times = host_to_host(redis, options.starts, /*gateways_spin=*/i == 1);
+      const HostToHost times = i == 2 ? host_to_host_bare(redis, options.starts, stock)
+                                      : host_to_host(redis, options.starts, /*gateways_spin=*/i == 1);
       figures.starts[i].add(times.start.p50_ns, times.round_trip.p50_ns);
       figures.start_times[i].push_back(times.start);
       figures.pings[i].push_back(times.round_trip);
       say(figures.starts[i], Unit::kNanoseconds);
     }
+    figures.start_to_bare.add(figures.starts[0].subject.back(), figures.starts[2].subject.back());
   }
   if (options.wants("local")) {
     measure_local(session, redis, options.local_tasks, stock, figures);
@@ -142,8 +154,8 @@ void measure_once(const Session& session, const RedisServer& redis, const Option
 
 std::vector<const Figure*> measured(const Figures& f) {
   std::vector<const Figure*> all;
-  for (const Figure* figure :
-       {&f.out, &f.in, &f.starts[0], &f.starts[1], &f.busy, &f.busy_equal, &f.busy_bare, &f.stopped})
+  for (const Figure* figure : {&f.out, &f.in, &f.starts[0], &f.start_to_bare, &f.starts[1], &f.starts[2], &f.busy,
+                               &f.busy_equal, &f.busy_bare, &f.stopped})
     if (!figure->subject.empty()) all.push_back(figure);
   return all;
 }

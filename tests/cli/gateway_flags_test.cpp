@@ -111,7 +111,7 @@ TEST(GatewayFlags, StandsBackForLocalWorkUnlessItIsToldNotTo) {
   const test::RedisServer redis;
   const std::string url = redis.url();
   const int here = ::getpriority(PRIO_PROCESS, 0);
-  for (const auto& [wanted, expected] : {std::pair<const char*, int>{nullptr, std::max(here, 10)}, {"0", here}}) {
+  for (const auto& [wanted, expected] : {std::pair<const char*, int>{nullptr, std::max(here, 15)}, {"0", here}}) {
     Scene scene;
     test::Process gateway([&, wanted = wanted] {
       ::setenv("STEM_SHM_DIRECTORY", scene.directory().c_str(), 1);

@@ -27,7 +27,7 @@ struct GatewayStartOptions {
   std::string redis_namespace;
   std::uint64_t wait_replicas = 0;
   std::uint64_t spin_us = 0;
-  std::uint64_t niceness = 10;
+  std::uint64_t niceness = 15;
   bool hold_until_done = false;
   bool any_certificate = false;
   bool local_limits = false;
@@ -147,7 +147,7 @@ Run build_gateway_start(CommandLine& line) {
           "microseconds that it looks for more after each task before it sleeps, which takes a processor (default 0)")
       .named("N");
   line.count("--nice", &options->niceness,
-             "how far it stands back for local work where all processors are busy, as nice(1) (0 to 19, default 10)")
+             "how far it stands back for local work where all processors are busy, as nice(1) (0 to 19, default 15)")
       .named("N");
   line.flag("--local-limits", &options->local_limits,
             "rate and concurrency limits of these queues are this host's alone, not the cluster's");
