@@ -100,7 +100,23 @@ void Importer::on_ready(const Clocks& clocks) {
   }
   promoting_ = false;
   reclaiming_ = 0;
+  if (std::exchange(untold_, false)) {
+    pending_read_ = false;
+    pending_failed_ = true;  // a look that is under way began too early
+  }
   make_groups();
+}
+
+// Of what was to be said of an entry that is no task here. The next connection finds it again: not this one, which may
+// go on saying nothing, and each look is a delivery. (For what finds no room reclaim() is there.)
+bool Importer::said(Queued queued) {
+  untold_ = untold_ || queued == Queued::kNotReady;
+  return queued == Queued::kYes;
+}
+
+void Importer::heard(const Reply& reply) {
+  untold_ = untold_ || reply.error == RedisError::kLost || reply.error == RedisError::kNotSent ||
+            reply.error == RedisError::kMoved;
 }
 
 void Importer::on_reader_ready(const Clocks& clocks) {
@@ -114,16 +130,15 @@ void Importer::make_groups() {
   groups_at_ns_ = clocks_.now_ns + kRefusedPauseNs;
   groups_failed_ = false;
   for (int lane = 0; lane < kLanes; ++lane) {
-    (void)redis_.command(
-        {"XGROUP", "CREATE", streams_[lane], group_, "0", "MKSTREAM"},
-        [this, last = lane + 1 == kLanes](const Reply& reply) {
-          // A full Redis refuses before it looks; a read says when there is no group.
-          if (reply.is_error() && reply.error != RedisError::kBusyGroup && reply.error != RedisError::kOutOfMemory) {
-            if (!groups_failed_) log::warn("no consumer group", {{"queue", options_.queue}, {"error", reply.text}});
-            groups_failed_ = true;
-          }
-          if (last) groups_made_ = !groups_failed_;
-        });
+    (void)tell({"XGROUP", "CREATE", streams_[lane], group_, "0", "MKSTREAM"}, [this, last = lane + 1 == kLanes](
+                                                                                  const Reply& reply) {
+      // A full Redis refuses before it looks; a read says when there is no group.
+      if (reply.is_error() && reply.error != RedisError::kBusyGroup && reply.error != RedisError::kOutOfMemory) {
+        if (!groups_failed_) log::warn("no consumer group", {{"queue", options_.queue}, {"error", reply.text}});
+        groups_failed_ = true;
+      }
+      if (last) groups_made_ = !groups_failed_;
+    });
   }
 }
 
@@ -205,7 +220,7 @@ void Importer::accept_again(int lane, const Reply& entry, std::int64_t deliverie
   std::vector<TextField> fields;
   Envelope envelope;
   if (deliveries >= options_.delivery_limit && fields_of(entry, at, fields) && decode_fields(fields, envelope))
-    return refuse(lane, at, "poison-pill", envelope.view(), fmt::format("{{\"deliveries\":{}}}", deliveries));
+    return (void)refuse(lane, at, "poison-pill", envelope.view(), fmt::format("{{\"deliveries\":{}}}", deliveries));
   accept(lane, entry, since_ns);
 }
 
@@ -231,10 +246,11 @@ int Importer::lane_of(std::string_view key) const {
 // most reads ask only those that had something lately, and so have more for each.
 void Importer::read(const Clocks& clocks) {
   const bool wait = busy_lanes_ == 0;
-  if (reads_ >= (wait ? 1 : kReadsAtOnce) || !reader_.is_ready() || !groups_made_ || clocks.now_ns < read_at_ns_)
+  if (!fenced_ || reads_ >= (wait ? 1 : kReadsAtOnce) || !reader_.is_ready() || !groups_made_ ||
+      clocks.now_ns < read_at_ns_)
     return;
   if (!pending_read_) {
-    if (pending_left_ > 0) return;
+    if (pending_left_ > 0 || reads_ > 0) return;
     pending_failed_ = false;
     told_.clear();
     waiting_.clear();  // they come again, too
@@ -332,7 +348,6 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
   Envelope& envelope = envelope_;
   if (fields.empty()) return drop_entry(lane, id);  // deleted while it was pending
   if (const auto read = decode_fields(fields, envelope); !read) {
-    ++stats_.invalid;
     std::string meta = "{\"error\":";
     append_json_string(meta, read.error().message);
     meta += ",\"entry\":{";
@@ -347,12 +362,14 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
     nothing.id = id;
     nothing.name = "unreadable";
     nothing.queue = options_.queue;
-    return refuse(lane, id, "payload-invalid", nothing, meta);
+    if (refuse(lane, id, "payload-invalid", nothing, meta)) ++stats_.invalid;
+    return;
   }
   if (const auto checked = check_signature(envelope); !checked) {
+    if (!refuse(lane, id, "signature-invalid", envelope.view(), error_json(checked.error().message))) return;
     ++stats_.unsigned_;
     engine_.self().count(queue_, shm::Counter::kSignatureInvalid);
-    return refuse(lane, id, "signature-invalid", envelope.view(), error_json(checked.error().message));
+    return;
   }
   accept(lane, id, envelope, since_ns);
 }
@@ -392,7 +409,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   const auto name = shm::intern_task(segment, envelope.name);
   if (!name) {
     const std::string meta = "{\"error\":\"this host knows no more task names, or not such a name\"}";
-    refuse(lane, entry, "unregistered-task", envelope.view(), meta);
+    (void)refuse(lane, entry, "unregistered-task", envelope.view(), meta);
     return true;
   }
   const std::string from = origin(options_.queue, lane, entry, envelope.id);
@@ -402,7 +419,7 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
   task.spec.task = *name;
   const engine::EnqueueResult made = outbox_.import(task.spec, clocks_.now_ns);
   if (made.status == engine::EnqueueStatus::kTooLarge) {
-    refuse(lane, entry, "payload-invalid", envelope.view(), "{\"error\":\"a payload may have 1 MiB\"}");
+    (void)refuse(lane, entry, "payload-invalid", envelope.view(), "{\"error\":\"a payload may have 1 MiB\"}");
     return true;
   }
   if (made.status != engine::EnqueueStatus::kOk) return false;
@@ -428,20 +445,20 @@ bool Importer::import(int lane, std::string_view entry, const Envelope& envelope
 // somebody who took it from us, and the older one is over. Redis knows.
 void Importer::two_of(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns) {
   const Task& known = tasks_.at(envelope.id);
-  (void)redis_.command(
-      {"EVAL", kDropSecondScript, "2", streams_[known.lane], streams_[lane], group_, options_.consumer, known.entry,
-       entry},
-      [this, lane, entry = std::string(entry), envelope, since_ns, first = known.entry](const Reply& reply) {
-        if (!reply.is_integer()) return;  // ours without our knowing: reclaim() finds it
-        if (reply.integer != 0) {
-          ++stats_.duplicates;
-          return;
-        }
-        const auto found = tasks_.find(envelope.id);
-        // Whose end is on its way is known to that command: it goes with its answer, and we are asked again.
-        if (found != tasks_.end() && found->second.entry == first && !found->second.ending) fence(*found);
-        waiting_.push_back({lane, entry, envelope, since_ns});
-      });
+  (void)said(
+      tell({"EVAL", kDropSecondScript, "2", streams_[known.lane], streams_[lane], group_, options_.consumer,
+            known.entry, entry},
+           [this, lane, entry = std::string(entry), envelope, since_ns, first = known.entry](const Reply& reply) {
+             if (!reply.is_integer()) return heard(reply);
+             if (reply.integer != 0) {
+               ++stats_.duplicates;
+               return;
+             }
+             const auto found = tasks_.find(envelope.id);
+             // Whose end is on its way is known to that command: it goes with its answer, and we are asked again.
+             if (found != tasks_.end() && found->second.entry == first && !found->second.ending) fence(*found);
+             waiting_.push_back({lane, entry, envelope, since_ns});
+           }));
 }
 
 void Importer::retry_waiting() {
@@ -462,22 +479,23 @@ void Importer::retry_waiting() {
   }
 }
 
-// A dead letter that never was a task here.
-void Importer::refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
+// A dead letter that never was a task here. False: it is not told, and will be read again.
+bool Importer::refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
                       std::string_view meta) {
-  ++stats_.dead;
   std::string letter;
   append_dead_letter_json(letter, envelope, reason, meta, clocks_.wall_now_us);
   const std::string result = refused_status(envelope.id, reason, clocks_.wall_now_us);
-  // Lost on the way, the entry is read again among our pending ones.
-  (void)settle_one(lane, entry, std::string(envelope.id), unique_key(envelope.meta), result, options_.result_ttl_ms,
-                   letter, [](const Reply&) {});
+  if (!said(settle_one(lane, entry, std::string(envelope.id), unique_key(envelope.meta), result, options_.result_ttl_ms,
+                       letter, [this](const Reply& reply) { heard(reply); })))
+    return false;
+  ++stats_.dead;
   log::warn("an entry of a stream was refused", {{"queue", options_.queue}, {"entry", entry}, {"reason", reason}});
+  return true;
 }
 
 void Importer::drop_entry(int lane, std::string_view entry) {
-  (void)redis_.command({"XACK", streams_[lane], group_, entry}, [](const Reply&) {});
-  (void)redis_.command({"XDEL", streams_[lane], entry}, [](const Reply&) {});
+  if (said(tell({"XACK", streams_[lane], group_, entry}, [this](const Reply& reply) { heard(reply); })))
+    (void)tell({"XDEL", streams_[lane], entry}, [](const Reply&) {});
 }
 
 // ---- a turn

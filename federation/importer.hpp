@@ -8,11 +8,15 @@
 
 #include <cstdint>
 #include <deque>
+#include <initializer_list>
 #include <list>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "engine/outbox.hpp"
@@ -62,8 +66,10 @@ class Importer {
   void on_revokes(RevokeDesk* desk) { revokes_ = desk; }
   // A task that an earlier gateway imported, found in the segment; before the first step.
   void adopt(engine::TaskId id, const engine::TaskExtras& extras);
-  // Of `redis`: no connection before this one says anything any more. Between on_lost() and on_ready() no end is told and
-  // no lease renewed: what was known of leases may not hold, and what was on its way is told anew.
+  // Of `redis`: no connection before this one says anything any more. Between on_lost() and on_ready() nothing is told
+  // and nothing read, whether a new connection is there or not: what was known of leases may not hold, and what was on
+  // its way may still be carried out. Ends are told then, and what was to be said of entries that are no task here is
+  // found again among those that are pending.
   void on_ready(const Clocks& clocks);
   void on_lost() { fenced_ = false; }
   void on_reader_ready(const Clocks& clocks);  // of `reader`
@@ -107,6 +113,15 @@ class Importer {
 
   struct End;
 
+  // The only way to `redis_`.
+  Queued tell(std::span<const std::string_view> argv, ReplyHandler handler) {
+    return fenced_ ? redis_.command(argv, std::move(handler)) : Queued::kNotReady;
+  }
+  Queued tell(std::initializer_list<std::string_view> argv, ReplyHandler handler) {
+    return tell(std::span(argv.begin(), argv.size()), std::move(handler));
+  }
+  bool said(Queued queued);
+  void heard(const Reply& reply);
   std::vector<TextField> fields_;  // of the entry that is accepted, and
   Envelope envelope_;              // what it says: their memory is used again
 
@@ -126,7 +141,7 @@ class Importer {
   void accept_again(int lane, const Reply& entry, std::int64_t deliveries, std::int64_t since_ns);
   void accept(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns);
   bool import(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
-  void refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
+  bool refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
               std::string_view meta);
   Result<void> check_signature(const Envelope& envelope) const;
   void drop_entry(int lane, std::string_view entry);
@@ -211,6 +226,7 @@ class Importer {
   std::vector<std::string_view> argv_;
   std::vector<std::byte> bytes_;
   bool fenced_ = false;  // as on_ready() and on_lost() say
+  bool untold_ = false;  // something of an entry that only Redis knows: to be found again
   bool groups_made_ = false, groups_failed_ = false;
   int pending_left_ = 0;  // commands about what is pending that are not answered
   bool pending_read_ = false, pending_failed_ = false;

@@ -158,8 +158,8 @@ bool Importer::settle(int lane, const std::vector<End>& ends) {
   for (const End& end : ends)
     if (has_result(end.entry->second))
       argv_.insert(argv_.end(), {end.result, end.entry->second.wanted ? result_ttl : marker_ttl});
-  const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
-                                       [this, entries](const Reply& reply) { on_settled(entries, reply); });
+  const Queued queued = tell(std::span<const std::string_view>(argv_),
+                             [this, entries](const Reply& reply) { on_settled(entries, reply); });
   for (Entry* entry : entries) entry->second.ending = queued == Queued::kYes;
   return queued == Queued::kYes;
 }
@@ -187,8 +187,8 @@ void Importer::settle_checked(const End& end) {
   if (!end.reason.empty()) {
     const std::string from = streams_[entry.second.lane];
     // The envelope as it is in the stream: it is read and written back in one go by the next command.
-    const Queued asked = redis_.command(
-        {"XRANGE", from, entry.second.entry, entry.second.entry}, [this, end, at = &entry](const Reply& reply) {
+    const Queued asked =
+        tell({"XRANGE", from, entry.second.entry, entry.second.entry}, [this, end, at = &entry](const Reply& reply) {
           at->second.ending = false;
           if (!reply.is_array()) return refused_end(reply);
           std::string_view id;
@@ -238,7 +238,7 @@ Queued Importer::settle_one(int lane, std::string_view entry, const std::string&
   argv_.assign({"EVAL", kSettleScript, unique.empty() ? "3" : "4", streams_[lane], dead_key_, result_key});
   if (!unique.empty()) argv_.push_back(unique_key);
   argv_.insert(argv_.end(), {group_, options_.consumer, entry, result, ttl, id, letter});
-  return redis_.command(std::span<const std::string_view>(argv_), std::move(handler));
+  return tell(std::span<const std::string_view>(argv_), std::move(handler));
 }
 
 // Told again, after a while when it was the server that refused.

@@ -30,12 +30,12 @@ void Importer::give_back(const engine::Lease& lease) {
   const auto found = std::find_if(tasks_.begin(), tasks_.end(), [&lease](const Entry& entry) {
     return entry.second.id.slot() == lease.slot && entry.second.id.generation() == lease.word.generation();
   });
-  const bool can = fenced_ && found != tasks_.end() && found->second.confirmed && !found->second.ending;
-  const Queued queued =
-      !can ? Queued::kNotReady
-           : redis_.command({"EVAL", kReturnScript, "1", streams_[found->second.lane], group_, options_.consumer,
-                             found->second.entry},
-                            [this, lease, at = &*found](const Reply& reply) { on_returned(lease, *at, reply); });
+  const bool can = found != tasks_.end() && found->second.confirmed && !found->second.ending;
+  const Queued queued = !can
+                            ? Queued::kNotReady
+                            : tell({"EVAL", kReturnScript, "1", streams_[found->second.lane], group_, options_.consumer,
+                                    found->second.entry},
+                                   [this, lease, at = &*found](const Reply& reply) { on_returned(lease, *at, reply); });
   if (queued != Queued::kYes) return outbox_.put_off(lease, clocks_.now_ns + kPutOffNs);
   found->second.ending = true;
 }
@@ -71,10 +71,9 @@ void Importer::renew() {
       argv_.push_back(entry->second.entry);
       ids.push_back(entry->first);
     }
-    const Queued queued = redis_.command(std::span<const std::string_view>(argv_),
-                                         [this, ids = std::move(ids), sent_ns = clocks_.now_ns](const Reply& reply) {
-                                           on_renewed(ids, reply, sent_ns);
-                                         });
+    const Queued queued =
+        tell(std::span<const std::string_view>(argv_), [this, ids = std::move(ids), sent_ns = clocks_.now_ns](
+                                                           const Reply& reply) { on_renewed(ids, reply, sent_ns); });
     if (queued != Queued::kYes) continue;
     for (Entry* entry : due[lane]) entry->second.renewing = true;
   }
@@ -97,18 +96,18 @@ void Importer::on_renewed(const std::vector<std::string>& ids, const Reply& repl
 }
 
 void Importer::renew_checked(Entry& entry) {
-  const Queued queued = redis_.command(
-      {"EVAL", kRenewScript, "1", streams_[entry.second.lane], group_, options_.consumer, entry.second.entry},
-      [this, id = entry.first, sent_ns = clocks_.now_ns](const Reply& reply) {
-        const auto found = tasks_.find(id);
-        if (found == tasks_.end()) return;
-        found->second.renewing = false;
-        if (!reply.is_integer()) return;
-        if (reply.integer != 0)
-          found->second.renewed_ns = sent_ns;
-        else if (!found->second.ending)
-          fence(*found);
-      });
+  const Queued queued =
+      tell({"EVAL", kRenewScript, "1", streams_[entry.second.lane], group_, options_.consumer, entry.second.entry},
+           [this, id = entry.first, sent_ns = clocks_.now_ns](const Reply& reply) {
+             const auto found = tasks_.find(id);
+             if (found == tasks_.end()) return;
+             found->second.renewing = false;
+             if (!reply.is_integer()) return;
+             if (reply.integer != 0)
+               found->second.renewed_ns = sent_ns;
+             else if (!found->second.ending)
+               fence(*found);
+           });
   entry.second.renewing = queued == Queued::kYes;
 }
 
@@ -125,8 +124,8 @@ void Importer::reclaim() {
 }
 
 void Importer::look_for_idle(int lane, const std::string& from) {
-  const Queued queued = redis_.command({"XPENDING", streams_[lane], group_, "IDLE", "100", from, "+", kPendingPage},
-                                       [this, lane](const Reply& reply) { on_idle(lane, reply); });
+  const Queued queued = tell({"XPENDING", streams_[lane], group_, "IDLE", "100", from, "+", kPendingPage},
+                             [this, lane](const Reply& reply) { on_idle(lane, reply); });
   if (queued == Queued::kYes) ++reclaiming_;
 }
 
@@ -144,15 +143,15 @@ void Importer::on_idle(int lane, const Reply& reply) {
       if (idle_ms >= known->second) claim(lane, id, known->second, deliveries);
       continue;
     }
-    (void)redis_.command({"EVAL", kVisibilityScript, "1", streams_[lane], id},
-                         [this, lane, id, idle_ms, deliveries](const Reply& told) {
-                           if (!told.is_text()) return;
-                           Envelope asked;
-                           asked.visibility_timeout_ms = number_of(told.text);
-                           const std::int64_t least_ms = visibility_ms(asked, options_.visibility_ms);
-                           visibility_of_.emplace(place(lane, id), least_ms);
-                           if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);
-                         });
+    (void)tell({"EVAL", kVisibilityScript, "1", streams_[lane], id},
+               [this, lane, id, idle_ms, deliveries](const Reply& told) {
+                 if (!told.is_text()) return;
+                 Envelope asked;
+                 asked.visibility_timeout_ms = number_of(told.text);
+                 const std::int64_t least_ms = visibility_ms(asked, options_.visibility_ms);
+                 visibility_of_.emplace(place(lane, id), least_ms);
+                 if (idle_ms >= least_ms) claim(lane, id, least_ms, deliveries);
+               });
   }
   // Those at the front may be renewed for hours: the lost are behind them.
   if (reply.elements.size() == kPendingPageEntries && reply.elements.back().elements.size() == 4)
@@ -162,14 +161,14 @@ void Importer::on_idle(int lane, const Reply& reply) {
 void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries) {
   if (credit() == 0) return;
   const std::string least = number(idle_ms);
-  (void)redis_.command({"XCLAIM", streams_[lane], group_, options_.consumer, least, id},
-                       [this, lane, deliveries, sent_ns = clocks_.now_ns](const Reply& reply) {
-                         for (const Reply& entry : reply.elements) {
-                           if (entry.elements.size() != 2) continue;
-                           ++stats_.reclaimed;
-                           accept_again(lane, entry, deliveries, sent_ns);
-                         }
-                       });
+  (void)tell({"XCLAIM", streams_[lane], group_, options_.consumer, least, id},
+             [this, lane, deliveries, sent_ns = clocks_.now_ns](const Reply& reply) {
+               for (const Reply& entry : reply.elements) {
+                 if (entry.elements.size() != 2) continue;
+                 ++stats_.reclaimed;
+                 accept_again(lane, entry, deliveries, sent_ns);
+               }
+             });
 }
 
 // ---- delayed tasks
@@ -177,8 +176,8 @@ void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std:
 void Importer::promote() {
   if (promoting_) return;
   promote_at_ns_ = clocks_.now_ns + kPromoteIdleNs;
-  promoting_ = redis_.command({"EVAL", kDueScript, "1", delayed_key_}, [this](const Reply& reply) { on_due(reply); }) ==
-               Queued::kYes;
+  promoting_ =
+      tell({"EVAL", kDueScript, "1", delayed_key_}, [this](const Reply& reply) { on_due(reply); }) == Queued::kYes;
 }
 
 void Importer::on_due(const Reply& reply) {
@@ -206,7 +205,7 @@ void Importer::promote(std::string_view member, Envelope& envelope) {
   const int lane = static_cast<int>(std::clamp<std::int64_t>(envelope.priority, 0, kLanes - 1));
   argv_.assign({"EVAL", kPromoteScript, "2", delayed_key_, streams_[lane], member});
   fields.append_to(argv_);
-  (void)redis_.command(std::span<const std::string_view>(argv_), [this](const Reply& reply) { on_moved(reply); });
+  (void)tell(std::span<const std::string_view>(argv_), [this](const Reply& reply) { on_moved(reply); });
 }
 
 void Importer::bury_member(std::string_view member, std::string_view why) {
@@ -221,8 +220,8 @@ void Importer::bury_member(std::string_view member, std::string_view why) {
   nothing.name = "unreadable";
   nothing.queue = options_.queue;
   append_dead_letter_json(letter, nothing, "payload-invalid", meta, clocks_.wall_now_us);
-  (void)redis_.command({"EVAL", kBuryMemberScript, "2", delayed_key_, dead_key_, member, letter},
-                       [this](const Reply& reply) { on_moved(reply); });
+  (void)tell({"EVAL", kBuryMemberScript, "2", delayed_key_, dead_key_, member, letter},
+             [this](const Reply& reply) { on_moved(reply); });
 }
 
 void Importer::bury_unsigned(std::string_view member, const Envelope& envelope, const Error& why) {
@@ -233,8 +232,8 @@ void Importer::bury_unsigned(std::string_view member, const Envelope& envelope, 
   append_dead_letter_json(letter, envelope.view(), "signature-invalid", error_json(why.message), clocks_.wall_now_us);
   const std::string key = keys_.result(options_.queue, envelope.id), ttl = number(options_.result_ttl_ms);
   const std::string result = refused_status(envelope.id, "signature-invalid", clocks_.wall_now_us);
-  (void)redis_.command({"EVAL", kRefuseMemberScript, "3", delayed_key_, dead_key_, key, member, letter, result, ttl},
-                       [this](const Reply& reply) { on_moved(reply); });
+  (void)tell({"EVAL", kRefuseMemberScript, "3", delayed_key_, dead_key_, key, member, letter, result, ttl},
+             [this](const Reply& reply) { on_moved(reply); });
   log::warn("a delayed task was refused", {{"queue", options_.queue}, {"task", envelope.id}, {"error", why.message}});
 }
 

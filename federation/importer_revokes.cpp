@@ -40,6 +40,7 @@ void Importer::forget_revokes(const std::string& id, const std::string& item) {
 
 // While it is looked up it waits as one that there is no room for: it is ours in Redis, and counted.
 void Importer::check_then_import(int lane, std::string_view entry, Envelope& envelope, std::int64_t since_ns) {
+  if (!fenced_) return (void)said(Queued::kNotReady);  // nor could its end be told
   std::vector<std::string> ids{envelope.id};
   if (std::string item = item_id(envelope); !item.empty()) ids.push_back(std::move(item));
   const bool asked = revokes_->ask(
@@ -61,7 +62,7 @@ void Importer::on_checked(const std::string& at, const RevokeDesk::Answers& answ
   waiting_.erase(one);
 }
 
-// One step ends it in Redis, if it still is ours. Lost on the way, it is read again among our pending entries.
+// One step ends it in Redis, if it still is ours.
 void Importer::end_revoked(int lane, const std::string& entry, const Envelope& envelope, const Revoke& revoke) {
   TaskStatus status;
   status.id = envelope.id;
@@ -74,13 +75,14 @@ void Importer::end_revoked(int lane, const std::string& entry, const Envelope& e
   status.updated_at_us = clocks_.wall_now_us;
   std::string result;
   append_json(result, status);
-  (void)settle_one(lane, entry, envelope.id, unique_key(envelope.meta), result, options_.result_ttl_ms, "",
-                   [this, id = envelope.id, item = item_id(envelope)](const Reply& reply) {
-                     if (!reply.is_integer()) return;
-                     if (reply.integer == 0) return;  // another's by now, who looks it up as we did
-                     ++stats_.revoked;
-                     forget_revokes(id, item);
-                   });
+  const Queued queued = settle_one(lane, entry, envelope.id, unique_key(envelope.meta), result, options_.result_ttl_ms,
+                                   "", [this, id = envelope.id, item = item_id(envelope)](const Reply& reply) {
+                                     if (!reply.is_integer()) return heard(reply);
+                                     if (reply.integer == 0) return;  // another's by now, who looks it up as we did
+                                     ++stats_.revoked;
+                                     forget_revokes(id, item);
+                                   });
+  if (!said(queued)) return;
   log::info("a revoked task was not run", {{"queue", options_.queue}, {"task", envelope.id}});
 }
 

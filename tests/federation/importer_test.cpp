@@ -10,6 +10,7 @@
 #include "engine/control.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/query.hpp"
+#include "federation/revokes.hpp"
 #include "federation/scripts.hpp"
 #include "tests/federation/scripted_redis.hpp"
 #include "tests/support/attached.hpp"
@@ -56,11 +57,43 @@ class ImporterTest : public ::testing::Test {
     clocks.wall_now_us += after_ns / 1000;
     (void)importer->step(clocks);
   }
-  // What a read or a page of pending entries answers with.
-  bool give(const std::string& entry, Fields fields, int lane = 0) {
-    Shape shape(
-        std::vector<Shape>{std::vector<Shape>{keys.stream("q", lane), std::vector<Shape>{entry_of(entry, fields)}}});
+  // The connection is lost, and the next one is there, on which nobody before us is fenced yet.
+  void cut() {
+    redis.lose();
+    importer->on_lost();
+    redis.ready = true;
+  }
+  // Now they are. Whether what is pending is looked at again.
+  bool fence_and_look() {
+    importer->on_ready(clocks);
+    while (redis.waiting("XGROUP") > 0) (void)redis.answer("XGROUP", "OK");
+    step();
+    return reader.waiting("XPENDING") == federation::kLanes;
+  }
+  // An entry of lane 0 comes once more, when it was told nobody how it ended.
+  void find_again(const std::string& entry, const Shape& read) {
+    ASSERT_TRUE(redis.sent.empty()) << redis.sent.front().argv[0];
+    step();
+    ASSERT_TRUE(redis.sent.empty()) << redis.sent.front().argv[0];
+    ASSERT_TRUE(reader.sent.empty()) << "it reads between two connections";
+    ASSERT_TRUE(fence_and_look());
+    for (int lane = federation::kLanes - 1; lane > 0; --lane) ASSERT_TRUE(reader.answer_empty("XPENDING"));
+    Shape page(std::vector<Shape>{std::vector<Shape>{entry, "us", 5, 1}});
+    ASSERT_TRUE(reader.answer("XPENDING", page.reply()));
+    ASSERT_TRUE(give(read));
+  }
+  bool give(const Shape& entry, int lane = 0) {
+    Shape shape(std::vector<Shape>{std::vector<Shape>{keys.stream("q", lane), std::vector<Shape>{entry}}});
     return reader.answer("XREADGROUP", shape.reply());
+  }
+  // How often a script is under way.
+  int scripts(std::string_view script) const {
+    return static_cast<int>(std::count_if(redis.sent.begin(), redis.sent.end(),
+                                          [script](const auto& sent) { return names(sent, script); }));
+  }
+  // What a read or a page of pending entries answers with.
+  bool give(const std::string& entry, const Fields& fields, int lane = 0) {
+    return give(entry_of(entry, fields), lane);
   }
   static Shape entry_of(const std::string& entry, const Fields& fields) {
     return std::vector<Shape>{entry, std::vector<Shape>(fields)};
@@ -172,6 +205,102 @@ TEST_F(ImporterTest, NothingIsToldBetweenTwoConnections) {
   importer->on_ready(clocks);
   step();
   EXPECT_TRUE(asks(redis, federation::kRenewScript)) << "whether it still is ours";
+}
+
+// What is no task is told to be none once, after the fence.
+TEST_F(ImporterTest, ARefusalWaitsForTheFence) {
+  begin();
+  cut();
+  const Shape unreadable = entry_of("1-0", {"name", "t"});
+  ASSERT_TRUE(give(unreadable));
+  find_again("1-0", unreadable);
+  EXPECT_EQ(scripts(federation::kSettleScript), 1);
+  EXPECT_EQ(importer->stats().invalid, 1u) << "counted when it is told";
+  EXPECT_EQ(importer->stats().dead, 1u);
+}
+
+// Told, and its answer lost: Redis says whether it was carried out.
+TEST_F(ImporterTest, ARefusalThatWasLostIsFoundAgain) {
+  begin();
+  const Shape unreadable = entry_of("1-0", {"name", "t"});
+  ASSERT_TRUE(give(unreadable));
+  EXPECT_EQ(scripts(federation::kSettleScript), 1);
+  step();
+  cut();
+  ASSERT_TRUE(reader.answer_nothing("XREADGROUP"));
+  find_again("1-0", unreadable);
+  EXPECT_EQ(scripts(federation::kSettleScript), 1);
+}
+
+TEST_F(ImporterTest, ADeletedEntryIsDroppedAfterTheFence) {
+  begin();
+  cut();
+  const Shape deleted = std::vector<Shape>{"1-0", Shape::nil()};
+  ASSERT_TRUE(give(deleted));
+  find_again("1-0", deleted);
+  EXPECT_EQ(redis.waiting("XACK"), 1u);
+  EXPECT_EQ(redis.waiting("XDEL"), 1u);
+}
+
+TEST_F(ImporterTest, WhichOfTwoEntriesCountsIsAskedAfterTheFence) {
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  cut();
+  ASSERT_TRUE(give("2-0", task("a")));
+  find_again("2-0", entry_of("2-0", task("a")));
+  ASSERT_EQ(scripts(federation::kDropSecondScript), 1);
+  while (!names(redis.first("EVAL"), federation::kDropSecondScript)) ASSERT_TRUE(redis.answer("EVAL", 1));
+  ASSERT_TRUE(redis.answer("EVAL", 1));
+  EXPECT_EQ(importer->stats().duplicates, 1u);
+  EXPECT_EQ(run_all(), 1);
+}
+
+// Revokes are asked for on a connection of their own in a cluster of Redis: their answer comes when this one is not fenced.
+TEST_F(ImporterTest, ARevokedTaskEndsAfterTheFence) {
+  ScriptedRedis others;
+  federation::RevokeDesk desk(others, keys);
+  importer->on_revokes(&desk);
+  begin();
+  ASSERT_TRUE(give("1-0", task("a")));
+  step();
+  cut();
+  ASSERT_TRUE(reader.answer_nothing("XREADGROUP"));
+  Shape revoked(std::vector<Shape>{R"({"taskId":"a"})"});
+  ASSERT_TRUE(others.answer("HMGET", revoked.reply()));
+  find_again("1-0", entry_of("1-0", task("a")));
+  ASSERT_TRUE(others.answer("HMGET", revoked.reply()));
+  EXPECT_EQ(scripts(federation::kSettleScript), 1);
+  EXPECT_EQ(run_all(), 0);
+}
+
+// Nor is it asked between two connections whether something is revoked: nothing could be done about it.
+TEST_F(ImporterTest, WhetherATaskIsRevokedIsAskedAfterTheFence) {
+  ScriptedRedis others;
+  federation::RevokeDesk desk(others, keys);
+  importer->on_revokes(&desk);
+  begin();
+  cut();
+  ASSERT_TRUE(give("1-0", task("a")));
+  EXPECT_TRUE(others.sent.empty());
+  find_again("1-0", entry_of("1-0", task("a")));
+  Shape not_revoked(std::vector<Shape>{Shape::nil()});
+  ASSERT_TRUE(others.answer("HMGET", not_revoked.reply()));
+  step();
+  EXPECT_EQ(run_all(), 1);
+}
+
+// What was read already is a task here whatever the other connection does, and is not delivered once more.
+TEST_F(ImporterTest, ATaskThatComesBetweenTwoConnectionsRuns) {
+  begin();
+  cut();
+  ASSERT_TRUE(give("1-0", task("a")));
+  EXPECT_EQ(run_all(), 1);
+  step();
+  EXPECT_TRUE(redis.sent.empty()) << redis.sent.front().argv[0];
+  EXPECT_TRUE(reader.sent.empty()) << "it reads between two connections";
+  EXPECT_FALSE(fence_and_look());
+  EXPECT_EQ(reader.waiting("XREADGROUP"), 1u);
 }
 
 // Killed between two commands, its key would be free and the task another's to take over.
