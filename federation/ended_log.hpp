@@ -12,32 +12,33 @@
 namespace stem::federation {
 
 inline constexpr std::int64_t kEndedKeptMs = 3'600'000;  // by the clock of Redis
-inline constexpr std::string_view kEndedPage = "250";    // entries of one read
-inline constexpr std::size_t kEndedPageEntries = 250;
 
 using EndMark = std::uint64_t;
 
 EndMark end_mark(std::string_view task_id);
 void append_mark(std::string& marks, std::string_view task_id);
 
-// Calls `visit` for each mark in a page of the log, a Reply or OwnedReply of XRANGE. Returns where to read on; empty at
-// the log's end. What is not of our making is passed over.
+struct EndedPage {
+  std::string from;   // where to read on, also when the log has grown later
+  bool more = false;  // at once
+};
+
+// Calls `visit` for each mark in a page of the log, a Reply or OwnedReply of kEndedScript. False: it is none. What is not
+// of our making is passed over.
 template <class Page, class Visit>
-std::string each_mark(const Page& page, Visit visit) {
-  std::string_view last;
-  for (const auto& entry : page.elements) {
-    if (entry.elements.size() != 2) continue;
-    last = entry.elements[0].text;
-    if (entry.elements[1].elements.size() < 2) continue;
-    const std::string_view marks = entry.elements[1].elements[1].text;
+bool each_mark(const Page& page, EndedPage& next, Visit visit) {
+  if (page.elements.size() != 3) return false;
+  for (const auto& entry : page.elements[1].elements) {
+    const std::string_view marks = entry.text;
     for (std::size_t at = 0; at + sizeof(EndMark) <= marks.size(); at += sizeof(EndMark)) {
       EndMark mark = 0;
       for (std::size_t i = sizeof mark; i-- > 0;) mark = mark << 8 | static_cast<unsigned char>(marks[at + i]);
       visit(mark);
     }
   }
-  if (page.elements.size() < kEndedPageEntries || last.empty()) return {};
-  return std::string("(").append(last);
+  next.from = page.elements[0].text;
+  next.more = page.elements[2].integer != 0;
+  return true;
 }
 
 }  // namespace stem::federation

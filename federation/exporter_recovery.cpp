@@ -107,8 +107,8 @@ void Exporter::recovery_step_done() {
 
 void Exporter::read_ended(const std::string& from) {
   const std::string key = keys_.ended(options_.queue);
-  const Queued queued = redis_.command({"XRANGE", key, from, "+", "COUNT", kEndedPage},
-                                       [this](const Reply& reply) { on_ended_page(reply); });
+  const Queued queued =
+      redis_.command({"EVAL", kEndedScript, "1", key, from}, [this](const Reply& reply) { on_ended_page(reply); });
   if (queued == Queued::kYes)
     ++reading_back_;
   else
@@ -117,11 +117,12 @@ void Exporter::read_ended(const std::string& from) {
 
 void Exporter::on_ended_page(const Reply& reply) {
   --reading_back_;
-  if (!reply.is_array()) return refused_recovery();
-  const std::string more = each_mark(reply, [this](EndMark mark) {
-    if (sought_.contains(mark)) ended_.insert(mark);
-  });
-  if (!more.empty()) return read_ended(more);
+  EndedPage next;
+  if (!each_mark(reply, next, [this](EndMark mark) {
+        if (sought_.contains(mark)) ended_.insert(mark);
+      }))
+    return refused_recovery();
+  if (next.more) return read_ended(next.from);
   ended_read_ = true;
   recovery_step_done();
 }

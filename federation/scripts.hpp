@@ -98,6 +98,21 @@ if ARGV[3] ~= '' then
 end
 return at)lua";
 
+// The marks of a part of the log of the ended, without what is longer than any of ours: somebody else may have written
+// more there than a reply takes. KEYS the log of the ended. ARGV where to begin. Answers with where to go on, the marks,
+// and 1 when there may be more.
+inline constexpr std::string_view kEndedScript = R"lua(
+local from, marks = ARGV[1], {}
+for page = 1, 12 do
+  local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 20)
+  for _, entry in ipairs(entries) do
+    from = '(' .. entry[1]
+    if #entry[2][2] <= 16384 then marks[#marks + 1] = entry[2][2] end
+  end
+  if #entries < 20 then return {from, marks, 0} end
+end
+return {from, marks, 1})lua";
+
 // Which of these results are there. KEYS results. For each 1 or 0.
 inline constexpr std::string_view kHaveResultScript = R"lua(
 local have = {}

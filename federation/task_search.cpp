@@ -4,6 +4,7 @@
 
 #include "base/clock.hpp"
 #include "federation/ended_log.hpp"
+#include "federation/scripts.hpp"
 
 namespace stem::federation {
 namespace {
@@ -40,15 +41,14 @@ Result<bool> TaskSearch::has_ended_in(const std::string& queue, const std::strin
   const EndMark sought = end_mark(id);
   std::string& from = read_from_.try_emplace(queue, "-").first->second;
   bool found = false;
-  for (;;) {
-    const auto page = client_->ask({"XRANGE", key, from, "+", "COUNT", kEndedPage});
+  for (EndedPage next{.more = true}; next.more; from = next.from) {
+    const auto page = client_->ask({"EVAL", kEndedScript, "1", key, from});
     if (!page.ok()) return page.error().within("queue " + queue);
-    const std::string more = each_mark(*page, [&](EndMark mark) { found = found || mark == sought; });
+    if (!each_mark(*page, next, [&](EndMark mark) { found = found || mark == sought; }))
+      return Error{Errc::kRefused, "Redis gave no page of " + key};
     if (found) return true;  // whoever asks again finds it again
-    if (!page->elements.empty() && !page->elements.back().elements.empty())
-      from = "(" + page->elements.back().elements[0].text;
-    if (more.empty()) return false;
   }
+  return false;
 }
 
 Result<std::optional<TaskStatus>> TaskSearch::find_in(const std::string& queue, const std::string& id) {

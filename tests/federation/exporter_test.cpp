@@ -221,8 +221,8 @@ TEST_F(ExporterTest, AnAwaitedTaskThatRedisLostIsSentAgain) {
   step(*exporter);
   ASSERT_EQ(waiting_with(redis, "(1700000000000-5"), 1u) << "somebody may have put it back behind its place";
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_TRUE(redis.answer_empty("XRANGE"));             // nor has it ended
-  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor is there a result
+  ASSERT_TRUE(redis.answer("EVAL", list({"-", list({}), 0}).reply()));  // nor has it ended
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));                 // nor is there a result
   step(*exporter);
   EXPECT_TRUE(sends(id));
   EXPECT_EQ(exporter->stats().lost, 1u);
@@ -261,8 +261,8 @@ TEST_F(ExporterTest, AnEndThatNobodyKeptIsAFailureAndNoSecondRun) {
   ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
   step(*exporter);
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_TRUE(redis.answer_empty("XRANGE"));             // nor has it ended
-  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));  // nor is there a result
+  ASSERT_TRUE(redis.answer("EVAL", list({"-", list({}), 0}).reply()));  // nor has it ended
+  ASSERT_TRUE(redis.answer("EVAL", list({0}).reply()));                 // nor is there a result
   step(*exporter);
   EXPECT_FALSE(sends(id));
   EXPECT_EQ(exporter->awaited() + exporter->on_their_way(), 0u);
@@ -280,17 +280,16 @@ TEST_F(ExporterTest, WhatEndedWhileTheAnswerWasLostIsNotSentAgain) {
   exporter->on_lost();
   exporter->on_ready(clocks);
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({}), list({})}).reply()));
-  ASSERT_EQ(redis.first("XRANGE").argv[1], "stem:ended:q");
-  // Many pages: it is among others on the last one, and something that is not ours is passed over.
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kEndedScript);
+  ASSERT_EQ(redis.first("EVAL").argv[3], "stem:ended:q");
+  // Two pages: it is among others on the last one, and something that is not ours is passed over.
   std::string others, with_it;
   for (int i = 0; i < 100; ++i) federation::append_mark(others, "other-" + std::to_string(i));
   with_it = others;
   federation::append_mark(with_it, let_go);
-  std::vector<Shape> page(federation::kEndedPageEntries - 1, list({"1700000000000-1", list({"ended", others})}));
-  page.push_back(list({"1700000000000-2", list({"ended", "no mark"})}));
-  ASSERT_TRUE(redis.answer("XRANGE", list(page).reply()));
-  ASSERT_EQ(redis.first("XRANGE").argv[2], "(1700000000000-2");
-  ASSERT_TRUE(redis.answer("XRANGE", list({list({"1700000000000-3", list({"ended", with_it})})}).reply()));
+  ASSERT_TRUE(redis.answer("EVAL", list({"(1700000000000-2", list({others, "no mark"}), 1}).reply()));
+  ASSERT_EQ(redis.first("EVAL").argv[4], "(1700000000000-2");
+  ASSERT_TRUE(redis.answer("EVAL", list({"(1700000000000-3", list({with_it}), 0}).reply()));
   ASSERT_EQ(redis.first("EVAL").argv[1], federation::kHaveResultScript);
   ASSERT_TRUE(redis.answer("EVAL", list({0, 0}).reply()));
   step(*exporter);
@@ -314,13 +313,17 @@ TEST_F(ExporterTest, WhatIsUncertainAgainHasARecoveryOfItsOwn) {
   exporter->on_lost();
   exporter->on_ready(clocks);
   ASSERT_TRUE(redis.answer("EVAL", list({"", list({awaited}), list({"1700000000000-5"})}).reply()));
-  ASSERT_EQ(redis.waiting("XRANGE"), 1u) << "the other may have ended";
+  ASSERT_EQ(redis.waiting("EVAL"), 1u);
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kEndedScript) << "the other may have ended";
   step(*exporter, 40'000'000'000);
+  std::rotate(redis.sent.begin(), redis.sent.begin() + 1, redis.sent.end());  // its answer is the last
   ASSERT_EQ(redis.first("EVAL").argv[1], federation::kResultsScript);
   ASSERT_TRUE(redis.answer("EVAL", list({Shape::nil()}).reply()));
+  std::rotate(redis.sent.begin(), redis.sent.end() - 1, redis.sent.end());
   ASSERT_EQ(redis.first("EVAL").argv[1], federation::kGoneScript);
   ASSERT_TRUE(redis.answer("EVAL", list({1}).reply()));
-  ASSERT_TRUE(redis.answer_empty("XRANGE"));
+  ASSERT_EQ(redis.first("EVAL").argv[1], federation::kEndedScript);
+  ASSERT_TRUE(redis.answer("EVAL", list({"-", list({}), 0}).reply()));
   ASSERT_EQ(redis.first("EVAL").argv[1], federation::kHaveResultScript);
   EXPECT_EQ(redis.first("EVAL").argv[2], "1") << "of the other alone";
   EXPECT_EQ(redis.first("EVAL").argv[3], keys.result("q", other));

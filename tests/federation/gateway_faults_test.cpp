@@ -2,6 +2,8 @@
 #include "base/clock.hpp"
 #include "engine/outbox.hpp"
 #include "engine/query.hpp"
+#include "federation/ended_log.hpp"
+#include "federation/task_search.hpp"
 #include "federation/transcript.hpp"
 #include "tests/federation/gateway_fixture.hpp"
 #include "tests/support/private_network.hpp"
@@ -41,6 +43,42 @@ TEST_F(GatewayTest, RestartsDuringOneTaskAreNoDeliveries) {
   ASSERT_EQ(pending.elements.size(), 1u);
   EXPECT_EQ(pending.elements[0].elements[3].integer, 1) << "times delivered";
   EXPECT_EQ(ask({"LLEN", keys.dead("q")}).integer, 0);
+}
+
+// Somebody has written more into the log of the ended than a reply takes: it is passed over, by gateways and by people.
+TEST_F(GatewayTest, AHugeLogOfTheEndedIsReadAllTheSame) {
+  Host a(server.url(), ledger);
+  const engine::TaskId over = a.enqueue(10), unknown = a.enqueue(20);  // of lane 0
+  {
+    Attached before(must_attach("test", a.gateway_options().directory), shm::Role::kGateway);  // killed before it knew
+    engine::Outbox outbox(*before);
+    engine::Parcel parcels[2];
+    std::vector<engine::Lease> imported;
+    ASSERT_EQ(outbox.take(a.queue(), parcels, 2, imported, base::monotonic_ns()), 2u);
+    for (const engine::Parcel& parcel : parcels) outbox.leave(parcel);
+  }
+  const std::string log = keys.ended("q"), huge(70 << 20, 'x'), large(16'385, 'x');
+  const std::string wire = federation::wire_id(federation::Transcript(a.segment()).host(), over);
+  std::string mark;
+  federation::append_mark(mark, wire);
+  (void)ask({"XADD", log, "*", "ended", huge});
+  for (int i = 0; i < 250; ++i) (void)ask({"XADD", log, "*", "ended", large});
+  (void)ask({"XADD", log, "*", "ended", mark});
+  a.gateway_options().imports.clear();
+  a.start_gateway();
+  EXPECT_TRUE(wait_until([&] { return slots_in(a.segment(), shm::State::kOutbox) == 0; }, kLong));
+  const OwnedReply sent = ask({"XRANGE", keys.stream("q", 0), "-", "+"});
+  ASSERT_EQ(sent.elements.size(), 1u);
+  const auto& fields = sent.elements[0].elements[1].elements;
+  ASSERT_EQ(fields[0].text, "id");
+  EXPECT_EQ(fields[1].text, federation::wire_id(federation::Transcript(a.segment()).host(), unknown));
+  auto client = federation::BlockingClient::connect(Connected::quick(server.url()));
+  ASSERT_TRUE(client.ok());
+  federation::TaskSearch search(**client, keys);
+  const auto found = search.find(wire);
+  ASSERT_TRUE(found.ok()) << found.error().message;
+  ASSERT_TRUE(*found);
+  EXPECT_EQ((*found)->state, federation::kEndedState);
 }
 
 // Beyond maxmemory Redis takes no task, but it takes the ends of those it has, and so comes below it.

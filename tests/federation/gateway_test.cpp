@@ -14,6 +14,7 @@
 #include "federation/iso_time.hpp"
 #include "federation/keys.hpp"
 #include "federation/records.hpp"
+#include "federation/scripts.hpp"
 #include "federation/task_search.hpp"
 #include "federation/transcript.hpp"
 #include "shm/death.hpp"
@@ -48,9 +49,9 @@ TEST_F(GatewayTest, WorkGoesWhereTheWorkersAreAndNothingIsLeft) {
   // Nobody waits for their results: Redis keeps only which ones have ended, for an hour.
   EXPECT_TRUE(ask({"KEYS", "*:result:*"}).elements.empty());
   std::set<federation::EndMark> ended;
-  for (std::string from = "-"; !from.empty();)
-    from = federation::each_mark(ask({"XRANGE", log, from, "+", "COUNT", federation::kEndedPage}),
-                                 [&](federation::EndMark mark) { ended.insert(mark); });
+  for (federation::EndedPage next{"-", true}; next.more;)
+    ASSERT_TRUE(federation::each_mark(ask({"EVAL", federation::kEndedScript, "1", log, next.from}), next,
+                                      [&](federation::EndMark mark) { ended.insert(mark); }));
   EXPECT_TRUE(ask({"XRANGE", log, "1-1", "1-1"}).elements.empty()) << "what is older goes";
   EXPECT_EQ(ended.size(), 1000u);
   EXPECT_GT(ask({"PTTL", log}).integer, 0);

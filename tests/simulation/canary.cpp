@@ -68,12 +68,13 @@ bool parse(std::string_view text, Canary& canary) {
 
 Queued CanaryRedis::command(Argv argv, ReplyHandler handler, std::int64_t block_ns) {
   static const Reply kNothing[] = {text(""), array({}), array({})};
+  static const Reply kNoneEnded[] = {text("-"), array({}), integer(0)};
   const bool reads = argv[0] == "XREADGROUP";
   switch (canary_) {
     case Canary::kResendUnread:
       if (is_script(argv, federation::kReadBackScript)) return pretend(array(kNothing), std::move(handler));
       if (is_script(argv, federation::kHaveResultScript)) return forget_results(argv, std::move(handler));
-      if (argv[0] == "XRANGE" && argv[1].find(":ended:") != argv[1].npos) return pretend(array({}), std::move(handler));
+      if (is_script(argv, federation::kEndedScript)) return pretend(array(kNoneEnded), std::move(handler));
       break;
     case Canary::kNoFence:
       if (argv[0] == "CLIENT") return pretend(text(""), std::move(handler));

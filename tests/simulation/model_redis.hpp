@@ -119,6 +119,7 @@ class ModelRedis {
   OwnedReply renew(Words keys, Words args);
   OwnedReply renew_many(Words keys, Words args);
   OwnedReply visibility(Words keys, Words args);
+  OwnedReply ended(Words keys, Words args);
   OwnedReply gone(Words keys, Words args);
   OwnedReply read_back(Words keys, Words args);
   OwnedReply results(Words keys, Words args);

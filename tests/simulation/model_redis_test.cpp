@@ -102,7 +102,7 @@ class CommandMaker {
 
   Argv next() {
     using namespace federation;
-    switch (random_.below(46)) {
+    switch (random_.below(47)) {
       case 0:
       case 1:
       case 2:
@@ -165,6 +165,8 @@ class CommandMaker {
       case 44:  // of one that is pending and the first, all before the next go
         return {"EVAL", std::string(kSettleManyScript), "2", stream(), "e", group(), "100000", "", id(), "1", id()};
       case 45: return {"XTRIM", any(), "MINID", id()};
+      case 46:
+        return {"EVAL", std::string(kEndedScript), "1", random_.below(2) == 0 ? "e" : any(), one_of({"-", '(' + id()})};
       case 25: return {"EVAL", std::string(kReturnScript), "1", any(), group(), consumer(), id()};
       case 26: return {"EVAL", std::string(kRenewScript), "1", any(), group(), consumer(), id()};
       case 27: return {"EVAL", std::string(kReadBackScript), "1", any(), one_of({"-", '(' + id()})};

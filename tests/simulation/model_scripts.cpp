@@ -40,6 +40,7 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kRenewManyScript, &ModelRedis::renew_many},
       {federation::kVisibilityScript, &ModelRedis::visibility},
       {federation::kReadBackScript, &ModelRedis::read_back},
+      {federation::kEndedScript, &ModelRedis::ended},
       {federation::kGoneScript, &ModelRedis::gone},
       {federation::kResultsScript, &ModelRedis::results},
       {federation::kAddUniqueScript, &ModelRedis::add_unique},
@@ -245,6 +246,22 @@ OwnedReply ModelRedis::read_back(Words keys, Words args) {
     }
   }
   return list_reply({text_reply(from), list_reply(std::move(ids)), list_reply(std::move(places))});
+}
+
+OwnedReply ModelRedis::ended(Words keys, Words args) {
+  std::string from(args[0]);
+  std::vector<OwnedReply> marks;
+  bool more = true;
+  for (int page = 0; more && page < 12; ++page) {
+    const OwnedReply entries = call({"XRANGE", keys[0], from, "+", "COUNT", "20"});
+    if (is_error(entries)) return entries;
+    for (const OwnedReply& entry : entries.elements) {
+      from = '(' + entry.elements[0].text;
+      if (entry.elements[1].elements[1].text.size() <= 16'384) marks.push_back(entry.elements[1].elements[1]);
+    }
+    more = entries.elements.size() == 20;
+  }
+  return list_reply({text_reply(from), list_reply(std::move(marks)), number_reply(more ? 1 : 0)});
 }
 
 OwnedReply ModelRedis::gone(Words keys, Words args) {
