@@ -26,7 +26,6 @@ constexpr std::size_t kWakeFactor = 4;  // nor are workers rung again and again 
 constexpr std::uint32_t kAllLanes = (1u << kLanes) - 1;
 constexpr std::int64_t kBlockNs = 1'000'000'000;
 constexpr std::string_view kBlockMs = "1000";
-constexpr std::size_t kReplyBytes = 40 << 20;  // that we ask for; a connection takes some more
 constexpr std::size_t kLeastEntryBytes = 4096;
 
 }  // namespace
@@ -169,11 +168,33 @@ void Importer::on_pending(int lane, const Reply& reply) {
     if (const auto known = held.find(entry); known != held.end())
       known->second->confirmed = true;  // ours from before
     else if (!told_.contains(place(lane, entry)))
-      read_pending(lane, entry, one.elements[3].integer);
+      look_at_entry(lane, entry, one.elements[3].integer);
   }
   if (reply.elements.size() == kPendingPageEntries && reply.elements.back().elements.size() == 4)
     look_at_pending(lane, fmt::format("({}", reply.elements.back().elements[0].text));
   pending_step_done();
+}
+
+// What is larger than a reply may be would end each connection that reads it, and stay.
+void Importer::look_at_entry(int lane, std::string_view entry, std::int64_t deliveries) {
+  const Queued queued =
+      reader_.command({"EVAL", kLookScript, "1", streams_[lane], entry, kMostEntryBytesText},
+                      [this, lane, entry = std::string(entry), deliveries](const Reply& reply) {
+                        --pending_left_;
+                        if (reply.is_error()) {
+                          pending_failed_ = true;
+                          return refused_read(reply);
+                        }
+                        if (reply.is_array() && reply.elements.size() == 2)
+                          refuse_large(lane, entry, reply.elements[0].integer, reply.elements[1].text);
+                        else
+                          read_pending(lane, entry, deliveries);
+                        pending_step_done();
+                      });
+  if (queued == Queued::kYes)
+    ++pending_left_;
+  else
+    pending_failed_ = true;
 }
 
 // One at a time, however large they are. The next one that is ours comes in place of one that is not any more.
@@ -292,7 +313,7 @@ void Importer::read(const Clocks& clocks) {
 
 // Entries of so many lanes that fit into a reply, by the largest that came lately.
 std::size_t Importer::fitting(std::size_t lanes) const {
-  return std::max<std::size_t>(1, kReplyBytes / (lanes * entry_bytes_));
+  return std::max<std::size_t>(1, kMostEntryBytes / (lanes * entry_bytes_));
 }
 
 void Importer::refused_read(const Reply& reply) {
@@ -313,7 +334,7 @@ void Importer::on_streams(std::uint32_t lanes, const Reply& reply, std::int64_t 
   busy_lanes_ &= ~lanes;
   if (reply.is_error()) {
     // The reply may have been more than a connection takes; then it would be so again. Once for all that were lost with it.
-    if (reply.error == RedisError::kLost && reads_ == 0) entry_bytes_ = std::min(entry_bytes_ * 32, kReplyBytes);
+    if (reply.error == RedisError::kLost && reads_ == 0) entry_bytes_ = std::min(entry_bytes_ * 32, kMostEntryBytes);
     return refused_read(reply);
   }
   entry_bytes_ = std::max(kLeastEntryBytes, entry_bytes_ - entry_bytes_ / 64);
@@ -344,7 +365,7 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
   if (!fields_of(entry, id, fields)) return;
   std::size_t bytes = 0;
   for (const TextField& field : fields) bytes += field.name.size() + field.text.size() + 32;
-  entry_bytes_ = std::clamp(bytes, entry_bytes_, kReplyBytes);
+  entry_bytes_ = std::clamp(bytes, entry_bytes_, kMostEntryBytes);
   Envelope& envelope = envelope_;
   if (fields.empty()) return drop_entry(lane, id);  // deleted while it was pending
   if (const auto read = decode_fields(fields, envelope); !read) {
@@ -358,12 +379,7 @@ void Importer::accept(int lane, const Reply& entry, std::int64_t since_ns) {
       append_json_string(meta, field.text);
     }
     meta += "}}";
-    EnvelopeView nothing;
-    nothing.id = id;
-    nothing.name = "unreadable";
-    nothing.queue = options_.queue;
-    if (refuse(lane, id, "payload-invalid", nothing, meta)) ++stats_.invalid;
-    return;
+    return refuse_unreadable(lane, id, id, meta);
   }
   if (const auto checked = check_signature(envelope); !checked) {
     if (!refuse(lane, id, "signature-invalid", envelope.view(), error_json(checked.error().message))) return;
@@ -491,6 +507,21 @@ bool Importer::refuse(int lane, std::string_view entry, std::string_view reason,
   ++stats_.dead;
   log::warn("an entry of a stream was refused", {{"queue", options_.queue}, {"entry", entry}, {"reason", reason}});
   return true;
+}
+
+void Importer::refuse_unreadable(int lane, std::string_view entry, std::string_view id, std::string_view meta) {
+  EnvelopeView nothing;
+  nothing.id = id;
+  nothing.name = "unreadable";
+  nothing.queue = options_.queue;
+  if (refuse(lane, entry, "payload-invalid", nothing, meta)) ++stats_.invalid;
+}
+
+// Nobody reads it; whoever waits for its result hears of it.
+void Importer::refuse_large(int lane, std::string_view entry, std::int64_t bytes, std::string_view id) {
+  const std::string meta =
+      fmt::format(R"({{"error":"an entry may have 40 MiB","bytes":{},"entry":"{}"}})", bytes, entry);
+  refuse_unreadable(lane, entry, id.empty() ? entry : id, meta);
 }
 
 void Importer::drop_entry(int lane, std::string_view entry) {

@@ -130,6 +130,7 @@ class Importer {
   void make_groups();
   void look_at_pending(int lane, const std::string& from);
   void on_pending(int lane, const Reply& reply);
+  void look_at_entry(int lane, std::string_view entry, std::int64_t deliveries);
   void read_pending(int lane, std::string_view entry, std::int64_t deliveries);
   void on_pending_entry(int lane, const Reply& reply, std::int64_t deliveries, std::int64_t sent_ns);
   void pending_step_done();
@@ -143,6 +144,8 @@ class Importer {
   bool import(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
   bool refuse(int lane, std::string_view entry, std::string_view reason, const EnvelopeView& envelope,
               std::string_view meta);
+  void refuse_unreadable(int lane, std::string_view entry, std::string_view id, std::string_view meta);
+  void refuse_large(int lane, std::string_view entry, std::int64_t bytes, std::string_view id);
   Result<void> check_signature(const Envelope& envelope) const;
   void drop_entry(int lane, std::string_view entry);
   void two_of(int lane, std::string_view entry, const Envelope& envelope, std::int64_t since_ns);
@@ -178,6 +181,7 @@ class Importer {
   void look_for_idle(int lane, const std::string& from);
   void on_idle(int lane, const Reply& reply);
   void claim(int lane, const std::string& id, std::int64_t idle_ms, std::int64_t deliveries);
+  void claim_large(int lane, const std::string& id, const Reply& looked);
   void promote();
   void on_due(const Reply& reply);
   void promote(std::string_view member, Envelope& envelope);

@@ -143,8 +143,9 @@ void Importer::on_idle(int lane, const Reply& reply) {
       if (idle_ms >= known->second) claim(lane, id, known->second, deliveries);
       continue;
     }
-    (void)tell({"EVAL", kVisibilityScript, "1", streams_[lane], id},
+    (void)tell({"EVAL", kLookScript, "1", streams_[lane], id, kMostEntryBytesText},
                [this, lane, id, idle_ms, deliveries](const Reply& told) {
+                 if (told.is_array()) return claim_large(lane, id, told);
                  if (!told.is_text()) return;
                  Envelope asked;
                  asked.visibility_timeout_ms = number_of(told.text);
@@ -168,6 +169,19 @@ void Importer::claim(int lane, const std::string& id, std::int64_t idle_ms, std:
                  ++stats_.reclaimed;
                  accept_again(lane, entry, deliveries, sent_ns);
                }
+             });
+}
+
+// By its name alone: it is refused unread.
+void Importer::claim_large(int lane, const std::string& id, const Reply& looked) {
+  if (looked.elements.size() != 2) return;
+  const std::string least = number(options_.visibility_ms);
+  (void)tell({"XCLAIM", streams_[lane], group_, options_.consumer, least, id, "JUSTID"},
+             [this, lane, id, bytes = looked.elements[0].integer,
+              task = std::string(looked.elements[1].text)](const Reply& reply) {
+               if (!reply.is_array() || reply.elements.empty()) return;
+               ++stats_.reclaimed;
+               refuse_large(lane, id, bytes, task);
              });
 }
 

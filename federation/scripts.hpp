@@ -161,16 +161,21 @@ for i = 3, #ARGV do
 end
 return others)lua";
 
-// The visibility timeout that an entry asks for, without its payload: empty when it names none, nil when there is no
-// such entry. KEYS stream. ARGV entry.
-inline constexpr std::string_view kVisibilityScript = R"lua(
+// What an entry asks for, without its payload: its visibility timeout, empty when it names none; nil when there is no such
+// entry; and of one that is too large for a reply its size there and the task's id (may be empty). KEYS stream. ARGV
+// entry, most bytes.
+inline constexpr std::string_view kLookScript = R"lua(
 local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #entry == 0 then return false end
-local fields = entry[1][2]
+local fields, bytes, visibility, id = entry[1][2], 0, '', ''
 for i = 1, #fields, 2 do
-  if fields[i] == 'visibilityTimeout' and #fields[i + 1] <= 20 then return fields[i + 1] end
+  local name, text = fields[i], fields[i + 1]
+  bytes = bytes + #name + #text + 128
+  if name == 'visibilityTimeout' and #text <= 20 then visibility = text end
+  if name == 'id' and #text <= 64 then id = text end
 end
-return '')lua";
+if bytes > tonumber(ARGV[2]) then return {bytes, id} end
+return visibility)lua";
 
 // The task ids of a stream's entries, without what they carry: a reply of a thousand payloads would be refused.
 // KEYS stream. ARGV where to begin. Answers with the entry to go on behind (empty = the end), the ids, and the

@@ -20,6 +20,9 @@ namespace stem::federation {
 
 inline constexpr std::string_view kPendingPage = "100";
 inline constexpr std::size_t kPendingPageEntries = 100;
+// That we ask for; a connection takes some more. No entry of ours has a tenth of it.
+inline constexpr std::size_t kMostEntryBytes = 40 << 20;
+inline constexpr std::string_view kMostEntryBytesText = "41943040";
 inline constexpr std::int64_t kRefusedPauseNs = 1'000'000'000;
 
 // Of a task in Redis: what its holder renews in time, and everybody else waits for.

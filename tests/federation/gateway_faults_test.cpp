@@ -45,6 +45,35 @@ TEST_F(GatewayTest, RestartsDuringOneTaskAreNoDeliveries) {
   EXPECT_EQ(ask({"LLEN", keys.dead("q")}).integer, 0);
 }
 
+// No reply takes it. It ends the connection that reads it once, and not those after it; nobody else's, when its host is lost.
+TEST_F(GatewayTest, AHugeEntryIsRefusedUnread) {
+  Host b(server.url(), ledger);
+  const std::string stream = keys.stream("q", 0), group = keys.group("q"), huge(70 << 20, 'x');
+  (void)ask({"XGROUP", "CREATE", stream, group, "0", "MKSTREAM"});
+  const std::string lost = ask({"XADD", stream, "*", "id", "huge-1", "name", "count", "args", huge}).text;
+  (void)ask({"XGROUP", "SETID", stream, group, lost});
+  (void)ask({"XCLAIM", stream, group, "a lost host", "0", lost, "IDLE", "60000", "FORCE", "JUSTID"});
+  ASSERT_EQ(ask({"XPENDING", stream, group, "-", "+", "10", "a lost host"}).elements.size(), 1u);
+  (void)ask({"XADD", stream, "*", "id", "huge-2", "name", "count", "args", huge});
+  for (int i = 0; i < 20; ++i) {
+    const std::string id = "t-" + std::to_string(i), args = "{\"n\":" + std::to_string(i) + "}";
+    (void)ask({"XADD", stream, "*", "id", id, "name", "count", "args", args});
+  }
+  b.start_worker();
+  b.start_gateway();
+  EXPECT_TRUE(wait_until([&] { return ran() == 20; }, kLong)) << ran();
+  expect_clean_streams();
+  EXPECT_EQ(ask({"LLEN", keys.dead("q")}).integer, 2);
+  for (const char* id : {"huge-1", "huge-2"}) {
+    federation::TaskStatus status;
+    const std::string result = ask({"GET", keys.result("q", id)}).text;
+    ASSERT_TRUE(decode_json(result, status).ok()) << result;
+    EXPECT_EQ(status.state, "failed");
+    EXPECT_NE(status.error.find("payload-invalid"), std::string::npos) << status.error;
+  }
+  EXPECT_EQ(ledger.extra(), 0u);
+}
+
 // Somebody has written more into the log of the ended than a reply takes: it is passed over, by gateways and by people.
 TEST_F(GatewayTest, AHugeLogOfTheEndedIsReadAllTheSame) {
   Host a(server.url(), ledger);

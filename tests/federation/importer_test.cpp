@@ -80,6 +80,7 @@ class ImporterTest : public ::testing::Test {
     for (int lane = federation::kLanes - 1; lane > 0; --lane) ASSERT_TRUE(reader.answer_empty("XPENDING"));
     Shape page(std::vector<Shape>{std::vector<Shape>{entry, "us", 5, 1}});
     ASSERT_TRUE(reader.answer("XPENDING", page.reply()));
+    ASSERT_TRUE(reader.answer("EVAL", ""));  // it is not too large
     ASSERT_TRUE(give(read));
   }
   bool give(const Shape& entry, int lane = 0) {
@@ -467,7 +468,7 @@ TEST_F(ImporterTest, WhatWasToldMeanwhileIsNotRunAgain) {
   Shape page(std::vector<Shape>{std::vector<Shape>{"1-0", "us", 5, 1}});
   ASSERT_TRUE(reader.answer("XPENDING", page.reply()));
   step();
-  EXPECT_FALSE(asks(reader, "0-18446744073709551615")) << "it is over, whatever that page says";
+  EXPECT_FALSE(asks(reader, federation::kLookScript)) << "it is over, whatever that page says";
   EXPECT_EQ(run_all(), 0);
 }
 
@@ -513,13 +514,49 @@ TEST_F(ImporterTest, WhatIsOursWithoutOurKnowingComesBack) {
   step(3'000'000'000);
   Shape page(std::vector<Shape>{std::vector<Shape>{"7-0", "us", 40'000, 1}});
   ASSERT_TRUE(redis.answer("XPENDING", page.reply()));
-  ASSERT_TRUE(asks(redis, federation::kVisibilityScript));
-  while (!names(redis.sent.front(), federation::kVisibilityScript)) redis.sent.pop_front();
+  ASSERT_TRUE(asks(redis, federation::kLookScript));
+  while (!names(redis.sent.front(), federation::kLookScript)) redis.sent.pop_front();
   Shape range(std::vector<Shape>{entry_of("7-0", task("a"))});
   ASSERT_TRUE(redis.answer("EVAL", ""));
   ASSERT_EQ(redis.waiting("XCLAIM"), 1u);
   ASSERT_TRUE(redis.answer("XCLAIM", range.reply()));
   EXPECT_EQ(run_all(), 1);
+}
+
+// Nobody reads it: a reply with it would end the connection, each time.
+TEST_F(ImporterTest, WhatIsTooLargeIsRefusedUnread) {
+  importer->on_ready(clocks);
+  importer->on_reader_ready(clocks);
+  while (redis.waiting("XGROUP") > 0) ASSERT_TRUE(redis.answer("XGROUP", "OK"));
+  step();
+  for (int lane = federation::kLanes - 1; lane > 0; --lane) ASSERT_TRUE(reader.answer_empty("XPENDING"));
+  Shape page(std::vector<Shape>{std::vector<Shape>{"7-0", "us", 5, 1}});
+  ASSERT_TRUE(reader.answer("XPENDING", page.reply()));
+  Shape large(std::vector<Shape>{70'000'000, "a"});
+  ASSERT_TRUE(reader.answer("EVAL", large.reply()));
+  ASSERT_EQ(scripts(federation::kSettleScript), 1);
+  EXPECT_TRUE(asks(redis, keys.result("q", "a"))) << "whoever waits for it hears of it";
+  EXPECT_EQ(reader.waiting("XREADGROUP"), 0u);
+  step();
+  EXPECT_EQ(reader.waiting("XREADGROUP"), 1u) << "and goes on";
+  EXPECT_FALSE(asks(reader, "6-18446744073709551615")) << "with what is new";
+}
+
+TEST_F(ImporterTest, WhatIsTooLargeIsTakenOverUnread) {
+  begin();
+  step(3'000'000'000);
+  Shape page(std::vector<Shape>{std::vector<Shape>{"7-0", "another host", 40'000, 1}});
+  ASSERT_TRUE(redis.answer("XPENDING", page.reply()));
+  while (!names(redis.sent.front(), federation::kLookScript)) redis.sent.pop_front();
+  Shape large(std::vector<Shape>{70'000'000, ""});
+  ASSERT_TRUE(redis.answer("EVAL", large.reply()));
+  ASSERT_EQ(redis.waiting("XCLAIM"), 1u);
+  EXPECT_TRUE(names(redis.first("XCLAIM"), "JUSTID"));
+  Shape ours(std::vector<Shape>{"7-0"});
+  ASSERT_TRUE(redis.answer("XCLAIM", ours.reply()));
+  EXPECT_EQ(scripts(federation::kSettleScript), 1);
+  EXPECT_EQ(importer->stats().reclaimed, 1u);
+  EXPECT_EQ(importer->stats().invalid, 1u);
 }
 
 // It is another host's, and the worker that was asked to stop died with it: it does not run here once more.

@@ -118,7 +118,7 @@ class ModelRedis {
   OwnedReply give_back(Words keys, Words args);
   OwnedReply renew(Words keys, Words args);
   OwnedReply renew_many(Words keys, Words args);
-  OwnedReply visibility(Words keys, Words args);
+  OwnedReply look(Words keys, Words args);
   OwnedReply ended(Words keys, Words args);
   OwnedReply gone(Words keys, Words args);
   OwnedReply read_back(Words keys, Words args);

@@ -184,7 +184,7 @@ class CommandMaker {
       case 37: return {"EVAL", std::string(kRenewManyScript), "1", any(), group(), consumer(), id(), id()};
       case 38: return {"EVAL", std::string(kDropSecondScript), "2", any(), any(), group(), consumer(), id(), id()};
       case 32: return {"XINFO", "STREAM", any()};
-      case 33: return {"EVAL", std::string(kVisibilityScript), "1", any(), id()};
+      case 33: return {"EVAL", std::string(kLookScript), "1", any(), id(), one_of({"100000", "300"})};
       case 34:
         return {"XADD", stream(), "*", "visibilityTimeout", one_of({"5000", std::string(21, '1')}), "id", task()};
       case 35:

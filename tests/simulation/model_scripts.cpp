@@ -38,7 +38,7 @@ OwnedReply ModelRedis::eval(Words words) {
       {federation::kReturnScript, &ModelRedis::give_back},
       {federation::kRenewScript, &ModelRedis::renew},
       {federation::kRenewManyScript, &ModelRedis::renew_many},
-      {federation::kVisibilityScript, &ModelRedis::visibility},
+      {federation::kLookScript, &ModelRedis::look},
       {federation::kReadBackScript, &ModelRedis::read_back},
       {federation::kEndedScript, &ModelRedis::ended},
       {federation::kGoneScript, &ModelRedis::gone},
@@ -214,14 +214,22 @@ OwnedReply ModelRedis::renew_many(Words keys, Words args) {
   return list_reply(std::move(others));
 }
 
-OwnedReply ModelRedis::visibility(Words keys, Words args) {
+OwnedReply ModelRedis::look(Words keys, Words args) {
   const OwnedReply entry = call({"XRANGE", keys[0], args[0], args[0]});
   if (is_error(entry)) return entry;
   if (entry.elements.empty()) return nil_reply();
   const auto& fields = entry.elements[0].elements[1].elements;
-  for (std::size_t i = 0; i + 1 < fields.size(); i += 2)
-    if (fields[i].text == "visibilityTimeout" && fields[i + 1].text.size() <= 20) return fields[i + 1];
-  return text_reply("");
+  std::string visibility, id;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
+    const std::string &name = fields[i].text, &text = fields[i + 1].text;
+    bytes += name.size() + text.size() + 128;
+    if (name == "visibilityTimeout" && text.size() <= 20) visibility = text;
+    if (name == "id" && text.size() <= 64) id = text;
+  }
+  const auto size = static_cast<std::int64_t>(bytes);
+  if (size > number(args[1])) return list_reply({number_reply(size), text_reply(std::move(id))});
+  return text_reply(std::move(visibility));
 }
 
 OwnedReply ModelRedis::read_back(Words keys, Words args) {
